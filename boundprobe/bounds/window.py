@@ -1,0 +1,254 @@
+"""What a stack that sees only the last tokens can and cannot answer (theory, section 3).
+
+A layer of window w lets a position see itself and the w - 1 positions before it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from boundprobe.bounds.information import FloatArray, check_count
+from boundprobe.tasks.base import WindowCase
+
+
+def receptive_field(windows: Sequence[int | None]) -> int | None:
+    """Number of last tokens that a stack of causal layers sees: R = 1 + sum_i (w_i - 1).
+
+    A layer of window w lets a position see itself and the w - 1 before it; a causal convolution of width c
+    counts as a window of c; a recurrent layer or full attention is unbounded (None).
+
+    Parameters
+    ----------
+    windows : sequence of int or None, in tokens
+        One per layer; None is unbounded.
+
+    Returns
+    -------
+    int or None, in tokens
+        None if any layer is unbounded.
+
+    Raises
+    ------
+    ValueError
+        If a window is below 1.
+
+    References
+    ----------
+    Section 3 of the theory; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
+
+    Examples
+    --------
+    >>> receptive_field([11, 4])
+    14
+    >>> receptive_field([11, None]) is None
+    True
+    """
+    bounded = [check_count("window", w, 1) for w in windows if w is not None]
+    if len(bounded) < len(windows):
+        return None
+    return 1 + sum(w - 1 for w in bounded)
+
+
+@functools.lru_cache(maxsize=256)
+def expected_max_count(n_balls: int, n_bins: int) -> float:
+    """Expected largest count when balls fall independently and uniformly into bins, exactly.
+
+    E = sum_{m>=0} P(max > m), and P(max <= m) = n! / q^n [x^n] (sum_{k<=m} x^k / k!)^q: the chance that q
+    Poisson counts of mean n / q, each cut off at m, add up to n, over the same chance without the cut.  Right
+    to about 1e-11, from a few balls to 65,536.
+
+    Parameters
+    ----------
+    n_balls : int, at least 0
+        n.
+    n_bins : int, at least 1
+        q.
+
+    Returns
+    -------
+    float, in balls, between n / q and n
+
+    Raises
+    ------
+    ValueError
+        If a count is too small.
+
+    References
+    ----------
+    The inner expectation of statement W2.
+
+    Examples
+    --------
+    >>> expected_max_count(2, 2)
+    1.5
+    >>> round(expected_max_count(10, 26) / 10, 6)
+    0.201518
+    """
+    check_count("n_balls", n_balls, 0)
+    check_count("n_bins", n_bins, 1)
+    if n_balls < 2 or n_bins == 1:
+        return float(n_balls)
+    mean = n_balls / n_bins
+    poisson = np.array(
+        [math.exp(k * math.log(mean) - mean - math.lgamma(k + 1.0)) for k in range(1, n_balls + 1)]
+    )
+    uncut = _chance_of_sum(poisson, mean, n_balls, n_bins)
+    fewest = -(-n_balls // n_bins)  # some bin holds at least the mean, so smaller maxima cannot be
+    expected = float(fewest)
+    for most in range(fewest, n_balls):
+        # P(max > m) <= q C(n, m+1) q^-(m+1), a union bound, falls faster than geometrically from here on.
+        log_choose = math.lgamma(n_balls + 1) - math.lgamma(most + 2) - math.lgamma(n_balls - most)
+        if log_choose - most * math.log(n_bins) < math.log(1e-16):
+            break
+        expected += max(0.0, 1.0 - _chance_of_sum(poisson[:most], mean, n_balls, n_bins) / uncut)
+    return expected
+
+
+def window_accuracy_ceiling(case: WindowCase, receptive_field: int | None) -> float:
+    """Best accuracy on the window-hard distribution of a model that sees the last R tokens.
+
+    value = (E[max count of v balls in q bins] + (r - v) / q) / r, with r candidates left by the control
+    tokens in sight and v of them in sight; 1 when every control token is in sight (R >= d + 1).
+
+    When the control tokens in sight leave some candidates only, v is taken as large as it can be.  So the
+    value is exact whenever all candidates remain or all are in sight, as with control tokens that come before
+    every candidate, and a valid upper bound elsewhere (it grows with v).
+
+    Parameters
+    ----------
+    case : WindowCase
+    receptive_field : int or None, in tokens
+        R, the position itself included (a window of w sees itself and the w - 1 before); None is unbounded.
+
+    Returns
+    -------
+    float, a probability in [1/q, 1]
+
+    Raises
+    ------
+    ValueError
+        If the receptive field is below 1.
+
+    References
+    ----------
+    Statement W2; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
+
+    Examples
+    --------
+    >>> case = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 3.7", "see the first token")
+    >>> [round(window_accuracy_ceiling(case, r), 6) for r in (1, 99, 100)]
+    [0.038462, 0.201518, 1.0]
+    """
+    if receptive_field is None:
+        return 1.0
+    sees = check_count("receptive_field", receptive_field, 1)
+    n_blind = sum(distance >= sees for distance in case.control_distances)
+    if n_blind == 0:
+        return 1.0
+    remaining = case.candidates_if_blind_to[n_blind - 1]
+    visible = min(remaining, sum(distance < sees for distance in case.candidate_distances))
+    return _plurality_accuracy(remaining, visible, case.n_values)
+
+
+def blind_accuracy(case: WindowCase) -> float:
+    """Best accuracy without any control token, all candidates in sight.
+
+    E[max count of r balls in q bins] / r, with r candidates and q values.
+
+    Parameters
+    ----------
+    case : WindowCase
+
+    Returns
+    -------
+    float, a probability in [1/q, 1]
+
+    References
+    ----------
+    Statement W2; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
+
+    Examples
+    --------
+    >>> case = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 3.7", "see the first token")
+    >>> round(blind_accuracy(case), 6)
+    0.201518
+    """
+    remaining = case.candidates_if_blind_to[-1]
+    return _plurality_accuracy(remaining, remaining, case.n_values)
+
+
+def min_receptive_field(case: WindowCase) -> int:
+    """Fewest last tokens that a model must see to be right always: d + 1, the position itself included.
+
+    Parameters
+    ----------
+    case : WindowCase
+
+    Returns
+    -------
+    int, in tokens
+
+    References
+    ----------
+    Statement W1; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
+
+    Examples
+    --------
+    >>> case = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 3.7", "see the first token")
+    >>> min_receptive_field(case)
+    100
+    """
+    return case.sensitivity_distance + 1
+
+
+def min_sum_window_minus_one(case: WindowCase) -> int:
+    """Least sum over layers of (w_i - 1) for success above 1/2 on the worst two inputs: d.
+
+    Parameters
+    ----------
+    case : WindowCase
+
+    Returns
+    -------
+    int, in tokens
+
+    References
+    ----------
+    Statement W1; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
+
+    Examples
+    --------
+    >>> case = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 3.7", "see the first token")
+    >>> min_sum_window_minus_one(case)
+    99
+    """
+    return case.sensitivity_distance
+
+
+def _plurality_accuracy(remaining: int, visible: int, n_values: int) -> float:
+    """Accuracy of naming the most frequent visible value; any remaining candidate may be the answer."""
+    return (expected_max_count(visible, n_values) + (remaining - visible) / n_values) / remaining
+
+
+def _chance_of_sum(cut_poisson: FloatArray, mean: float, total: int, n_terms: int) -> float:
+    """Chance that cut-off Poisson counts, independent and all alike, add up to ``total``.
+
+    By the inverse Fourier transform of phi^q, phi the characteristic function of one count.
+
+    ``cut_poisson`` holds the chances of 1, 2, ... up to the cut.  The transform is that of phi - 1, so that
+    rounding is relative to the mean of one count, not to 1, and the power q does not blow it up.
+    """
+    # A sum of 3 n + 256 or more, which would fold back onto n, has a chance far below 1e-100.
+    size = 1 << (2 * total + 255).bit_length()
+    less_one = np.fft.rfft(np.concatenate([[math.expm1(-mean)], cut_poisson]), size)
+    x, y = less_one.real, less_one.imag
+    with np.errstate(divide="ignore"):
+        log_modulus = 0.5 * np.log1p(np.maximum(2.0 * x + x * x + y * y, -1.0))
+    turns = np.arange(len(x)) * total % size / size
+    terms = np.exp(n_terms * log_modulus) * np.cos(n_terms * np.arctan2(y, 1.0 + x) + 2.0 * math.pi * turns)
+    # The half spectrum counts twice, but for its two ends.
+    return float(2.0 * terms.sum() - terms[0] - terms[-1]) / size

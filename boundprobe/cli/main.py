@@ -1,0 +1,71 @@
+"""``boundprobe VERB ...``: choose the verb, run it, turn errors into one line and an exit code.
+
+0 done; 1 a claim or check failed; 2 usage or configuration; 3 a missing optional dependency or device;
+4 a run directory holds another configuration; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from boundprobe.cli.options import OneLineParser
+from boundprobe.errors import MissingDependencyError, RunDirectoryError
+
+#: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
+VERBS = ("demo", "bounds", "sample", "train", "probe", "plot")
+
+
+def build_parser() -> OneLineParser:
+    """The parser of the whole command line.  Verb modules import what is heavy when they run, not before."""
+    parser = OneLineParser(
+        prog="boundprobe",
+        description="Memory lower bounds for sequence models, from the proof to the trained model and back.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=OneLineParser)
+    for name in VERBS:
+        module = importlib.import_module(f"boundprobe.cli.{name}")
+        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run, verb_parser=verb)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    verbose = "-v" in (argv or sys.argv) or "--verbose" in (argv or sys.argv)
+    try:
+        parser = build_parser()
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            getattr(args, "verb_parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+        if args.version:
+            from importlib.metadata import version
+
+            print(f"boundprobe {version('boundprobe')}")
+            return 0
+        if args.verb is None:
+            parser.error(f"no verb given; allowed: {', '.join(VERBS)}; try 'boundprobe --help'")
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return _failed("interrupted; the same command goes on from the last checkpoint", 130)
+    except BrokenPipeError:  # the reader of stdout has gone, as in `boundprobe bounds | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (MissingDependencyError, RunDirectoryError) as error:
+        if verbose:
+            raise
+        return _failed(str(error), error.exit_code)
+    except (ValueError, OSError) as error:
+        if verbose:
+            raise
+        return _failed(str(error), 2)
+
+
+def _failed(message: str, exit_code: int) -> int:
+    print(f"boundprobe: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code

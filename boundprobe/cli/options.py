@@ -1,0 +1,203 @@
+"""Options of the verbs: one table says flag, place in the configuration, and how to read the value.
+
+Defaults < TOML file < flags.  An unknown flag or key is an error that names it.  No torch here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+_MISSING = argparse.SUPPRESS
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flag and the key of the configuration that it sets.
+
+    Attributes
+    ----------
+    flag : str
+        Such as ``--d-model``; further spellings after commas.
+    path : tuple of str
+        Place in the configuration, and in a TOML file: ("model", "d_model") is ``d_model`` under ``[model]``.
+    read : callable
+        From the text to the value; raises ``argparse.ArgumentTypeError`` that says what is allowed.
+    help, metavar : str
+    """
+
+    flag: str
+    path: tuple[str, ...]
+    read: Callable[[str], Any]
+    help: str
+    metavar: str = "X"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line: what was wrong, what is allowed, what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``ValueError`` instead of printing the usage; ``main`` prints it and exits with 2."""
+        if message.startswith("unrecognized arguments: "):
+            words = message.removeprefix("unrecognized arguments: ").split()
+            flags = [flag for action in self._actions for flag in action.option_strings if len(flag) > 2]
+            near = difflib.get_close_matches(words[0], flags, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            message = f"argument {' '.join(words)} is not known{meant}; allowed: the flags of '{self.prog} --help'"
+        raise ValueError(message)
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Reader of whole numbers from ``least`` up."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: whole numbers from {least} up; change it")
+        return value
+
+    return read
+
+
+def number(text: str) -> float:
+    """Reader of numbers; what range is allowed is said by whoever uses the value."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: a number such as 0.1; change it") from None
+
+
+def numbers(text: str) -> list[float]:
+    """Reader of numbers joined by commas."""
+    return [number(part) for part in text.split(",")]
+
+
+def word(text: str) -> str:
+    """Reader of a name; which are allowed is said by whoever looks it up."""
+    return text
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Reader of one of a few names."""
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: {', '.join(allowed)}; choose one of them")
+        return text
+
+    return read
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """Reader of ``name=value``."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: name=value, such as seq_len=64; write it so")
+    return name, value
+
+
+TASK_OPTIONS = (
+    Option("--task", ("task", "name"), word, "task: selective-copying or ar-decoding", "NAME"),
+    Option("--preset", ("task", "preset"), word, "fill in a preset's parameters, such as paper", "NAME"),
+)
+
+MODEL_OPTIONS = (
+    Option("--model", ("model", "architecture"), word, "mixers joined by '-', as in mamba-attn", "LAYERS"),
+    Option("--d-model", ("model", "d_model"), whole_number(1), "width of the residual stream", "N"),
+    Option("--window", ("model", "window"), whole_number(1), "attention window in tokens, itself included", "N"),
+    Option("--heads", ("model", "n_heads"), whole_number(1), "attention heads", "N"),
+    Option("--d-state", ("model", "d_state"), whole_number(1), "state entries per Mamba channel", "N"),
+    Option("--d-conv", ("model", "d_conv"), whole_number(1), "width of Mamba's convolution", "N"),
+    Option("--expand", ("model", "expand"), whole_number(1), "Mamba's inner width over d_model", "N"),
+    Option("--mlp-ratio", ("model", "mlp_ratio"), whole_number(0), "MLP width over d_model; 0: none", "N"),
+)
+
+SEED_OPTION = Option("--seed", ("seed",), whole_number(0), "seed of everything random (default 0)", "N")
+
+
+def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, task: bool) -> None:
+    """Add a verb's options, ``-p name=value`` where it has a task, and the flags that every verb has."""
+    for option in options:
+        parser.add_argument(
+            *option.flag.split(","), dest=".".join(option.path), type=option.read, metavar=option.metavar,
+            help=option.help, default=_MISSING,
+        )  # fmt: skip
+    if task:
+        parser.add_argument(
+            "-p", dest="task_parameters", type=parameter, metavar="name=value", action="append", default=[],
+            help="a parameter of the task; repeatable",
+        )  # fmt: skip
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="configuration file; flags go before it")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("--json", action="store_true", help="print exactly one JSON document on stdout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks with errors")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device", type=one_of("auto", "cpu", "cuda"), default="auto", metavar="auto|cpu|cuda",
+        help="where tensors live; auto takes a GPU where there is one (default auto)",
+    )  # fmt: skip
+
+
+def resolve(options: Sequence[Option], args: argparse.Namespace) -> dict[str, Any]:
+    """The configuration that a TOML file and flags say together, as nested tables; defaults are not in it.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or has a key that no option sets.
+    """
+    config = _read_toml(args.config, options) if args.config else {}
+    given = vars(args)
+    for option in options:
+        key = ".".join(option.path)
+        if key in given:
+            _table(config, option.path)[option.path[-1]] = given[key]
+    for name, value in given.get("task_parameters", []):
+        config.setdefault("task", {})[name] = value
+    return config
+
+
+def _table(config: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for key in path[:-1]:
+        config = config.setdefault(key, {})
+    return config
+
+
+def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"--config {path} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
+    except ValueError as error:
+        raise ValueError(f"--config {path} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
+    allowed = {option.path for option in options}
+    has_task = any(path[0] == "task" for path in allowed)
+    for keys in _leaves(config):
+        # Any key may stand under [task]: the task itself knows its parameters and names a wrong one.
+        if keys not in allowed and not (has_task and keys[0] == "task" and len(keys) == 2):
+            names = sorted({".".join(path) for path in allowed})
+            wrong = ".".join(keys)
+            near = difflib.get_close_matches(wrong, names, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"--config {path} has the unknown key {wrong!r}{meant}; allowed: {', '.join(names)}")
+    return config
+
+
+def _leaves(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key)

@@ -1,0 +1,84 @@
+"""What verbs print: stdout is data, one table for people or one JSON document; stderr is talk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from boundprobe.tasks import AbstractTask, build_task
+
+
+def print_json(document: Mapping[str, Any]) -> int:
+    """Print one JSON document; return exit code 0."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+    return 0
+
+
+def print_config(config: Mapping[str, Any]) -> int:
+    """Print a resolved configuration as TOML that ``--config`` takes; return exit code 0."""
+    import tomli_w
+
+    from boundprobe.runs.store import without_none
+
+    print(tomli_w.dumps(without_none(config)), end="")
+    return 0
+
+
+def print_pairs(rows: Sequence[tuple[str, str, str]]) -> None:
+    """Print label, value and source in aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    for label, value, source in rows:
+        print(f"{label:<{widths[0]}}  {value:>{widths[1]}}   {source}")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns after the first two are right-aligned, as numbers are."""
+    widths = [max(len(text) for text in column) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, ["-" * width for width in widths], *rows):
+        cells = [f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def note(text: str, *, quiet: bool) -> None:
+    """Say something on stderr, unless told not to."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def task_from(config: Mapping[str, Any]) -> AbstractTask:
+    """The task that the ``[task]`` table of a configuration names.
+
+    Raises
+    ------
+    ValueError
+        If no task is named, or its parameters are wrong.
+    """
+    from boundprobe.tasks import TASKS
+
+    table = dict(config.get("task", {}))
+    name, preset = table.pop("name", None), table.pop("preset", None)
+    if name is None:
+        raise ValueError(f"no task given; allowed: {', '.join(TASKS)}; give --task NAME, or name under [task]")
+    return build_task(name, table, preset)
+
+
+def find_device(name: str) -> str:
+    """The torch device for auto, cpu or cuda.
+
+    Raises
+    ------
+    MissingDependencyError
+        If cuda is asked for and there is none.
+    """
+    import torch
+
+    from boundprobe.errors import MissingDependencyError
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MissingDependencyError(
+            "--device cuda given, but torch sees no CUDA device; allowed: auto or cpu here; "
+            "install a CUDA build of torch, or take --device cpu"
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,0 +1,39 @@
+"""A progress bar on stderr: what is being done, how far it is, how long it still takes.  Only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Bar:
+    """Progress of one piece of work, in units of work."""
+
+    def __init__(self, progress: Progress, total: float) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=total)
+
+    def update(self, done: float, what: str) -> None:
+        """Show that ``done`` units are done, and what is being done."""
+        self._progress.update(self._task, completed=done, description=what)
+
+
+@contextmanager
+def progress_bar(total: float, *, quiet: bool) -> Iterator[Bar]:
+    """A bar that is shown on a terminal and silent elsewhere."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("elapsed, left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=quiet or not sys.stderr.isatty(),
+    )
+    with progress:
+        yield Bar(progress, total)

@@ -1,0 +1,98 @@
+"""``boundprobe train``: choose a learning rate on calibration seeds, train and report other seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from boundprobe.cli.options import (
+    MODEL_OPTIONS,
+    SEED_OPTION,
+    TASK_OPTIONS,
+    Option,
+    add_device,
+    add_options,
+    number,
+    numbers,
+    resolve,
+    whole_number,
+    word,
+)
+from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, task_from
+
+HELP = "train a model on a task; several learning rates are compared on seeds that are not reported"
+
+OPTIONS = (
+    *TASK_OPTIONS,
+    *MODEL_OPTIONS,
+    SEED_OPTION,
+    Option("--scan", ("scan",), word, "backend of the selective scan (default time-major)", "BACKEND"),
+    Option("--distribution", ("train", "distribution"), word, "training law (default mixture)", "NAME"),
+    Option("--steps", ("train", "steps"), whole_number(1), "optimizer steps of each member", "N"),
+    Option("--batch", ("train", "batch"), whole_number(1), "sequences in a step", "N"),
+    Option("--lr", ("train", "learning_rates"), numbers, "peak learning rate; several are compared", "X[,Y..]"),
+    Option("--seeds", ("train", "n_seeds"), whole_number(1), "models that are reported", "N"),
+    Option("--calibration-seeds", ("train", "n_calibration_seeds"), whole_number(1), "models per learning rate that choose it", "N"),
+    Option("--warmup-steps", ("train", "warmup_steps"), whole_number(0), "steps of linear warm-up", "N"),
+    Option("--weight-decay", ("train", "weight_decay"), number, "AdamW's weight decay", "X"),
+    Option("--clip-norm", ("train", "clip_norm"), number, "gradients are clipped to this norm", "X"),
+    Option("--eval-sequences", ("train", "n_eval"), whole_number(1), "sequences in each evaluation", "N"),
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this verb."""
+    add_options(parser, OPTIONS, task=True)
+    add_device(parser)
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default runs)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train to the end, from wherever the run stopped."""
+    from boundprobe.training.config import TrainConfig
+
+    given = resolve(OPTIONS, args)
+    task = task_from(given)  # its parameters may be texts, and it may name a preset
+    config = TrainConfig.from_dict(given | {"task": {"name": task.name, **task.parameters()}})
+    if args.print_config:
+        return print_config(config.to_dict())
+
+    import torch
+
+    from boundprobe.cli.progress import progress_bar
+    from boundprobe.models.scan import check_backend
+    from boundprobe.training.loop import train
+
+    check_backend(config.scan)
+    device = find_device(args.device)
+    torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
+    with progress_bar(config.total_steps, quiet=args.quiet) as bar:
+        finished = train(config, args.out, device=device, progress=bar.update)
+    result: dict[str, Any] | None = finished.result()
+    assert result is not None  # train returns finished runs
+    if args.json:
+        return print_json(result)
+    print_table(*member_table(result))
+    note(f"run {result['run_dir']}", quiet=args.quiet)
+    return 0
+
+
+def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the members of a training result."""
+    columns = ["phase", "lr", "seed", "accuracy", "state-hard", "window-hard", "loss", "parameters", "bits at cut", "tokens/s"]  # fmt: skip
+    rows = [
+        [
+            member["phase"],
+            f"{member['learning_rate']:g}",
+            str(member["seed_index"]),
+            f"{member['accuracy']:.3f}",
+            *(f"{member['accuracy_by_distribution'][law]:.3f}" for law in ("state-hard", "window-hard")),
+            f"{member['loss']:.4f}",
+            str(member["n_params"]),
+            str(sum(member["memory"].values())),
+            str(member["tokens_per_second"]),
+        ]
+        for member in (*result["calibration"], *result["members"])
+    ]
+    return columns, rows

@@ -1,0 +1,15 @@
+"""Errors that the command line turns into one line and an exit code (2 is ``ValueError``, usage)."""
+
+from __future__ import annotations
+
+
+class MissingDependencyError(RuntimeError):
+    """An optional dependency or a device that was asked for is not there.  Exit code 3."""
+
+    exit_code = 3
+
+
+class RunDirectoryError(RuntimeError):
+    """A run directory holds another configuration, is damaged, or is in use.  Exit code 4."""
+
+    exit_code = 4

@@ -1,0 +1,63 @@
+"""Round the state at the cut to b bits an entry: a machine that is really run, with exactly so many bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from boundprobe.models.memory import CutState
+
+#: Bits per entry that are tried.
+ENTRY_BITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Uniform quantiser of each state entry between frozen limits.
+
+    Attributes
+    ----------
+    low, high : Tensor (entries,)
+        Limits of each entry, from states that are not evaluated (assumption A1: no ranges from the
+        evaluation batch).  An entry with ``low == high`` is replaced by that constant and costs no bits.
+    entry_bits : int
+        Bits per entry, b; the entry takes one of 2^b values.
+    """
+
+    low: Tensor
+    high: Tensor
+    entry_bits: int
+
+    @property
+    def total_bits(self) -> int:
+        """Bits of the rounded state: b for each entry that is not constant."""
+        return self.entry_bits * int((self.high > self.low).sum())
+
+    def codes(self, entries: Tensor) -> Tensor:
+        """Code of each entry, 0 .. 2^b - 1, of states (batch, entries): the rounded state itself, as int64."""
+        levels = 2**self.entry_bits - 1
+        width = (self.high - self.low).clamp_min(torch.finfo(entries.dtype).tiny)
+        place = ((entries.clamp(self.low, self.high) - self.low) / width * levels).round()
+        return torch.where(self.high > self.low, place, 0).long()
+
+    def __call__(self, state: CutState) -> CutState:
+        """The state that is read back from its codes."""
+        codes = self.codes(state.flatten())
+        levels = 2**self.entry_bits - 1
+        return state.unflatten(self.low + (self.high - self.low) * (codes / levels))
+
+
+def entry_limits(states: Iterable[CutState]) -> tuple[Tensor, Tensor]:
+    """Least and greatest value of each entry over states: the frozen limits of a ``Rounding``."""
+    low = high = None
+    for state in states:
+        entries = state.flatten()
+        chunk_low, chunk_high = entries.amin(0), entries.amax(0)
+        low = chunk_low if low is None else torch.minimum(low, chunk_low)
+        high = chunk_high if high is None else torch.maximum(high, chunk_high)
+    if low is None or high is None:
+        raise ValueError("states is empty; allowed: at least one state; draw calibration sequences")
+    return low, high

@@ -1,0 +1,76 @@
+"""Probe a trained run, and keep the ladder in a run directory of its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from boundprobe.errors import RunDirectoryError
+from boundprobe.probes.ladder import ProbeConfig, measure
+from boundprobe.runs.store import Run, open_run
+from boundprobe.training.config import TrainConfig
+from boundprobe.training.loop import load_models
+
+
+def probe_member(
+    trained: Run, member: int, config: ProbeConfig, root: Path | None = None, *, device: str = "cpu"
+) -> dict[str, Any]:
+    """The ladder of one member of a finished training run, measured once and then read back.
+
+    Parameters
+    ----------
+    trained : Run
+        A run of ``train``.
+    member : int
+        Index among its reported members.
+    config : ProbeConfig
+    root : Path, optional
+        Where the probe's run directory is made; beside the trained run if not given.
+    device : str
+
+    Returns
+    -------
+    dict
+        The document ``boundprobe.probe/1``.
+
+    Raises
+    ------
+    RunDirectoryError
+        If ``trained`` is not a finished training run.
+    ValueError
+        If it has no such member.
+    """
+    if trained.verb != "train" or (result := trained.result()) is None:
+        raise RunDirectoryError(
+            f"{trained.path} is not a finished training run; allowed: a directory that 'boundprobe train' finished; "
+            "run its command again to the end"
+        )
+    n_members = len(result["members"])
+    if not 0 <= member < n_members:
+        raise ValueError(f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member")
+    settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
+    run = open_run(root or trained.path.parent, "probe", settings)
+    if (known := run.result()) is not None:
+        return known
+    train_config = TrainConfig.from_dict(trained.config)
+    with run.session(device=device, seeds={"seed": config.seed, "roles": "calibration, evaluation"}):
+        model = load_models(trained, device)[member]
+        ladder = measure(model, train_config.task, config)
+        run.finish(
+            {
+                "schema": "boundprobe.probe/1",
+                "run_id": run.run_id,
+                "run_dir": str(run.path),
+                "trained": trained.run_id,
+                "task": trained.config["task"],
+                "model": trained.config["model"],
+                "member": member,
+                "seed_index": result["members"][member]["seed_index"],
+                "n_params": result["members"][member]["n_params"],
+                **ladder.to_json(),
+            }
+        )
+    document = run.result()
+    assert document is not None  # just written
+    return document

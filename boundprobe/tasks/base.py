@@ -1,0 +1,236 @@
+"""What every task is: parameters, answers, distributions, and the hard cases of the proofs.
+
+A task is a frozen dataclass whose fields are its parameters.  It imports numpy only, so that bounds and
+data can be had without torch.  Positions are 1..L in the theory and 0..L-1 in arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+#: Target where no answer is asked or none is defined; the value that cross-entropy ignores.
+IGNORE = -100
+
+#: The distributions that every task has.
+DISTRIBUTIONS = ("uniform", "state-hard", "window-hard", "mixture")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences with an answer at every position where one is asked.
+
+    Attributes
+    ----------
+    tokens : int64 array (n, seq_len)
+    targets : int64 array (n, seq_len)
+        ``IGNORE`` (-100) where the answer is undefined or not asked.  For single-answer use (window-hard,
+        state-hard, mixture) the last position is always defined.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class CutBatch:
+    """Prefixes, the whole query set, and the answer of every prefix to every query.
+
+    Attributes
+    ----------
+    prefix : int64 array (n, prefix_len)
+        What the model reads before the cut.
+    queries : int64 array (n_queries, query_len)
+        The suffixes after the cut, the same for every prefix.
+    answers : int64 array (n, n_queries)
+        ``IGNORE`` where undefined.
+    """
+
+    prefix: np.ndarray
+    queries: np.ndarray
+    answers: np.ndarray
+
+
+@dataclass(frozen=True)
+class StateCase:
+    """The state-hard case in numbers: what a state at the cut must tell apart (theory, section 2).
+
+    Attributes
+    ----------
+    n_answers : int
+        Size of the query set.
+    n_values : int
+        Number of values that each answer can take, K.
+    entropy_bits : float
+        Joint entropy H(Y_A) of all answers, in bits.
+    independent_uniform : bool
+        Whether the answers are independent and uniform, i.e. the memory part is read coordinate by
+        coordinate (what ball packing, S3, needs).
+    zero_error_bits : float
+        log2 of the number of distinct rows of the answer table (S4).
+    theorem : str
+        The published theorem whose proof this case comes from.
+    forces : str
+        In words, what the case forces a model to do.
+    """
+
+    n_answers: int
+    n_values: int
+    entropy_bits: float
+    independent_uniform: bool
+    zero_error_bits: float
+    theorem: str
+    forces: str
+
+
+@dataclass(frozen=True)
+class WindowCase:
+    """The window-hard case in numbers: a control part far away that picks one of several answers.
+
+    Distances are counted back from the last position, which has distance 0.  The answer is the token at
+    one of ``candidate_distances``; those tokens are independent and uniform over ``n_values`` values, and
+    the control part picks one of them uniformly.
+
+    Attributes
+    ----------
+    seq_len : int
+    n_values : int
+    control_distances : tuple of int
+        Distances of the control tokens, the farthest first.
+    candidates_if_blind_to : tuple of int
+        Entry j: how many candidates remain when the j+1 farthest control tokens are out of sight.
+    candidate_distances : tuple of int
+        Distances of the tokens that can be the answer.
+    theorem, forces : str
+    """
+
+    seq_len: int
+    n_values: int
+    control_distances: tuple[int, ...]
+    candidates_if_blind_to: tuple[int, ...]
+    candidate_distances: tuple[int, ...]
+    theorem: str
+    forces: str
+
+    @property
+    def sensitivity_distance(self) -> int:
+        """Distance of the earliest token that matters, d in W1."""
+        return self.control_distances[0]
+
+
+@dataclass(frozen=True)
+class AbstractTask(ABC):
+    """A function-composition task (Cooper et al. 2026, Def. 3.1) with its hard cases.
+
+    Subclasses are frozen dataclasses; their fields are the task's parameters and nothing else.  They check
+    their parameters in ``__post_init__`` and raise ``ValueError`` with the value, what is allowed and what
+    to do.
+    """
+
+    name: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]] = DISTRIBUTIONS
+    presets: ClassVar[dict[str, dict[str, object]]] = {}
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Number of token ids, 0..vocab_size-1."""
+
+    @property
+    @abstractmethod
+    def seq_len(self) -> int:
+        """Length L of every sampled sequence."""
+
+    @abstractmethod
+    def answers(self, tokens: np.ndarray) -> np.ndarray:
+        """Answer at every position: int64 (n, L) -> int64 (n, L), ``IGNORE`` where undefined.  Vectorised."""
+
+    @abstractmethod
+    def reference_answer(self, tokens: Sequence[int]) -> int | None:
+        """Answer at the last position of one sequence, straight from the definition; None where undefined.
+
+        Slow and obvious: the oracle that ``answers`` is tested against.
+        """
+
+    @abstractmethod
+    def state_case(self) -> StateCase:
+        """The state-hard case in numbers."""
+
+    @abstractmethod
+    def window_case(self) -> WindowCase:
+        """The window-hard case in numbers."""
+
+    @abstractmethod
+    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
+        """Draw sequences: a pure function of the task's parameters, the arguments and the generator."""
+
+    @abstractmethod
+    def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
+        """Draw state-hard prefixes with the whole query set; prefix_len + query_len == L."""
+
+    def parameters(self) -> dict[str, object]:
+        """The task's parameters by name, as in TOML and JSON."""
+        return dataclasses.asdict(self)
+
+
+def check_distribution(name: str, allowed: Sequence[str] = DISTRIBUTIONS) -> str:
+    """Return ``name``, or raise ``ValueError`` that says what is allowed."""
+    if name not in allowed:
+        raise ValueError(f"distribution {name!r} is not known; allowed: {', '.join(allowed)}")
+    return name
+
+
+def check_integer(
+    name: str, value: object, at_least: int, at_most: int | None = None, *, why: str = ""
+) -> None:
+    """Raise ``ValueError`` in one line unless ``value`` is an int (a bool is not) within the limits.
+
+    ``why`` is appended: the reason for the limit and what to do.
+    """
+    allowed = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        if at_least <= value and (at_most is None or value <= at_most):
+            return
+        found = str(value)
+    else:
+        found = f"{value!r} ({type(value).__name__})"
+        allowed, why = f"an integer, {allowed}", "; give a whole number"
+    raise ValueError(f"{name} is {found}; allowed: {allowed}{why}")
+
+
+def check_probability(name: str, value: object, *, why: str = "; take e.g. 0.2") -> None:
+    """Raise ``ValueError`` in one line unless ``value`` is a number above 0 and below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(f"{name} is {value!r}; allowed: above 0 and below 1{why}")
+
+
+def check_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Return ``tokens`` as an int64 array (n, L), or raise ``ValueError`` where one is not a token id."""
+    array = np.asarray(tokens)
+    if array.ndim != 2 or array.dtype.kind not in "iu":
+        found = f"tokens have shape {array.shape} and type {array.dtype}"
+        raise ValueError(f"{found}; allowed: integers of shape (n, seq_len); pass a batch of id sequences")
+    if array.size and (array.min() < 0 or array.max() >= vocab_size):
+        wrong = array[(array < 0) | (array >= vocab_size)][0]
+        raise ValueError(f"tokens hold {wrong}; allowed: ids 0 to {vocab_size - 1}; use the task's own ids")
+    return array.astype(np.int64, copy=False)
+
+
+def row_blocks(n_rows: int, row_len: int, block_size: int = 2**18) -> Iterator[slice]:
+    """Slices that cover ``n_rows`` rows, each of about ``block_size`` entries (at least one row).
+
+    Working block by block keeps temporaries in cache and small next to the arrays returned.
+    """
+    step = max(1, block_size // max(1, row_len))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+def uniform_integers(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Independent uniform integers low..high-1, int32: as exact as 64-bit draws, at half the cost."""
+    return rng.integers(low, high, shape, dtype=np.int32)

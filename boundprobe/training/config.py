@@ -1,0 +1,156 @@
+"""What a training run is: task, model and schedule.  Torch-free, so that a bad one is refused at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from boundprobe.models.spec import ModelSpec
+from boundprobe.tasks import AbstractTask, build_task
+from boundprobe.tasks.base import check_distribution
+
+#: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
+PHASES = ("calibration", "report")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a member is trained and judged.
+
+    Attributes
+    ----------
+    distribution : str
+        Training law.
+    steps, batch : int
+        Optimizer steps, and sequences in each.
+    learning_rates : tuple of float
+        Peak rates to choose from.
+    n_seeds, n_calibration_seeds : int
+        Members that are reported, and members per learning rate that choose it.  With a single learning rate
+        there is nothing to choose and no calibration member.
+    warmup_steps : int
+        Linear warm-up, then linear decay to 0 at ``steps``.
+    weight_decay, clip_norm : float
+    n_eval : int
+        Sequences per distribution in an evaluation.
+    """
+
+    distribution: str = "mixture"
+    steps: int = 4000
+    batch: int = 32
+    learning_rates: tuple[float, ...] = (0.01,)
+    n_seeds: int = 1
+    n_calibration_seeds: int = 1
+    warmup_steps: int = 100
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    n_eval: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "n_seeds", "n_calibration_seeds", "n_eval"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("warmup_steps", self.warmup_steps, 0)
+        if not self.learning_rates:
+            raise ValueError("learning_rates is empty; allowed: one or more positive numbers; give --lr X[,Y..]")
+        for name, values in (("learning_rates", self.learning_rates), ("clip_norm", (self.clip_norm,))):
+            for value in values:
+                if not 0 < value < float("inf"):
+                    raise ValueError(f"{name} has {value!r}; allowed: positive finite numbers; change it")
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError(f"learning_rates {self.learning_rates} has one twice; allowed: each once; drop it")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay is {self.weight_decay!r}; allowed: numbers from 0 up; change it")
+
+
+def _at_least(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; allowed: whole numbers from {least} up; change it")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a run: its phase, learning rate and place among the seeds of its phase."""
+
+    phase: str
+    learning_rate: float
+    seed_index: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Phase and seed index: what a member's random streams depend on, beside the run's seed.
+
+        The learning rate is left out on purpose: rates are compared on the same data and initial weights.
+        """
+        return PHASES.index(self.phase), self.seed_index
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run; its result is a function of this alone.
+
+    Examples
+    --------
+    >>> config = TrainConfig(build_task("ar-decoding", {}), ModelSpec("attn-attn"), Schedule())
+    >>> TrainConfig.from_dict(config.to_dict()) == config
+    True
+    """
+
+    task: AbstractTask
+    model: ModelSpec
+    schedule: Schedule
+    seed: int = 0
+    scan: str = "time-major"
+
+    def __post_init__(self) -> None:
+        check_distribution(self.schedule.distribution, self.task.distributions)
+        _at_least("seed", self.seed, 0)
+
+    def calibration_members(self) -> list[Member]:
+        """Members that choose the learning rate: none if there is only one rate."""
+        rates = self.schedule.learning_rates
+        seeds = range(self.schedule.n_calibration_seeds)
+        return [Member("calibration", rate, i) for rate in rates for i in seeds] if len(rates) > 1 else []
+
+    def report_members(self, learning_rate: float) -> list[Member]:
+        """Members that are reported."""
+        return [Member("report", learning_rate, i) for i in range(self.schedule.n_seeds)]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all members together."""
+        return self.schedule.steps * (len(self.calibration_members()) + self.schedule.n_seeds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved configuration, as in ``config.toml``."""
+        return {
+            "seed": self.seed,
+            "scan": self.scan,
+            "task": {"name": self.task.name, **self.task.parameters()},
+            "model": asdict(self.model),
+            "train": asdict(self.schedule) | {"learning_rates": list(self.schedule.learning_rates)},
+        }
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> TrainConfig:
+        """The configuration of a run directory; inverse of ``to_dict``.
+
+        Raises
+        ------
+        ValueError
+            For unknown keys and values that are not allowed.
+        """
+        task, schedule = dict(config["task"]), dict(config["train"])
+        schedule["learning_rates"] = tuple(float(rate) for rate in schedule.get("learning_rates", (0.01,)))
+        for name, given, allowed in (("model", config["model"], ModelSpec), ("train", schedule, Schedule)):
+            names = [field.name for field in fields(allowed)]
+            for key in given:
+                if key not in names:
+                    raise ValueError(f"[{name}] has the unknown key {key!r}; allowed: {', '.join(names)}")
+        return cls(
+            task=build_task(task.pop("name"), task),
+            model=ModelSpec(**config["model"]),
+            schedule=Schedule(**schedule),
+            seed=config.get("seed", 0),
+            scan=config.get("scan", "time-major"),
+        )

@@ -1,0 +1,184 @@
+"""The report on the real tasks: contract keys, printed numbers, and the tasks' cases enumerated."""
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from boundprobe.bounds import BoundsReport, bounds_report, distinct_rows, window_accuracy_ceiling
+from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+
+NUMBERS = {"entropy_bits", "fano_bits", "packing_bits", "zero_error_bits"}
+
+
+class TaskOfAnAuthor(SelectiveCopying):
+    """Stands for a task from outside the package: the report must not call its claims proved."""
+
+
+class DependentAnswers(TaskOfAnAuthor):
+    """A case whose answers are not independent, so that ball packing does not hold."""
+
+    def state_case(self):
+        case = super().state_case()
+        return type(case)(case.n_answers, case.n_values, 20.0, False, 20.0, case.theorem, case.forces)
+
+
+def test_keys_are_the_contract():
+    document = bounds_report(SelectiveCopying()).to_json()
+    assert set(document) == {"schema", "task", "error", "state", "window"}
+    assert document["schema"] == "boundprobe.bounds/1"
+    assert set(document["task"]) == {"name", "parameters"}
+    assert document["task"] == {"name": "selective-copying", "parameters": SelectiveCopying().parameters()}
+    assert set(document["state"]) == NUMBERS | {"theorem", "evidence", "vacuous"}
+    assert set(document["state"]["theorem"]) == set(document["state"]["evidence"]) == NUMBERS
+    assert set(document["state"]["evidence"].values()) == {"proved"}
+    assert set(document["window"]) == {
+        "min_receptive_field",
+        "min_sum_window_minus_one",
+        "blind_accuracy",
+        "theorem",
+    }
+
+
+def test_document_survives_json_and_cites():
+    document = bounds_report(AssociativeRecallDecoding(), 0.1, curve_points=3).to_json()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    for name, statement in (("fano_bits", "S1"), ("packing_bits", "S3"), ("zero_error_bits", "S4")):
+        assert document["state"]["theorem"][name].startswith(statement)
+    assert "Theorem 3.3" in document["state"]["theorem"]["fano_bits"]
+    assert document["window"]["theorem"].startswith("W1")
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "fano_bits"),
+    [
+        (SelectiveCopying(), 0.0, 51.699250),
+        (SelectiveCopying(), 1 / 3, 25.418682),
+        (AssociativeRecallDecoding(), 0.0, 64.0),
+        (AssociativeRecallDecoding(), 0.1, 50.245046),
+    ],
+)
+def test_the_printed_numbers(task, error, fano_bits):
+    report = bounds_report(task, error)
+    assert isinstance(report, BoundsReport)
+    assert round(report.state.fano_bits, 6) == fano_bits
+    assert report.state.packing_bits >= report.state.fano_bits
+    assert report.state.zero_error_bits == report.state.entropy_bits
+    assert report.state.vacuous == ()
+    assert report.window.min_receptive_field == 100
+    assert report.window.min_sum_window_minus_one == 99
+
+
+def test_the_printed_blind_accuracy():
+    assert round(bounds_report(SelectiveCopying()).window.blind_accuracy, 6) == 0.201518
+
+
+def test_an_error_at_chance_is_vacuous():
+    report = bounds_report(AssociativeRecallDecoding(), error=1 - 1 / 16)
+    assert report.state.fano_bits == report.state.packing_bits == 0.0
+    assert report.to_json()["state"]["vacuous"] == ["fano_bits", "packing_bits"]
+
+
+def test_curves_run_from_chance_to_certainty():
+    curves = bounds_report(SelectiveCopying(), curve_points=52).to_json()["curves"]
+    assert set(curves) == {
+        "bits",
+        "accuracy_ceiling_fano",
+        "accuracy_ceiling_packing",
+        "accuracy_floor_strategy",
+    }
+    assert {len(curve) for curve in curves.values()} == {52}
+    assert curves["bits"][0] == 0.0
+    assert curves["bits"][-1] == 10 * math.log2(36)
+    for name in ("accuracy_ceiling_fano", "accuracy_ceiling_packing", "accuracy_floor_strategy"):
+        assert curves[name][0] == pytest.approx(1 / 36, abs=1e-7)
+        assert curves[name][-1] == 1.0
+
+
+def test_packing_is_unavailable_without_its_condition():
+    document = bounds_report(DependentAnswers(), curve_points=2).to_json()
+    assert document["state"]["packing_bits"] is None
+    assert document["state"]["evidence"]["packing_bits"] == "unavailable"
+    assert document["curves"]["accuracy_ceiling_packing"] is None
+    assert document["curves"]["accuracy_floor_strategy"] is None
+    assert document["state"]["vacuous"] == []
+
+
+def test_claims_of_a_foreign_task_are_its_authors():
+    assert set(bounds_report(TaskOfAnAuthor()).state.evidence.values()) == {"author"}
+
+
+@pytest.mark.parametrize("error", [-0.1, 1.0, 1.5, math.nan])
+def test_bad_error_is_named_in_one_line(error):
+    with pytest.raises(ValueError, match=rf"error = {error}.*allowed: 0 <= error < 1; give") as caught:
+        bounds_report(SelectiveCopying(), error=error)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_curve_points_are_named():
+    with pytest.raises(ValueError, match="curve_points = 1 "):
+        bounds_report(SelectiveCopying(), curve_points=1)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6),
+        AssociativeRecallDecoding(word_bits=2, seq_len=12),
+    ],
+)
+def test_the_state_case_by_enumeration(task):
+    # `proved` rests on this: all rows that the case claims do occur, and no others.  A row is missed by 2000
+    # draws with probability at most 16 exp(-2000 / 16) < 1e-50.
+    cut = task.sample_cut(2000, np.random.default_rng(7))
+    case = task.state_case()
+    assert cut.answers.shape[1] == case.n_answers
+    assert distinct_rows(cut.answers) == 2**case.zero_error_bits == case.n_values**case.n_answers
+
+
+def window_hard_sequences(task):
+    """Every window-hard sequence, each once, where the sequence has no room for filler that matters."""
+    if isinstance(task, SelectiveCopying):
+        letters = range(task.n_numbers, task.vocab_size)
+        tails = itertools.product(letters, repeat=task.seq_len - 1)
+        return [(number, *tail) for tail in tails for number in range(task.n_numbers)]
+    keys, values = range(0, 2**task.word_bits, 2), range(1, 2**task.word_bits, 2)
+    sequences = []
+    for order in itertools.permutations(keys):
+        for chosen in itertools.product(values, repeat=len(order)):
+            pairs = [2 + word for pair in zip(order, chosen, strict=True) for word in pair]
+            for key in keys:
+                bits = [key >> shift & 1 for shift in reversed(range(task.word_bits))]
+                sequences.append((*bits, *pairs))
+    return sequences
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        SelectiveCopying(n_numbers=3, n_letters=2, seq_len=7),
+        AssociativeRecallDecoding(word_bits=2, seq_len=6),
+        AssociativeRecallDecoding(word_bits=3, seq_len=11),
+    ],
+)
+def test_the_window_ceiling_by_enumeration(task):
+    # W2 from its definition, E[max_y P(y | last R tokens)], over every sequence and at every R.
+    tokens = np.array(window_hard_sequences(task))
+    assert tokens.shape[1] == task.seq_len
+    answers = task.answers(tokens)[:, -1]
+    for sees in range(1, task.seq_len + 1):
+        seen = defaultdict(Counter)
+        for view, answer in zip(map(bytes, tokens[:, -sees:]), answers.tolist(), strict=True):
+            seen[view][answer] += 1
+        best = sum(max(counts.values()) for counts in seen.values()) / len(tokens)
+        assert window_accuracy_ceiling(task.window_case(), sees) == pytest.approx(best, abs=1e-12), sees
+
+
+def test_bounds_need_no_torch_and_no_scipy_to_start():
+    code = "import sys, boundprobe.bounds; sys.exit(bool({'torch', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

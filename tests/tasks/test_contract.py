@@ -1,0 +1,140 @@
+"""What every task must do, over all of them, their presets and their distributions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from boundprobe.tasks import DISTRIBUTIONS, IGNORE, TASKS, AbstractTask, build_task
+
+CONFIGURATIONS = [(name, preset) for name in TASKS for preset in (None, *TASKS[name].presets)]
+DRAWS = [(*c, distribution) for c in CONFIGURATIONS for distribution in TASKS[c[0]].distributions]
+
+#: Parameters small enough to see every row of the answer table; a new task needs an entry.
+TINY: dict[str, dict[str, object]] = {
+    "selective-copying": {"n_numbers": 2, "n_letters": 2, "seq_len": 5},
+    "ar-decoding": {"word_bits": 2, "seq_len": 7},
+}
+
+each_configuration = pytest.mark.parametrize(("name", "preset"), CONFIGURATIONS)
+each_draw = pytest.mark.parametrize(("name", "preset", "distribution"), DRAWS)
+each_task = pytest.mark.parametrize("name", list(TASKS))
+
+
+def oracle(task: AbstractTask, tokens: np.ndarray) -> int:
+    answer = task.reference_answer(tokens.tolist())
+    return IGNORE if answer is None else answer
+
+
+@each_draw
+def test_a_sample_is_what_it_says(name: str, preset: str | None, distribution: str) -> None:
+    task = build_task(name, {}, preset)
+    batch = task.sample(64, np.random.default_rng(1), distribution)
+    for array in (batch.tokens, batch.targets):
+        assert array.shape == (64, task.seq_len) and array.dtype == np.int64
+    assert batch.tokens.min() >= 0 and batch.tokens.max() < task.vocab_size
+    asked = batch.targets != IGNORE
+    assert (batch.targets[asked] == task.answers(batch.tokens)[asked]).all()
+    for row in range(4):
+        for t in range(0, task.seq_len, 7):
+            assert not asked[row, t] or batch.targets[row, t] == oracle(task, batch.tokens[row, : t + 1])
+    if distribution != "uniform":
+        assert asked[:, -1].all()
+
+
+@each_draw
+def test_a_sample_is_a_function_of_the_seed_alone(name: str, preset: str | None, distribution: str) -> None:
+    task = build_task(name, {}, preset)
+    before = repr(np.random.get_state())
+    first, again, other = (task.sample(16, np.random.default_rng(seed), distribution) for seed in (3, 3, 4))
+    task.sample_cut(16, np.random.default_rng(3))
+    assert repr(np.random.get_state()) == before
+    assert (first.tokens == again.tokens).all() and (first.targets == again.targets).all()
+    assert (first.tokens != other.tokens).any()
+
+
+@each_configuration
+def test_a_cut_is_what_it_says(name: str, preset: str | None) -> None:
+    task = build_task(name, {}, preset)
+    case = task.state_case()
+    cut, again = (task.sample_cut(6, np.random.default_rng(5)) for _ in range(2))
+    assert (cut.prefix == again.prefix).all() and (cut.answers == again.answers).all()
+    assert cut.prefix.shape[1] + cut.queries.shape[1] == task.seq_len
+    assert len(cut.queries) == case.n_answers and cut.answers.shape == (6, case.n_answers)
+    assert cut.prefix.dtype == cut.queries.dtype == cut.answers.dtype == np.int64
+    for prefix, answers in zip(cut.prefix, cut.answers, strict=True):
+        for query, answer in zip(cut.queries, answers, strict=True):
+            assert answer == oracle(task, np.concatenate([prefix, query]))
+
+
+@each_task
+def test_the_answer_table_has_as_many_rows_as_the_case_says(name: str) -> None:
+    task = build_task(name, TINY[name])
+    case, cut = task.state_case(), task.sample_cut(4000, np.random.default_rng(6))
+    assert len(np.unique(cut.answers, axis=0)) == round(2**case.zero_error_bits)
+    assert all(len(np.unique(answers)) == case.n_values for answers in cut.answers.T)
+
+
+@each_configuration
+def test_the_window_case_is_that_of_the_sequences(name: str, preset: str | None) -> None:
+    task = build_task(name, {}, preset)
+    case, batch = task.window_case(), task.sample(2000, np.random.default_rng(7), "window-hard")
+    last = task.seq_len - 1
+    candidates = batch.tokens[:, last - np.array(case.candidate_distances)]
+    assert (candidates == batch.targets[:, -1:]).any(axis=1).all()
+    assert len(np.unique(candidates)) == case.n_values
+    control = batch.tokens[:, last - np.array(case.control_distances)]
+    assert case.sensitivity_distance == last
+    for hidden, count in enumerate(case.candidates_if_blind_to, start=1):
+        behind: defaultdict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
+        for row in control.tolist():
+            behind[tuple(row[hidden:])].add(tuple(row[:hidden]))
+        assert {len(members) for members in behind.values()} == {count}
+
+
+@each_configuration
+def test_answers_do_not_depend_on_the_rows_beside(name: str, preset: str | None) -> None:
+    task = build_task(name, {}, preset)
+    tokens = task.sample(3000, np.random.default_rng(8)).tokens  # more than one block of rows
+    whole = task.answers(tokens)
+    assert (whole[2600:2640] == task.answers(tokens[2600:2640])).all()
+    assert (task.answers(tokens[:50].astype(np.int16)) == whole[:50]).all()
+
+
+@each_draw
+def test_sampling_needs_little_more_than_it_returns(name: str, preset: str | None, distribution: str) -> None:
+    task = build_task(name, {}, preset)
+    n = 1_500_000 // task.seq_len
+    tracemalloc.start()
+    batch = task.sample(n, np.random.default_rng(9), distribution)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.75 * (batch.tokens.nbytes + batch.targets.nbytes)
+
+
+@each_task
+def test_wrong_arguments_are_named(name: str) -> None:
+    task, rng = build_task(name, {}), np.random.default_rng(0)
+    with pytest.raises(ValueError, match="distribution 'state_hard' is not known; allowed: uniform, "):
+        task.sample(2, rng, "state_hard")
+    for draw in (task.sample, task.sample_cut):
+        with pytest.raises(ValueError, match="n_sequences is -1; allowed: at least 0"):
+            draw(-1, rng)
+    with pytest.raises(ValueError, match=f"tokens hold {task.vocab_size}; allowed: ids 0 to"):
+        task.answers(np.full((2, 3), task.vocab_size))
+    with pytest.raises(ValueError, match=r"tokens have shape \(3,\)"):
+        task.answers(np.zeros(3, int))
+    assert set(DISTRIBUTIONS) <= set(task.distributions)
+    assert task.sample(0, rng).tokens.shape == (0, task.seq_len)
+    assert task.sample_cut(0, rng).answers.shape == (0, task.state_case().n_answers)
+    assert task.answers(np.zeros((2, 0), int)).shape == (2, 0)
+
+
+def test_tasks_import_numpy_only() -> None:
+    code = "import sys, boundprobe.tasks; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
