@@ -12,7 +12,9 @@ HELP = "bits that the state at the cut must hold, and tokens that a window must 
 OPTIONS = (
     *TASK_OPTIONS,
     Option("--error", ("error",), number, "mean error that is allowed, from 0 to below 1 (default 0)", "P"),
-    Option("--curves", ("curve_points",), whole_number(2), "add accuracy against bits at so many points", "N"),
+    Option(
+        "--curves", ("curve_points",), whole_number(2), "add accuracy against bits at so many points", "N"
+    ),
 )
 
 

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
     from boundprobe.tasks import AbstractTask
 
-HELP = "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
+HELP = (
+    "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
+)
 
 OPTIONS = (
     *TASK_OPTIONS,
     SEED_OPTION,
     Option("-n", ("n",), whole_number(1), "number of sequences (default 5)", "N"),
     Option("--distribution", ("distribution",), word, "which distribution (default uniform)", "NAME"),
-    Option("--format", ("format",), one_of("npz", "jsonl", "parquet"), "npz (default), jsonl or parquet", "NAME"),
+    Option(
+        "--format", ("format",), one_of("npz", "jsonl", "parquet"), "npz (default), jsonl or parquet", "NAME"
+    ),
 )
 
 
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, then write or print; numpy only."""
     config = resolve(OPTIONS, args)
     task = task_from(config)
-    settings = {"n": 5, "distribution": "uniform", "format": "npz", "seed": 0} | {
+    settings: dict[str, Any] = {"n": 5, "distribution": "uniform", "format": "npz", "seed": 0} | {
         key: value for key, value in config.items() if key != "task"
     }
     # Refused before anything is drawn or written.
@@ -55,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         return print_config(settings | {"task": {"name": task.name, **task.parameters()}})
     if args.out and not args.out.parent.is_dir():
-        raise ValueError(f"--out is {args.out}, in no directory; allowed: a file in an existing directory; make it")
+        raise ValueError(
+            f"--out is {args.out}, in no directory; allowed: a file in an existing directory; make it"
+        )
     arrays = draw(task, settings["n"], settings["distribution"], settings["seed"])
     document: dict[str, Any] = {
         "schema": "boundprobe.sample/1",
@@ -71,7 +77,10 @@ def run(args: argparse.Namespace) -> int:
 
         write_whole(args.out, lambda path: _WRITERS[settings["format"]](path, arrays))
         document |= {"out": str(args.out), "format": settings["format"]}
-        note(f"wrote {args.out}: {', '.join(f'{k} {v}' for k, v in document['shapes'].items())}", quiet=args.quiet)
+        note(
+            f"wrote {args.out}: {', '.join(f'{k} {v}' for k, v in document['shapes'].items())}",
+            quiet=args.quiet,
+        )
         return print_json(document) if args.json else 0
     if args.json:
         return print_json(document | {"arrays": {name: array.tolist() for name, array in arrays.items()}})
@@ -108,7 +117,7 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     import numpy as np
 
     with path.open("wb") as file:  # an open file, because savez adds .npz to names
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _rows(arrays: dict[str, np.ndarray]) -> list[dict[str, list[int]]]:

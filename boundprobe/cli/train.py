@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_options(parser, OPTIONS, task=True)
     add_device(parser)
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default runs)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default runs)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -59,7 +59,9 @@ class ModelSpec:
         for field in fields(self)[1:]:
             value, least = getattr(self, field.name), 0 if field.name == "mlp_ratio" else 1
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{field.name} is {value!r}; allowed: whole numbers from {least} up; change it")
+                raise ValueError(
+                    f"{field.name} is {value!r}; allowed: whole numbers from {least} up; change it"
+                )
         if "attn" in self.layers and self.d_model % (2 * self.n_heads):
             raise ValueError(
                 f"d_model is {self.d_model} with n_heads {self.n_heads}; allowed: multiples of 2 * n_heads = "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -84,7 +86,10 @@ class SequenceModel(nn.Module):
         check_backend(scan)
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
-        build = {"attn": lambda: AttentionLayer(spec), "mamba": lambda: MambaLayer(spec, scan)}
+        build: dict[str, Callable[[], nn.Module]] = {
+            "attn": lambda: AttentionLayer(spec),
+            "mamba": lambda: MambaLayer(spec, scan),
+        }
         self.layers = nn.ModuleList(build[mixer]() for mixer in spec.layers)
         self.norm = nn.LayerNorm(spec.d_model)
         self.readout = nn.Linear(spec.d_model, vocab_size, bias=False)

@@ -19,7 +19,9 @@ from boundprobe.tasks.base import StateCase
 FloatArray = NDArray[np.float64]
 
 
-def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> tuple[FloatArray, FloatArray]:
+def clopper_pearson(
+    errors: NDArray[np.int64], n_sequences: int, alpha: float
+) -> tuple[FloatArray, FloatArray]:
     """Exact two-sided limits for binomial proportions, alpha / 2 on each side.
 
     Parameters
@@ -49,7 +51,9 @@ def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -
     errors = np.asarray(errors)
     check_alpha(alpha)
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
-        raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
+        raise ValueError(
+            f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences"
+        )
     with np.errstate(invalid="ignore"):  # the ends, where a beta parameter is 0, are set below
         lower = np.where(errors == 0, 0.0, betaincinv(errors, n_sequences - errors + 1, alpha / 2))
         upper = np.where(

@@ -65,7 +65,9 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         for name in ("n_sequences", "n_calibration"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: whole numbers from 1 up; change it")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; allowed: whole numbers from 1 up; change it"
+                )
         check_alpha(self.confidence)
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance is {self.tolerance}; allowed: numbers from 0 to below 1; change it")
@@ -213,7 +215,9 @@ def find_violations(
     for machine in rounded:
         needs = required_by(case, machine.errors).lower
         if needs > machine.total_bits + slack:
-            found.append(f"required {needs:.3f} bits is more than the {machine.total_bits} of a rounded state (S3)")
+            found.append(
+                f"required {needs:.3f} bits is more than the {machine.total_bits} of a rounded state (S3)"
+            )
     if window_hard.lower > window_ceiling + slack:
         found.append(
             f"window-hard accuracy {window_hard.lower:.4f} is above the ceiling {window_ceiling:.4f} (W2)"

@@ -62,4 +62,5 @@ def wrong_answers(
         Applied to the state at the cut, such as a rounding.
     """
     predictions = [answer_queries(model, transform(state), cut.queries) for state in states]
-    return np.concatenate(predictions) != cut.answers
+    wrong: NDArray[np.bool_] = np.concatenate(predictions) != cut.answers
+    return wrong

@@ -23,9 +23,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_jobs(
-    jobs: Sequence[Job], *, n_workers: int, on_news: Callable[[int, float, str], None]
-) -> list[Any]:
+def run_jobs(jobs: Sequence[Job], *, n_workers: int, on_news: Callable[[int, float, str], None]) -> list[Any]:
     """Run jobs in ``n_workers`` processes; return their results in order.
 
     Parameters

@@ -6,11 +6,11 @@ import ctypes
 import platform
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_LARGEST = 2**30
+_LARGEST = 2**25  # the most that glibc takes for its mmap threshold
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to reuse freed blocks up to 1 GiB instead of returning them to the kernel.
+    """Ask glibc to reuse freed blocks up to 32 MiB instead of returning them to the kernel.
 
     By default every array over 128 KiB is mapped and unmapped, and each of its pages faults on first use; that
     is up to half the time of a training step here.  Elsewhere than on glibc this does nothing.
@@ -19,4 +19,4 @@ def keep_freed_memory() -> None:
         return
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(_M_MMAP_THRESHOLD, _LARGEST)
-    mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+    mallopt(_M_TRIM_THRESHOLD, 2**30)

@@ -48,4 +48,8 @@ class TrainState:
         """
         if not path.exists():
             return cls()
-        return read_or_refuse(path, lambda: cls(**torch.load(path, map_location="cpu", weights_only=True)))
+
+        def read() -> TrainState:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+
+        return read_or_refuse(path, read)

@@ -52,13 +52,17 @@ class Schedule:
             _at_least(name, getattr(self, name), 1)
         _at_least("warmup_steps", self.warmup_steps, 0)
         if not self.learning_rates:
-            raise ValueError("learning_rates is empty; allowed: one or more positive numbers; give --lr X[,Y..]")
+            raise ValueError(
+                "learning_rates is empty; allowed: one or more positive numbers; give --lr X[,Y..]"
+            )
         for name, values in (("learning_rates", self.learning_rates), ("clip_norm", (self.clip_norm,))):
             for value in values:
                 if not 0 < value < float("inf"):
                     raise ValueError(f"{name} has {value!r}; allowed: positive finite numbers; change it")
         if len(set(self.learning_rates)) < len(self.learning_rates):
-            raise ValueError(f"learning_rates {self.learning_rates} has one twice; allowed: each once; drop it")
+            raise ValueError(
+                f"learning_rates {self.learning_rates} has one twice; allowed: each once; drop it"
+            )
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay is {self.weight_decay!r}; allowed: numbers from 0 up; change it")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
         model = SequenceModel(config.model, config.task.vocab_size, config.scan)
         prefix = f"member{i}."
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        read_or_refuse(path, lambda model=model, own=own: model.load_state_dict(own))
+        read_or_refuse(path, partial(model.load_state_dict, own))
         models.append(model.to(device).eval())
     return models
 
@@ -146,9 +147,7 @@ def _train_member(
         losses = []
         for step in range(first, last):
             logits = model(tokens[step - first])
-            loss = F.cross_entropy(
-                logits.flatten(0, 1), targets[step - first].flatten(), ignore_index=IGNORE
-            )
+            loss = F.cross_entropy(logits.flatten(0, 1), targets[step - first].flatten(), ignore_index=IGNORE)
             loss.backward()
             optimizer.step(step)
             losses.append(loss.detach())

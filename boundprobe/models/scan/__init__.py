@@ -29,7 +29,14 @@ def check_backend(name: str) -> str:
 
 
 def selective_scan(
-    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial_state: Tensor, *, backend: str = "time-major"
+    u: Tensor,
+    dt: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    initial_state: Tensor,
+    *,
+    backend: str = "time-major",
 ) -> tuple[Tensor, Tensor]:
     """Diagonal selective state space recurrence (Gu and Dao 2023, eq. 2 with the discretisation of sec. 3.6).
 

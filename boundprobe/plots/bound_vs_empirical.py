@@ -1,0 +1,179 @@
+"""Bound against measurement: the forbidden region, what anyone can build, and where trained models are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib import style
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from boundprobe.bounds import (
+    packing_accuracy_ceiling,
+    receptive_field,
+    store_some_accuracy,
+    window_accuracy_ceiling,
+)
+from boundprobe.models.spec import ModelSpec
+from boundprobe.runs.files import write_whole
+from boundprobe.tasks import AbstractTask
+
+#: One probe document (``boundprobe.probe/1``) per trained model.
+Probe = Mapping[str, Any]
+
+FORBIDDEN = "0.86"
+MARKERS = "osD^vP*X"
+N_POINTS = 400
+
+
+def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:
+    """Accuracy on the state-hard half against bits of state at the cut (log axis).
+
+    The forbidden region is above the ceiling S3; each model stands at its nominal bits with the limits of its
+    accuracy, its rounded machines are small dots, and a triangle on the axis is the memory it certainly uses.
+    """
+    case = task.state_case()
+    n, q = case.n_answers, case.n_values
+    right = 2 * max([*(probe["nominal_bits"] for probe in probes), case.entropy_bits])
+    bits = np.geomspace(1.0, right, N_POINTS)
+    ceiling = packing_accuracy_ceiling(bits, n, q)
+    ax.fill_between(bits, ceiling, 1.05, color=FORBIDDEN, lw=0, label="forbidden: no machine (S3)")
+    ax.plot(bits, ceiling, color="0.35", lw=1.2)
+    ax.plot(
+        bits,
+        store_some_accuracy(bits, n, q),
+        color="0.35",
+        ls="--",
+        lw=1.2,
+        label="store some, guess the rest",
+    )
+    ax.axvline(case.entropy_bits, color="0.35", ls=":", lw=1)
+    ax.annotate(
+        f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 0.03), rotation=90,
+        xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="bottom",
+    )  # fmt: skip
+    for probe, look in zip(probes, _looks(probes), strict=True):
+        accuracy = probe["accuracy"]["state-hard"]
+        rounded = probe["rounded"]
+        ax.plot(
+            [machine["bits"] for machine in rounded], [machine["accuracy"] for machine in rounded],
+            ".-", color=look["color"], ms=4, lw=0.7, alpha=0.6,
+        )  # fmt: skip
+        _mark(ax, probe["nominal_bits"], accuracy, look)
+        # On the axis and not at the model's accuracy: this is information, the region is about states.
+        ax.plot(
+            max(probe["used_bits"]["lower"], 1.0), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
+            alpha=0.85,
+        )  # fmt: skip
+    ax.set_xscale("log", base=2)
+    ax.set_xlim(1, right)
+    ax.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xlabel("bits of state at the cut")
+    ax.set_ylabel("accuracy, state-hard half")
+    ax.plot([], [], "k.-", ms=4, lw=0.7, alpha=0.6, label="same model, state rounded")
+    ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used")
+    return ax
+
+
+def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:
+    """Accuracy on the window-hard half against the tokens that the model sees; the ceiling is W2."""
+    case = task.window_case()
+    everything = case.seq_len
+    fields = np.arange(1, everything + 1)
+    ceiling = [window_accuracy_ceiling(case, int(field)) for field in fields]
+    edge = everything * 1.12
+    x, y = np.append(fields, edge), np.append(ceiling, 1.0)
+    ax.fill_between(x, y, 1.05, step="post", color=FORBIDDEN, lw=0)
+    ax.step(x, y, where="post", color="0.35", lw=1.2)
+    looks = _looks(probes)
+    seen = [receptive_field(_spec(probe).windows) or everything for probe in probes]
+    for i, (probe, look) in enumerate(zip(probes, looks, strict=True)):
+        # Models that see everything would hide each other: they stand side by side, right of the edge.
+        rank = sum(field >= everything for field in seen[:i])
+        place = (
+            seen[i] if seen[i] < everything else everything + (rank + 0.5) * 0.1 * everything / len(probes)
+        )
+        _mark(ax, place, probe["accuracy"]["window-hard"], look)
+    ax.set_xlim(0, edge)
+    ticks = [tick for tick in np.linspace(0, everything, 5).round().astype(int) if tick > 0]
+    ax.set_xticks(ticks, [*map(str, ticks[:-1]), f"all {everything}"])
+    ax.set_xlabel("tokens that the last position sees")
+    ax.set_ylabel("accuracy, window-hard half")
+    return ax
+
+
+def draw(task: AbstractTask, probes: Sequence[Probe]) -> Figure:
+    """Both panels of one task as a figure."""
+    with _style():
+        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        state_ax, window_ax = figure.subplots(1, 2, width_ratios=[1.6, 1])
+        draw_state_panel(state_ax, task, probes)
+        draw_window_panel(window_ax, task, probes)
+        for ax in (state_ax, window_ax):
+            ax.set_ylim(0, 1.05)
+        state_ax.set_title(f"Memory: {task.state_case().theorem.split(' (')[0]}")
+        window_ax.set_title(f"Reach: {task.window_case().theorem.split(' (')[0]}")
+        confidence = min((probe["confidence"] for probe in probes), default=0.95)
+        figure.suptitle(
+            f"{task.name}: measured memory against the bound (limits at {confidence:.1%} a model)"
+        )
+        handles, labels = state_ax.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def save(task: AbstractTask, probes: Sequence[Probe], stem: Path) -> list[Path]:
+    """Write the figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
+    figure = draw(task, probes)
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
+    for path in paths:
+        # No date in the file: the same results give the same figure, byte for byte.
+        metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        with _style():
+            write_whole(path, partial(figure.savefig, metadata=metadata))
+    return paths
+
+
+def _style() -> AbstractContextManager[None]:
+    """The project's one matplotlib style."""
+    return style.context(str(resources.files("boundprobe.plots") / "boundprobe.mplstyle"))
+
+
+def _spec(probe: Probe) -> ModelSpec:
+    return ModelSpec(**probe["model"])
+
+
+def _looks(probes: Sequence[Probe]) -> list[dict[str, str]]:
+    """One colour and marker per architecture, and a label for its first model."""
+    names = list(dict.fromkeys(probe["model"]["architecture"] for probe in probes))
+    colours = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
+    looks, labelled = [], set()
+    for probe in probes:
+        name = probe["model"]["architecture"]
+        i = names.index(name)
+        label = "_" if name in labelled else name
+        labelled.add(name)
+        looks.append(
+            {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": label}
+        )
+    return looks
+
+
+def _mark(ax: Axes, x: float, accuracy: Mapping[str, float], look: Mapping[str, str]) -> None:
+    """A marker with the limits of its accuracy."""
+    below, above = accuracy["estimate"] - accuracy["lower"], accuracy["upper"] - accuracy["estimate"]
+    ax.errorbar(
+        x, accuracy["estimate"], yerr=[[below], [above]], fmt=look["marker"], color=look["color"], ms=7,
+        mec="white", mew=0.8, capsize=3, zorder=5, label=look["label"],
+    )  # fmt: skip

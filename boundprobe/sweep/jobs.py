@@ -1,0 +1,64 @@
+"""Jobs that worker processes run: plain data that can be pickled, and called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boundprobe.training.config import TrainConfig
+
+#: Relative time of one training step of a layer, measured on two CPU cores; only the time left is guessed by it.
+LAYER_COST = {"attn": 1.0, "mamba": 2.0}
+#: Time of probing one model, in training steps.
+PROBE_STEPS = 500
+
+
+@dataclass(frozen=True)
+class TrainAndProbe:
+    """Train a run to its end, then measure each of its reported models.
+
+    Attributes
+    ----------
+    config : TrainConfig
+    probe : dict
+        Arguments of ``ProbeConfig``.
+    root : Path
+        Where run directories are.
+    device : str
+    """
+
+    config: TrainConfig
+    probe: dict[str, Any]
+    root: Path
+    device: str
+
+    @property
+    def cost_per_step(self) -> float:
+        """Relative time of one training step."""
+        return sum(LAYER_COST[mixer] for mixer in self.config.model.layers)
+
+    @property
+    def total_cost(self) -> float:
+        """Units of work of the whole job."""
+        steps = self.config.total_steps + PROBE_STEPS * self.config.schedule.n_seeds
+        return steps * self.cost_per_step
+
+    def __call__(self, report: Callable[[float, str], None]) -> dict[str, Any]:
+        """Do it; return the training result and the probe documents."""
+        from boundprobe.probes.ladder import ProbeConfig
+        from boundprobe.probes.run import probe_member
+        from boundprobe.training.loop import train
+
+        def on_progress(steps: int, what: str) -> None:
+            report(steps * self.cost_per_step, what)
+
+        run = train(self.config, self.root, device=self.device, progress=on_progress)
+        probes = []
+        for member in range(self.config.schedule.n_seeds):
+            done = (self.config.total_steps + PROBE_STEPS * member) * self.cost_per_step
+            report(done, f"{self.config.task.name} {self.config.model.architecture} measuring memory")
+            probes.append(probe_member(run, member, ProbeConfig(**self.probe), self.root, device=self.device))
+        report(self.total_cost, f"{self.config.task.name} {self.config.model.architecture} done")
+        return {"train": run.result(), "probes": probes}
