@@ -40,7 +40,7 @@ _LAZY = {
     "train": "boundprobe.training.loop",
 }
 
-__all__ = [
+__all__ = [  # noqa: PLE0604 - the lazy names are strings
     "TASKS",
     "AssociativeRecallDecoding",
     "ModelSpec",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from boundprobe.checks import check_integer, check_word
+
 #: What random numbers are drawn for.  The order is part of every result: append, never insert.
 ROLES = ("initialisation", "training-data", "calibration", "evaluation", "sample")
 
@@ -25,10 +27,8 @@ def seed_sequence(seed: int, role: str, *indices: int) -> np.random.SeedSequence
     >>> int(rng.integers(1000)) == int(np.random.default_rng(seed_sequence(0, "evaluation", 1)).integers(1000))
     True
     """
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; allowed: whole numbers from 0 up; change it")
-    if role not in ROLES:
-        raise ValueError(f"role {role!r} is not known; allowed: {', '.join(ROLES)}")
+    check_integer("seed", seed, 0)
+    check_word("role", role, ROLES)
     return np.random.SeedSequence(seed, spawn_key=(ROLES.index(role), *indices))
 
 

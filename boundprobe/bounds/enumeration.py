@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boundprobe.bounds.information import FloatArray, check_count
+from boundprobe.bounds.information import FloatArray
+from boundprobe.checks import check_integer
 from boundprobe.tasks.base import IGNORE
 
 #: Most prefixes whose partitions are enumerated; 12 have 4,213,597 of them.
@@ -108,8 +109,8 @@ def encoders(n_prefixes: int, n_states: int) -> Iterator[tuple[int, ...]]:
     >>> list(encoders(3, 2))
     [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
     """
-    check_count("n_states", n_states, 1)
-    if check_count("n_prefixes", n_prefixes, 1) > MAX_PREFIXES:
+    check_integer("n_states", n_states, 1)
+    if check_integer("n_prefixes", n_prefixes, 1) > MAX_PREFIXES:
         raise ValueError(
             f"n_prefixes = {n_prefixes} has too many partitions to try; "
             f"allowed: 1 to {MAX_PREFIXES}; take a smaller task"
@@ -155,9 +156,7 @@ def encoder_errors(answer_table: NDArray[np.int64], labels: Sequence[int]) -> Fl
     table = _defined_table(answer_table)
     states = np.asarray(labels)
     if states.shape != (len(table),):
-        raise ValueError(
-            f"labels has shape {states.shape}; allowed: ({len(table)},), one state per prefix; relabel"
-        )
+        raise ValueError(f"labels has shape {states.shape}; allowed: ({len(table)},), one state per prefix; relabel")
     return 1.0 - _right_answers(_one_hot(table), states) / len(table)
 
 

@@ -8,6 +8,8 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from boundprobe.checks import check_integer
+
 FloatArray = NDArray[np.float64]
 
 #: A float gives a float back, an array an array of the same shape.
@@ -81,7 +83,7 @@ def fano_loss_bits(error: Floats, n_values: int) -> Floats:
     >>> fano_loss_bits(0.99, 16)
     4.0
     """
-    check_count("n_values", n_values, 1)
+    check_integer("n_values", n_values, 1)
     e = error_rates(error)
     full_bits = math.log2(n_values)
     if n_values == 1:
@@ -120,7 +122,7 @@ def inverse_fano_loss(loss_bits: Floats, n_values: int) -> Floats:
     >>> round(inverse_fano_loss(0.468996, 2), 6)
     0.1
     """
-    check_count("n_values", n_values, 1)
+    check_integer("n_values", n_values, 1)
     bits = np.asarray(loss_bits, dtype=np.float64)
     full_bits = math.log2(n_values)
     if not np.all((bits >= 0.0) & (bits <= full_bits * (1.0 + 1e-12))):
@@ -163,15 +165,6 @@ def state_sizes(state_bits: object) -> FloatArray:
             f"state_bits = {worst} is not log2 of a number of states; allowed: 0 and up; give bits of state"
         )
     return bits
-
-
-def check_count(name: str, value: int, minimum: int) -> int:
-    """Return an integer of at least ``minimum``, or raise ``ValueError`` that names it."""
-    if isinstance(value, bool) or int(value) != value or value < minimum:
-        raise ValueError(
-            f"{name} = {value!r} is not a count; allowed: integers from {minimum}; change {name}"
-        )
-    return int(value)
 
 
 def _worst(values: FloatArray, low: float, high: float) -> float:

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from boundprobe.bounds.information import FloatArray, Floats, check_count, error_rates, like, state_sizes
+from boundprobe.bounds.information import FloatArray, Floats, error_rates, like, state_sizes
+from boundprobe.checks import check_integer
 
 #: Bits this close to n log2 q, relatively, are all of them: n log2 q in floats is off by that much.
 _ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
@@ -46,8 +47,8 @@ def packing_error_floor(state_bits: Floats, n_coordinates: int, n_values: int) -
     >>> [round(packing_error_floor(math.log2(m), 3, 2), 6) for m in (2, 3, 4)]
     [0.25, 0.208333, 0.166667]
     """
-    check_count("n_coordinates", n_coordinates, 1)
-    check_count("n_values", n_values, 1)
+    check_integer("n_coordinates", n_coordinates, 1)
+    check_integer("n_values", n_values, 1)
     bits = state_sizes(state_bits)
     if n_values == 1:
         return like(np.zeros_like(bits), state_bits)
@@ -99,8 +100,8 @@ def packing_bits(error: Floats, n_coordinates: int, n_values: int) -> Floats:
     >>> round(packing_bits(0.1, 16, 16), 3)
     54.759
     """
-    check_count("n_coordinates", n_coordinates, 1)
-    check_count("n_values", n_values, 1)
+    check_integer("n_coordinates", n_coordinates, 1)
+    check_integer("n_values", n_values, 1)
     e = error_rates(error)
     if n_values == 1:
         return like(np.zeros_like(e), error)

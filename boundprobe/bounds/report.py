@@ -164,9 +164,7 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
             f"error = {error!r} is not an error rate; allowed: 0 <= error < 1; give a fraction, such as 0.1"
         )
     if curve_points is not None and curve_points < 2:
-        raise ValueError(
-            f"curve_points = {curve_points!r} makes no curve; allowed: 2 and up, or None; try 101"
-        )
+        raise ValueError(f"curve_points = {curve_points!r} makes no curve; allowed: 2 and up, or None; try 101")
     state_case, window_case = task.state_case(), task.window_case()
     window = WindowBounds(
         min_receptive_field=min_receptive_field(window_case),

@@ -9,7 +9,6 @@ import numpy as np
 from boundprobe.bounds.information import (
     FloatArray,
     Floats,
-    check_count,
     error_rates,
     fano_loss_bits,
     inverse_fano_loss,
@@ -17,6 +16,7 @@ from boundprobe.bounds.information import (
     state_sizes,
 )
 from boundprobe.bounds.packing import packing_bits, packing_error_floor
+from boundprobe.checks import check_integer
 from boundprobe.tasks.base import StateCase
 
 
@@ -192,8 +192,8 @@ def store_some_accuracy(state_bits: Floats, n_coordinates: int, n_values: int) -
     >>> round(store_some_accuracy(2 * math.log2(36), 10, 36), 6)
     0.222222
     """
-    n = check_count("n_coordinates", n_coordinates, 1)
-    q = check_count("n_values", n_values, 1)
+    n = check_integer("n_coordinates", n_coordinates, 1)
+    q = check_integer("n_values", n_values, 1)
     bits = state_sizes(state_bits)
     if q == 1:
         return like(np.ones_like(bits), state_bits)
@@ -239,8 +239,8 @@ def required_bits(case: StateCase, error: Floats) -> Floats:
 
 def _check_entropy(entropy_bits: float, n_answers: int, n_values: int) -> None:
     """Raise ``ValueError`` if the answers cannot carry the entropy: S1 would then promise too much."""
-    check_count("n_answers", n_answers, 1)
-    check_count("n_values", n_values, 1)
+    check_integer("n_answers", n_answers, 1)
+    check_integer("n_values", n_values, 1)
     most_bits = n_answers * math.log2(n_values)
     if not 0.0 <= entropy_bits <= most_bits * (1.0 + 1e-9):
         raise ValueError(

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from boundprobe.bounds.information import FloatArray, check_count
+from boundprobe.bounds.information import FloatArray
+from boundprobe.checks import check_integer
 from boundprobe.tasks.base import WindowCase
 
 
@@ -47,7 +48,7 @@ def receptive_field(windows: Sequence[int | None]) -> int | None:
     >>> receptive_field([11, None]) is None
     True
     """
-    bounded = [check_count("window", w, 1) for w in windows if w is not None]
+    bounded = [check_integer("window", w, 1) for w in windows if w is not None]
     if len(bounded) < len(windows):
         return None
     return 1 + sum(w - 1 for w in bounded)
@@ -88,14 +89,12 @@ def expected_max_count(n_balls: int, n_bins: int) -> float:
     >>> round(expected_max_count(10, 26) / 10, 6)
     0.201518
     """
-    check_count("n_balls", n_balls, 0)
-    check_count("n_bins", n_bins, 1)
+    check_integer("n_balls", n_balls, 0)
+    check_integer("n_bins", n_bins, 1)
     if n_balls < 2 or n_bins == 1:
         return float(n_balls)
     mean = n_balls / n_bins
-    poisson = np.array(
-        [math.exp(k * math.log(mean) - mean - math.lgamma(k + 1.0)) for k in range(1, n_balls + 1)]
-    )
+    poisson = np.array([math.exp(k * math.log(mean) - mean - math.lgamma(k + 1.0)) for k in range(1, n_balls + 1)])
     uncut = _chance_of_sum(poisson, mean, n_balls, n_bins)
     fewest = -(-n_balls // n_bins)  # some bin holds at least the mean, so smaller maxima cannot be
     expected = float(fewest)
@@ -145,7 +144,7 @@ def window_accuracy_ceiling(case: WindowCase, receptive_field: int | None) -> fl
     """
     if receptive_field is None:
         return 1.0
-    sees = check_count("receptive_field", receptive_field, 1)
+    sees = check_integer("receptive_field", receptive_field, 1)
     n_blind = sum(distance >= sees for distance in case.control_distances)
     if n_blind == 0:
         return 1.0

@@ -12,9 +12,7 @@ HELP = "bits that the state at the cut must hold, and tokens that a window must 
 OPTIONS = (
     *TASK_OPTIONS,
     Option("--error", ("error",), number, "mean error that is allowed, from 0 to below 1 (default 0)", "P"),
-    Option(
-        "--curves", ("curve_points",), whole_number(2), "add accuracy against bits at so many points", "N"
-    ),
+    Option("--curves", ("curve_points",), whole_number(2), "add accuracy against bits at so many points", "N"),
 )
 
 
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         rows.append((label, shown, f"{state.theorem[name]}; {state.evidence[name]}{said}"))
     rows += [
         ("receptive field needs", f"{window.min_receptive_field} tokens", window.theorem),
-        ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "a window of w sees itself and w - 1 before"),
+        ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "a window of w sees itself and w - 1 more"),
         ("blind accuracy", f"{window.blind_accuracy:.6f}", "best on window-hard without the control token"),
     ]  # fmt: skip
     print_pairs(rows)

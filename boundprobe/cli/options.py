@@ -48,9 +48,7 @@ class OneLineParser(argparse.ArgumentParser):
             flags = [flag for action in self._actions for flag in action.option_strings if len(flag) > 2]
             near = difflib.get_close_matches(words[0], flags, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            message = (
-                f"argument {' '.join(words)} is not known{meant}; allowed: the flags of '{self.prog} --help'"
-            )
+            message = f"argument {' '.join(words)} is not known{meant}; allowed: the flags of '{self.prog} --help'"
         raise ValueError(message)
 
 
@@ -63,9 +61,7 @@ def whole_number(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} given; allowed: whole numbers from {least} up; change it"
-            )
+            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: whole numbers from {least} up; change it")
         return value
 
     return read
@@ -76,9 +72,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} given; allowed: a number such as 0.1; change it"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: a number such as 0.1; change it") from None
 
 
 def numbers(text: str) -> list[float]:
@@ -96,9 +90,7 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in allowed:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} given; allowed: {', '.join(allowed)}; choose one of them"
-            )
+            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: {', '.join(allowed)}; choose one of them")
         return text
 
     return read
@@ -108,9 +100,7 @@ def parameter(text: str) -> tuple[str, str]:
     """Reader of ``name=value``."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} given; allowed: name=value, such as seq_len=64; write it so"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: name=value, such as seq_len=64; write it so")
     return name, value
 
 
@@ -122,9 +112,7 @@ TASK_OPTIONS = (
 MODEL_OPTIONS = (
     Option("--model", ("model", "architecture"), word, "mixers joined by '-', as in mamba-attn", "LAYERS"),
     Option("--d-model", ("model", "d_model"), whole_number(1), "width of the residual stream", "N"),
-    Option(
-        "--window", ("model", "window"), whole_number(1), "attention window in tokens, itself included", "N"
-    ),
+    Option("--window", ("model", "window"), whole_number(1), "attention window in tokens, itself included", "N"),
     Option("--heads", ("model", "n_heads"), whole_number(1), "attention heads", "N"),
     Option("--d-state", ("model", "d_state"), whole_number(1), "state entries per Mamba channel", "N"),
     Option("--d-conv", ("model", "d_conv"), whole_number(1), "width of Mamba's convolution", "N"),
@@ -147,12 +135,8 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, t
             "-p", dest="task_parameters", type=parameter, metavar="name=value", action="append", default=[],
             help="a parameter of the task; repeatable",
         )  # fmt: skip
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE.toml", help="configuration file; flags go before it"
-    )
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the resolved configuration and stop"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="configuration file; flags go before it")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("--json", action="store_true", help="print exactly one JSON document on stdout")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks with errors")
@@ -195,9 +179,7 @@ def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(
-            f"--config {path} cannot be read ({error.strerror}); allowed: a TOML file; name one"
-        ) from None
+        raise ValueError(f"--config {path} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
     except ValueError as error:
         raise ValueError(f"--config {path} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
     allowed = {option.path for option in options}
@@ -209,9 +191,7 @@ def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
             wrong = ".".join(keys)
             near = difflib.get_close_matches(wrong, names, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"--config {path} has the unknown key {wrong!r}{meant}; allowed: {', '.join(names)}"
-            )
+            raise ValueError(f"--config {path} has the unknown key {wrong!r}{meant}; allowed: {', '.join(names)}")
     return config
 
 

@@ -38,8 +38,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(text) for text in column) for column in zip(columns, *rows, strict=True)]
     for row in (columns, ["-" * width for width in widths], *rows):
         cells = [
-            f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}"
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells).rstrip())
 
@@ -63,9 +62,7 @@ def task_from(config: Mapping[str, Any]) -> AbstractTask:
     table = dict(config.get("task", {}))
     name, preset = table.pop("name", None), table.pop("preset", None)
     if name is None:
-        raise ValueError(
-            f"no task given; allowed: {', '.join(TASKS)}; give --task NAME, or name under [task]"
-        )
+        raise ValueError(f"no task given; allowed: {', '.join(TASKS)}; give --task NAME, or name under [task]")
     return build_task(name, table, preset)
 
 

@@ -19,14 +19,10 @@ OPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
-    parser.add_argument(
-        "run_dirs", type=Path, nargs="+", metavar="RUN", help="directories of finished training runs"
-    )
+    parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN", help="directories of finished training runs")
     add_options(parser, OPTIONS, task=False)
     add_device(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("."), metavar="DIR", help="where the figures go (default .)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where the figures go (default .)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,9 +49,7 @@ def run(args: argparse.Namespace) -> int:
     device = find_device(args.device)
     probes = []
     for trained in runs:
-        n_members = len(
-            (trained.result() or {}).get("members", [None])
-        )  # None: probe_member says what is wrong
+        n_members = len((trained.result() or {}).get("members", [None]))  # None: probe_member says what is wrong
         probes += [probe_member(trained, i, settings, device=device) for i in range(n_members)]
     args.out.mkdir(parents=True, exist_ok=True)
     paths = save(TrainConfig.from_dict(runs[0].config).task, probes, args.out / "bound_vs_empirical")

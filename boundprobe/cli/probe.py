@@ -15,7 +15,7 @@ OPTIONS = (
     SEED_OPTION,
     Option("--member", ("member",), whole_number(0), "which reported model of the run (default 0)", "N"),
     Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
-    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that freeze the rounding (default 1000)", "N"),
+    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that set the rounding (default 1000)", "N"),
     Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
     Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
 )  # fmt: skip
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN", help="directory of a finished training run")
     add_options(parser, OPTIONS, task=False)
     add_device(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN)"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(ladder)
     else:
-        print(
-            f"{ladder['task']['name']}, {ladder['model']['architecture']}, member {member} of {ladder['trained']}\n"
-        )
+        print(f"{ladder['task']['name']}, {ladder['model']['architecture']}, member {member} of {ladder['trained']}\n")
         print_pairs(_rows(ladder))
     for violation in ladder["violations"]:
         note(f"boundprobe: VIOLATION, a bug in the theory or in the code: {violation}", quiet=False)
@@ -64,12 +60,13 @@ def _rows(ladder: dict[str, Any]) -> list[tuple[str, str, str]]:
     used, memory = ladder["used_bits"], ladder["memory"]
     confidence = f"{ladder['confidence']:.0%}"
     needed = "none" if ladder["needed_bits"] is None else f"{ladder['needed_bits']} bits"
+    kinds = f"recurrent {memory['recurrent_bits']}, convolution {memory['conv_bits']}, cache {memory['cache_bits']}"
     rows = [
-        ("required", f"{ladder['required_bits']:.2f} bits", "S3 (and S1) at the measured error, for log2 of the number of states"),
-        ("used, certified", f"{used['lower']:.2f} bits", f"I(U;S) is at least this: Fano per answer, {confidence} for the whole report"),
+        ("required", f"{ladder['required_bits']:.2f} bits", "of log2 of the number of states, at the measured error (S3 and S1)"),
+        ("used, certified", f"{used['lower']:.2f} bits", f"of I(U;S): Fano per answer (S1), {confidence} for the whole report"),
         ("used, estimate", f"{used['estimate']:.2f} bits", "the same formula at the observed errors"),
-        ("needed", needed, "fewest bits among the roundings of the state that keep the accuracy; that machine was run"),
-        ("nominal", f"{ladder['nominal_bits']} bits", f"recurrent {memory['recurrent_bits']}, convolution {memory['conv_bits']}, cache {memory['cache_bits']}"),
+        ("needed", needed, "coarsest rounding of the state that keeps the accuracy, really run"),
+        ("nominal", f"{ladder['nominal_bits']} bits", kinds),
     ]  # fmt: skip
     for half, why in (
         ("state-hard", "all queries from one state"),

@@ -23,18 +23,14 @@ if TYPE_CHECKING:
 
     from boundprobe.tasks import AbstractTask
 
-HELP = (
-    "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
-)
+HELP = "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
 
 OPTIONS = (
     *TASK_OPTIONS,
     SEED_OPTION,
     Option("-n", ("n",), whole_number(1), "number of sequences (default 5)", "N"),
     Option("--distribution", ("distribution",), word, "which distribution (default uniform)", "NAME"),
-    Option(
-        "--format", ("format",), one_of("npz", "jsonl", "parquet"), "npz (default), jsonl or parquet", "NAME"
-    ),
+    Option("--format", ("format",), one_of("npz", "jsonl", "parquet"), "npz (default), jsonl or parquet", "NAME"),
 )
 
 
@@ -59,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         return print_config(settings | {"task": {"name": task.name, **task.parameters()}})
     if args.out and not args.out.parent.is_dir():
-        raise ValueError(
-            f"--out is {args.out}, in no directory; allowed: a file in an existing directory; make it"
-        )
+        raise ValueError(f"--out is {args.out}, in no directory; allowed: a file in an existing directory; make it")
     arrays = draw(task, settings["n"], settings["distribution"], settings["seed"])
     document: dict[str, Any] = {
         "schema": "boundprobe.sample/1",
@@ -92,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def draw(task: AbstractTask, n: int, distribution: str, seed: int) -> dict[str, np.ndarray]:
-    """Arrays ``tokens`` and ``targets``; for state-hard also ``prefix``, ``queries`` and ``answers`` of the same sequences."""
+    """Arrays ``tokens`` and ``targets``; for state-hard ``prefix``, ``queries`` and ``answers`` as well."""
     import numpy as np
 
     from boundprobe.seeds import generator
@@ -124,8 +118,7 @@ def _rows(arrays: dict[str, np.ndarray]) -> list[dict[str, list[int]]]:
     """One row a sequence; the query set, the same for every sequence, is repeated in each."""
     n = len(arrays["tokens"])
     return [
-        {name: (array if name == "queries" else array[i]).tolist() for name, array in arrays.items()}
-        for i in range(n)
+        {name: (array if name == "queries" else array[i]).tolist() for name, array in arrays.items()} for i in range(n)
     ]
 
 

@@ -78,9 +78,7 @@ class CutState:
     def map(self, function: Callable[[Tensor], Tensor]) -> CutState:
         """The state with ``function`` applied to every tensor: repeat it, round it, move it."""
         return CutState(
-            tuple(
-                tuple(StateTensor(t.name, t.kind, function(t.value)) for t in layer) for layer in self.layers
-            )
+            tuple(tuple(StateTensor(t.name, t.kind, function(t.value)) for t in layer) for layer in self.layers)
         )
 
     def flatten(self) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from boundprobe.checks import check_integer, check_word
+
 #: Mixers that an architecture string may name.
 MIXERS = ("attn", "mamba")
 
@@ -50,18 +52,11 @@ class ModelSpec:
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:
-        for mixer in self.architecture.split("-"):
-            if mixer not in MIXERS:
-                raise ValueError(
-                    f"architecture {self.architecture!r} has the unknown mixer {mixer!r}; allowed: "
-                    f"{', '.join(MIXERS)}; join layers from input to output with '-', as in mamba-attn"
-                )
+        for mixer in str(self.architecture).split("-"):
+            advice = "join layers from input to output with '-', as in mamba-attn"
+            check_word("mixer", mixer, MIXERS, advice, of=f" of architecture {self.architecture!r}")
         for field in fields(self)[1:]:
-            value, least = getattr(self, field.name), 0 if field.name == "mlp_ratio" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{field.name} is {value!r}; allowed: whole numbers from {least} up; change it"
-                )
+            check_integer(field.name, getattr(self, field.name), 0 if field.name == "mlp_ratio" else 1)
         if "attn" in self.layers and self.d_model % (2 * self.n_heads):
             raise ValueError(
                 f"d_model is {self.d_model} with n_heads {self.n_heads}; allowed: multiples of 2 * n_heads = "

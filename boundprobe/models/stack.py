@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from boundprobe.models.attention import SlidingWindowAttention
@@ -100,8 +99,8 @@ class SequenceModel(nn.Module):
         before = state.layers if state else ((),) * len(self.layers)
         after = []
         for layer, layer_state in zip(self.layers, before, strict=True):
-            x, layer_state = layer(x, layer_state)
-            after.append(layer_state)
+            x, new_state = layer(x, layer_state)
+            after.append(new_state)
         return self.readout(self.norm(x)), CutState(tuple(after))
 
     def forward(self, tokens: Tensor) -> Tensor:

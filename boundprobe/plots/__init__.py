@@ -1,0 +1,1 @@
+"""Figures: functions of axes, a task and results."""

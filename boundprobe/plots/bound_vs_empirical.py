@@ -11,10 +11,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib import style
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from boundprobe.bounds import (
@@ -100,9 +100,7 @@ def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> 
     for i, (probe, look) in enumerate(zip(probes, looks, strict=True)):
         # Models that see everything would hide each other: they stand side by side, right of the edge.
         rank = sum(field >= everything for field in seen[:i])
-        place = (
-            seen[i] if seen[i] < everything else everything + (rank + 0.5) * 0.1 * everything / len(probes)
-        )
+        place = seen[i] if seen[i] < everything else everything + (rank + 0.5) * 0.1 * everything / len(probes)
         _mark(ax, place, probe["accuracy"]["window-hard"], look)
     ax.set_xlim(0, edge)
     ticks = [tick for tick in np.linspace(0, everything, 5).round().astype(int) if tick > 0]
@@ -125,9 +123,7 @@ def draw(task: AbstractTask, probes: Sequence[Probe]) -> Figure:
         state_ax.set_title(f"Memory: {task.state_case().theorem.split(' (')[0]}")
         window_ax.set_title(f"Reach: {task.window_case().theorem.split(' (')[0]}")
         confidence = min((probe["confidence"] for probe in probes), default=0.95)
-        figure.suptitle(
-            f"{task.name}: measured memory against the bound (limits at {confidence:.1%} a model)"
-        )
+        figure.suptitle(f"{task.name}: measured memory against the bound (limits at {confidence:.1%} a model)")
         handles, labels = state_ax.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
@@ -164,9 +160,7 @@ def _looks(probes: Sequence[Probe]) -> list[dict[str, str]]:
         i = names.index(name)
         label = "_" if name in labelled else name
         labelled.add(name)
-        looks.append(
-            {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": label}
-        )
+        looks.append({"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": label})
     return looks
 
 

@@ -1,0 +1,1 @@
+"""What a trained model's state certainly holds, beside what theory requires."""

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from boundprobe.bounds.state import fano_bits, required_bits
+from boundprobe.checks import check_number
 from boundprobe.tasks.base import StateCase
 
 FloatArray = NDArray[np.float64]
 
 
-def clopper_pearson(
-    errors: NDArray[np.int64], n_sequences: int, alpha: float
-) -> tuple[FloatArray, FloatArray]:
+def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> tuple[FloatArray, FloatArray]:
     """Exact two-sided limits for binomial proportions, alpha / 2 on each side.
 
     Parameters
@@ -49,16 +48,12 @@ def clopper_pearson(
     [0.036217, 0.112835]
     """
     errors = np.asarray(errors)
-    check_alpha(alpha)
+    check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
-        raise ValueError(
-            f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences"
-        )
+        raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
     with np.errstate(invalid="ignore"):  # the ends, where a beta parameter is 0, are set below
         lower = np.where(errors == 0, 0.0, betaincinv(errors, n_sequences - errors + 1, alpha / 2))
-        upper = np.where(
-            errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha / 2)
-        )
+        upper = np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha / 2))
     return lower, upper
 
 
@@ -181,10 +176,3 @@ def required_by(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
         estimate=float(required_bits(case, errors.mean_estimate)),
         confidence=errors.confidence,
     )
-
-
-def check_alpha(alpha: float) -> float:
-    """Return a failure probability, or raise ``ValueError``."""
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha!r}; allowed: numbers between 0 and 1, such as 0.05; change it")
-    return alpha

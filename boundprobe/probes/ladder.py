@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
+from boundprobe.checks import check_integer, check_number
 from boundprobe.models.memory import CutState, MemoryBits
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certify import (
     AnswerErrors,
     CertifiedBits,
     answer_errors,
-    check_alpha,
     clopper_pearson,
     required_by,
     used_information,
@@ -63,14 +63,11 @@ class ProbeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_sequences", "n_calibration"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; allowed: whole numbers from 1 up; change it"
-                )
-        check_alpha(self.confidence)
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance is {self.tolerance}; allowed: numbers from 0 to below 1; change it")
+        check_integer("n_sequences", self.n_sequences, 1)
+        check_integer("n_calibration", self.n_calibration, 1)
+        check_integer("seed", self.seed, 0)
+        check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
+        check_number("tolerance", self.tolerance, least=0, below=1, why="; take e.g. 0.01")
 
 
 @dataclass(frozen=True)
@@ -142,9 +139,7 @@ class Ladder:
             "required_bits_lower": self.required.lower,
             "accuracy": {"state-hard": vars(self.state_hard), "window-hard": vars(self.window_hard)},
             "window_accuracy_ceiling": self.window_ceiling,
-            "answer_errors": {
-                name: getattr(self.errors, name).tolist() for name in ("estimate", "lower", "upper")
-            },
+            "answer_errors": {name: getattr(self.errors, name).tolist() for name in ("estimate", "lower", "upper")},
             "rounded": [
                 {
                     "bits": machine.total_bits,
@@ -215,13 +210,9 @@ def find_violations(
     for machine in rounded:
         needs = required_by(case, machine.errors).lower
         if needs > machine.total_bits + slack:
-            found.append(
-                f"required {needs:.3f} bits is more than the {machine.total_bits} of a rounded state (S3)"
-            )
+            found.append(f"required {needs:.3f} bits is more than the {machine.total_bits} of a rounded state (S3)")
     if window_hard.lower > window_ceiling + slack:
-        found.append(
-            f"window-hard accuracy {window_hard.lower:.4f} is above the ceiling {window_ceiling:.4f} (W2)"
-        )
+        found.append(f"window-hard accuracy {window_hard.lower:.4f} is above the ceiling {window_ceiling:.4f} (W2)")
     return tuple(found)
 
 

@@ -48,9 +48,7 @@ def probe_member(
         )
     n_members = len(result["members"])
     if not 0 <= member < n_members:
-        raise ValueError(
-            f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member"
-        )
+        raise ValueError(f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member")
     settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
     run = open_run(root or trained.path.parent, "probe", settings)
     if (known := run.result()) is not None:

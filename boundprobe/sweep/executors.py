@@ -71,7 +71,7 @@ def _drain(news: Any, on_news: Callable[[int, float, str], None]) -> None:
 
 
 def _start_worker(news: Any, parent: int) -> None:
-    global _news
+    global _news  # noqa: PLW0603 - a worker process has no other place for what its initializer gets
     _news = (news, parent)
     import torch
 

@@ -12,6 +12,4 @@ from boundprobe.tasks.parameters import build_task as build_task
 from boundprobe.tasks.selective_copying import SelectiveCopying as SelectiveCopying
 
 #: Every task by the name that the command line and TOML use.
-TASKS: dict[str, type[AbstractTask]] = {
-    task.name: task for task in (SelectiveCopying, AssociativeRecallDecoding)
-}
+TASKS: dict[str, type[AbstractTask]] = {task.name: task for task in (SelectiveCopying, AssociativeRecallDecoding)}

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.base import (
     IGNORE,
     AbstractTask,
@@ -17,8 +18,6 @@ from boundprobe.tasks.base import (
     StateCase,
     WindowCase,
     check_distribution,
-    check_integer,
-    check_probability,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -89,7 +88,7 @@ class AssociativeRecallDecoding(AbstractTask):
         check_integer("word_bits", self.word_bits, 2, 16, why="; change word_bits")
         why = f" ({self.n_words} words once each and {self.word_bits} bits); raise seq_len or lower word_bits"
         check_integer("seq_len", self.seq_len, self.n_words + self.word_bits, why=why)
-        check_probability("bit_probability", self.bit_probability)
+        check_number("bit_probability", self.bit_probability, above=0, below=1, why="; take e.g. 0.2")
 
     @property
     def n_words(self) -> int:
@@ -268,9 +267,7 @@ class AssociativeRecallDecoding(AbstractTask):
         words[:, -2 * self.n_keys :: 2] = 2 * order + _FIRST_WORD
         return order
 
-    def _draw_hard(
-        self, tokens: np.ndarray, targets: np.ndarray, rng: np.random.Generator, distribution: str
-    ) -> None:
+    def _draw_hard(self, tokens: np.ndarray, targets: np.ndarray, rng: np.random.Generator, distribution: str) -> None:
         """Fill a block with hard sequences; the targets follow from how they are made, no look-up needed."""
         n, b = len(tokens), self.word_bits
         bits_last = {

@@ -14,6 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from boundprobe.checks import check_word
+
 #: Target where no answer is asked or none is defined; the value that cross-entropy ignores.
 IGNORE = -100
 
@@ -180,33 +182,7 @@ class AbstractTask(ABC):
 
 def check_distribution(name: str, allowed: Sequence[str] = DISTRIBUTIONS) -> str:
     """Return ``name``, or raise ``ValueError`` that says what is allowed."""
-    if name not in allowed:
-        raise ValueError(f"distribution {name!r} is not known; allowed: {', '.join(allowed)}")
-    return name
-
-
-def check_integer(
-    name: str, value: object, at_least: int, at_most: int | None = None, *, why: str = ""
-) -> None:
-    """Raise ``ValueError`` in one line unless ``value`` is an int (a bool is not) within the limits.
-
-    ``why`` is appended: the reason for the limit and what to do.
-    """
-    allowed = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        if at_least <= value and (at_most is None or value <= at_most):
-            return
-        found = str(value)
-    else:
-        found = f"{value!r} ({type(value).__name__})"
-        allowed, why = f"an integer, {allowed}", "; give a whole number"
-    raise ValueError(f"{name} is {found}; allowed: {allowed}{why}")
-
-
-def check_probability(name: str, value: object, *, why: str = "; take e.g. 0.2") -> None:
-    """Raise ``ValueError`` in one line unless ``value`` is a number above 0 and below 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ValueError(f"{name} is {value!r}; allowed: above 0 and below 1{why}")
+    return check_word("distribution", name, allowed)
 
 
 def check_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:

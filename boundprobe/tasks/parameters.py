@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
+from boundprobe.checks import check_word
 from boundprobe.tasks.base import AbstractTask
 
 _NONE_WORDS = ("none", "null")
@@ -50,28 +50,16 @@ bit_probability, seq_len, word_bits; rename or drop it
     # Imported here because the package's __init__ imports this module.
     from boundprobe.tasks import TASKS
 
-    task_class = TASKS[_known(name, TASKS, "task", "name one of these")]
+    task_class = TASKS[check_word("task", name, TASKS)]
     settings: dict[str, object] = {}
     if preset is not None:
-        what = f"of {name} is not known"
-        settings |= task_class.presets[_known(preset, task_class.presets, "preset", "take or drop it", what)]
+        settings |= task_class.presets[check_word("preset", preset, task_class.presets, of=f" of {name}")]
     hints = typing.get_type_hints(task_class)
-    fields = [field.name for field in dataclasses.fields(task_class)]
+    fields = sorted(field.name for field in dataclasses.fields(task_class))
     for key, value in parameters.items():
-        _known(key, fields, "parameter", "rename or drop it", f"of {name} is not known")
+        check_word("parameter", key, fields, "rename or drop it", of=f" of {name}")
         settings[key] = _convert(key, value, hints[key])
     return task_class(**settings)
-
-
-def _known(word: str, allowed: Iterable[str], kind: str, advice: str, what: str = "is not known") -> str:
-    """Return ``word`` if allowed, else raise ``ValueError`` with the nearest allowed word."""
-    names = sorted(allowed)
-    if word in names:
-        return word
-    near = difflib.get_close_matches(str(word), names, n=1)
-    meant = f" did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(names) if names else "none"
-    raise ValueError(f"{kind} {word!r} {what};{meant} allowed: {listed}; {advice}")
 
 
 def _convert(name: str, value: object, hint: object) -> object:

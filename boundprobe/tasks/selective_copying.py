@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.base import (
     DISTRIBUTIONS,
     IGNORE,
@@ -18,8 +19,6 @@ from boundprobe.tasks.base import (
     StateCase,
     WindowCase,
     check_distribution,
-    check_integer,
-    check_probability,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -114,7 +113,7 @@ class SelectiveCopying(AbstractTask):
         check_integer("seq_len", self.seq_len, largest - self.offset + 2, why=why)
         if self.number_probability is not None:
             why = ", or None; take e.g. 0.2, or None for every token uniform"
-            check_probability("number_probability", self.number_probability, why=why)
+            check_number("number_probability", self.number_probability, above=0, below=1, why=why)
 
     @property
     def vocab_size(self) -> int:

@@ -1,0 +1,1 @@
+"""Training runs; ``config`` needs no torch."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from boundprobe.checks import check_integer, check_number, check_word
 from boundprobe.models.spec import ModelSpec
-from boundprobe.tasks import AbstractTask, build_task
+from boundprobe.tasks import TASKS, AbstractTask, build_task
 from boundprobe.tasks.base import check_distribution
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
@@ -49,27 +50,17 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "n_seeds", "n_calibration_seeds", "n_eval"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("warmup_steps", self.warmup_steps, 0)
-        if not self.learning_rates:
+            check_integer(name, getattr(self, name), 1)
+        check_integer("warmup_steps", self.warmup_steps, 0)
+        check_number("weight_decay", self.weight_decay, least=0)
+        check_number("clip_norm", self.clip_norm, above=0)
+        for rate in self.learning_rates:
+            check_number("learning_rates", rate, above=0, why="; give --lr X[,Y..]")
+        if not self.learning_rates or len(set(self.learning_rates)) < len(self.learning_rates):
             raise ValueError(
-                "learning_rates is empty; allowed: one or more positive numbers; give --lr X[,Y..]"
+                f"learning_rates is {list(self.learning_rates)}; allowed: one or more numbers, each once; "
+                "give --lr X[,Y..]"
             )
-        for name, values in (("learning_rates", self.learning_rates), ("clip_norm", (self.clip_norm,))):
-            for value in values:
-                if not 0 < value < float("inf"):
-                    raise ValueError(f"{name} has {value!r}; allowed: positive finite numbers; change it")
-        if len(set(self.learning_rates)) < len(self.learning_rates):
-            raise ValueError(
-                f"learning_rates {self.learning_rates} has one twice; allowed: each once; drop it"
-            )
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"weight_decay is {self.weight_decay!r}; allowed: numbers from 0 up; change it")
-
-
-def _at_least(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}; allowed: whole numbers from {least} up; change it")
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_distribution(self.schedule.distribution, self.task.distributions)
-        _at_least("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0)
 
     def calibration_members(self) -> list[Member]:
         """Members that choose the learning rate: none if there is only one rate."""
@@ -144,17 +135,24 @@ class TrainConfig:
         ValueError
             For unknown keys and values that are not allowed.
         """
-        task, schedule = dict(config["task"]), dict(config["train"])
-        schedule["learning_rates"] = tuple(float(rate) for rate in schedule.get("learning_rates", (0.01,)))
-        for name, given, allowed in (("model", config["model"], ModelSpec), ("train", schedule, Schedule)):
-            names = [field.name for field in fields(allowed)]
-            for key in given:
-                if key not in names:
-                    raise ValueError(f"[{name}] has the unknown key {key!r}; allowed: {', '.join(names)}")
+        tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
+        check_word("task", tables["task"].get("name"), TASKS)
+        for name, keys in (("model", ModelSpec), ("train", Schedule)):
+            for key in tables[name]:
+                check_word(
+                    "key",
+                    key,
+                    [field.name for field in fields(keys)],
+                    "rename or drop it",
+                    of=f" of [{name}]",
+                )
+        rates = tables["train"].get("learning_rates")
+        if rates is not None:
+            tables["train"]["learning_rates"] = tuple(rates) if isinstance(rates, list | tuple) else (rates,)
         return cls(
-            task=build_task(task.pop("name"), task),
-            model=ModelSpec(**config["model"]),
-            schedule=Schedule(**schedule),
+            task=build_task(tables["task"].pop("name"), tables["task"]),
+            model=ModelSpec(**tables["model"]),
+            schedule=Schedule(**tables["train"]),
             seed=config.get("seed", 0),
             scan=config.get("scan", "time-major"),
         )

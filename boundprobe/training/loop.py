@@ -31,9 +31,7 @@ STEPS_PER_CHECKPOINT = 500
 Progress = Callable[[int, str], None]
 
 
-def train(
-    config: TrainConfig, root: Path, *, device: str = "cpu", progress: Progress = lambda done, what: None
-) -> Run:
+def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Progress = lambda done, what: None) -> Run:
     """Train a run to its end, from wherever it stopped; a finished run is returned as it is.
 
     Parameters

@@ -95,9 +95,7 @@ def test_ceilings_invert_the_bounds(n, q, share):
     entropy_bits = n * math.log2(q)
     bits = share * entropy_bits
     fano = fano_accuracy_ceiling(bits, entropy_bits, n, q)
-    assert mean_error_fano_bits(entropy_bits, n, q, 1.0 - fano) == pytest.approx(
-        bits, abs=1e-9 * (1 + entropy_bits)
-    )
+    assert mean_error_fano_bits(entropy_bits, n, q, 1.0 - fano) == pytest.approx(bits, abs=1e-9 * (1 + entropy_bits))
     # 1e-12 of accuracy is far fewer than 1e-6 bits except on the flat end near chance.
     packing = packing_accuracy_ceiling(bits, n, q)
     assert packing_bits(min(1.0, 1.0 - packing + 1e-12), n, q) <= bits + 1e-9 * (1 + entropy_bits)
@@ -121,9 +119,7 @@ def test_strategy_below_packing_below_fano(n, q):
 
 
 def test_ceiling_is_one_from_the_entropy_on():
-    assert (
-        fano_accuracy_ceiling(SELECTIVE_COPYING.entropy_bits, SELECTIVE_COPYING.entropy_bits, 10, 36) == 1.0
-    )
+    assert fano_accuracy_ceiling(SELECTIVE_COPYING.entropy_bits, SELECTIVE_COPYING.entropy_bits, 10, 36) == 1.0
     assert packing_accuracy_ceiling(SELECTIVE_COPYING.entropy_bits, 10, 36) == 1.0
 
 
@@ -144,9 +140,7 @@ def test_required_bits_is_packing_where_it_holds_and_fano_elsewhere():
     errors = np.array([0.0, 0.1, 0.5])
     np.testing.assert_array_equal(required_bits(RECALL, errors), packing_bits(errors, 16, 16))
     dependent = dataclasses.replace(RECALL, entropy_bits=44.0, independent_uniform=False)
-    np.testing.assert_array_equal(
-        required_bits(dependent, errors), mean_error_fano_bits(44.0, 16, 16, errors)
-    )
+    np.testing.assert_array_equal(required_bits(dependent, errors), mean_error_fano_bits(44.0, 16, 16, errors))
     assert type(required_bits(RECALL, 0.1)) is float
 
 

@@ -26,8 +26,7 @@ tasks = st.builds(small, st.integers(2, 4), st.integers(0, 5))
 def enumerate_prefixes() -> list[tuple[int, ...]]:
     """All prefixes of TINY: a filler value, then keys 2 and 4 in any order, each with a value, 3 or 5."""
     return [
-        (filler, a, x, b, y)
-        for filler, (a, b), x, y in itertools.product((3, 5), ((2, 4), (4, 2)), (3, 5), (3, 5))
+        (filler, a, x, b, y) for filler, (a, b), x, y in itertools.product((3, 5), ((2, 4), (4, 2)), (3, 5), (3, 5))
     ]
 
 
@@ -86,9 +85,7 @@ def test_only_the_last_occurrence_counts() -> None:
     # The bits 00 name word 0 (id 2).  First word 1 follows it; then it occurs again, with no successor yet.
     # In between the bits spell 01 (word 1, which word 0 follows) and 10 (word 2, which never occurs).
     tokens = [0, 0, 2, 3, 2, 1, 0, 0, 5]
-    assert TINY.answers(np.array([tokens])).tolist() == [
-        [IGNORE, IGNORE, IGNORE, 3, IGNORE, 2, IGNORE, IGNORE, 5]
-    ]
+    assert TINY.answers(np.array([tokens])).tolist() == [[IGNORE, IGNORE, IGNORE, 3, IGNORE, 2, IGNORE, IGNORE, 5]]
 
 
 def test_a_word_can_follow_itself() -> None:

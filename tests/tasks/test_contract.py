@@ -120,7 +120,9 @@ def test_sampling_needs_little_more_than_it_returns(name: str, preset: str | Non
 @each_task
 def test_wrong_arguments_are_named(name: str) -> None:
     task, rng = build_task(name, {}), np.random.default_rng(0)
-    with pytest.raises(ValueError, match="distribution 'state_hard' is not known; allowed: uniform, "):
+    with pytest.raises(
+        ValueError, match=r"distribution 'state_hard' is not known; did you mean 'state-hard'\? allowed: uniform, "
+    ):
         task.sample(2, rng, "state_hard")
     for draw in (task.sample, task.sample_cut):
         with pytest.raises(ValueError, match="n_sequences is -1; allowed: at least 0"):

@@ -10,17 +10,13 @@ from boundprobe.tasks.parameters import _convert
 
 def test_strings_become_the_parameters_types() -> None:
     texts = {"n_numbers": "4", "number_probability": "0.25", "seq_len": " 20 "}
-    assert build_task("selective-copying", texts) == SelectiveCopying(
-        n_numbers=4, number_probability=0.25, seq_len=20
-    )
+    assert build_task("selective-copying", texts) == SelectiveCopying(n_numbers=4, number_probability=0.25, seq_len=20)
     assert build_task("ar-decoding", {"word_bits": 3}) == AssociativeRecallDecoding(word_bits=3)
 
 
 def test_a_preset_is_overruled_by_parameters() -> None:
     task = build_task("selective-copying", {"n_letters": "10"}, preset="paper")
-    assert task == SelectiveCopying(
-        n_numbers=5, first_number=5, n_letters=10, seq_len=100, number_probability=0.2
-    )
+    assert task == SelectiveCopying(n_numbers=5, first_number=5, n_letters=10, seq_len=100, number_probability=0.2)
 
 
 @pytest.mark.parametrize("none", [None, "none", "null", "None"])
@@ -76,9 +72,7 @@ def test_parameters_build_the_same_task_again(name: str) -> None:
         ("selective-copying", {"seq_len": "9"}, None, "^seq_len is 9; allowed: at least 12"),
     ],
 )
-def test_what_is_wrong_is_named(
-    name: str, parameters: dict[str, object], preset: str | None, message: str
-) -> None:
+def test_what_is_wrong_is_named(name: str, parameters: dict[str, object], preset: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         build_task(name, parameters, preset)
     assert "\n" not in str(caught.value)

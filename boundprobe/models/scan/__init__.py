@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from boundprobe.checks import check_word
 from boundprobe.models.scan.reference import selective_scan_reference
 from boundprobe.models.scan.time_major import selective_scan_time_major
 
@@ -23,9 +24,7 @@ BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
 
 def check_backend(name: str) -> str:
     """Return ``name``, or raise ``ValueError`` that says which backends there are."""
-    if name not in BACKENDS:
-        raise ValueError(f"scan {name!r} is not known; allowed: {', '.join(BACKENDS)}; choose one of them")
-    return name
+    return check_word("scan", name, BACKENDS)
 
 
 def selective_scan(
