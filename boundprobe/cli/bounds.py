@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         rows.append((label, shown, f"{state.theorem[name]}; {state.evidence[name]}{said}"))
     rows += [
         ("receptive field needs", f"{window.min_receptive_field} tokens", window.theorem),
-        ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "a window of w sees itself and w - 1 more"),
+        ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "window w: itself and w - 1 before"),
         ("blind accuracy", f"{window.blind_accuracy:.6f}", "best on window-hard without the control token"),
     ]  # fmt: skip
     print_pairs(rows)

@@ -123,8 +123,8 @@ def print_attack(task: AbstractTask, seed: int) -> None:
         f"{window.blind_accuracy:.4f} without the control token  [{task.window_case().theorem}]"
     )
     width = len(str(task.vocab_size - 1))
-    for distribution in ("state-hard", "window-hard", "mixture"):
-        batch = task.sample(1, generator(seed, "sample"), distribution)
+    for i, distribution in enumerate(("state-hard", "window-hard", "mixture")):
+        batch = task.sample(1, generator(seed, "sample", i), distribution)
         tokens = " ".join(f"{token:>{width}}" for token in batch.tokens[0])
         print(f"  {distribution:<12}{tokens}  -> {batch.targets[0, -1]}")
     print()

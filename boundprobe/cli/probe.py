@@ -62,8 +62,8 @@ def _rows(ladder: dict[str, Any]) -> list[tuple[str, str, str]]:
     needed = "none" if ladder["needed_bits"] is None else f"{ladder['needed_bits']} bits"
     kinds = f"recurrent {memory['recurrent_bits']}, convolution {memory['conv_bits']}, cache {memory['cache_bits']}"
     rows = [
-        ("required", f"{ladder['required_bits']:.2f} bits", "of log2 of the number of states, at the measured error (S3 and S1)"),
-        ("used, certified", f"{used['lower']:.2f} bits", f"of I(U;S): Fano per answer (S1), {confidence} for the whole report"),
+        ("required", f"{ladder['required_bits']:.2f} bits", "of log2 |S| at the measured error (S3 and S1)"),
+        ("used, certified", f"{used['lower']:.2f} bits", f"of I(U;S), Fano per answer; all limits: {confidence}"),
         ("used, estimate", f"{used['estimate']:.2f} bits", "the same formula at the observed errors"),
         ("needed", needed, "coarsest rounding of the state that keeps the accuracy, really run"),
         ("nominal", f"{ladder['nominal_bits']} bits", kinds),

@@ -33,7 +33,7 @@ OPTIONS = (
     Option("--batch", ("train", "batch"), whole_number(1), "sequences in a step", "N"),
     Option("--lr", ("train", "learning_rates"), numbers, "peak learning rate; several are compared", "X[,Y..]"),
     Option("--seeds", ("train", "n_seeds"), whole_number(1), "models that are reported", "N"),
-    Option("--calibration-seeds", ("train", "n_calibration_seeds"), whole_number(1), "models per rate that choose it", "N"),
+    Option("--calibration-seeds", ("train", "n_calibration_seeds"), whole_number(1), "models that choose it", "N"),
     Option("--warmup-steps", ("train", "warmup_steps"), whole_number(0), "steps of linear warm-up", "N"),
     Option("--weight-decay", ("train", "weight_decay"), number, "AdamW's weight decay", "X"),
     Option("--clip-norm", ("train", "clip_norm"), number, "gradients are clipped to this norm", "X"),

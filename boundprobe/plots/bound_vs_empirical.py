@@ -33,6 +33,8 @@ Probe = Mapping[str, Any]
 FORBIDDEN = "0.86"
 MARKERS = "osD^vP*X"
 N_POINTS = 400
+#: Left end of the axis of bits; a triangle there means less.
+LEFT_BITS = 0.5
 
 
 def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:
@@ -44,7 +46,7 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
     case = task.state_case()
     n, q = case.n_answers, case.n_values
     right = 2 * max([*(probe["nominal_bits"] for probe in probes), case.entropy_bits])
-    bits = np.geomspace(1.0, right, N_POINTS)
+    bits = np.geomspace(LEFT_BITS, right, N_POINTS)
     ceiling = packing_accuracy_ceiling(bits, n, q)
     ax.fill_between(bits, ceiling, 1.05, color=FORBIDDEN, lw=0, label="forbidden: no machine (S3)")
     ax.plot(bits, ceiling, color="0.35", lw=1.2)
@@ -71,11 +73,11 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
         _mark(ax, probe["nominal_bits"], accuracy, look)
         # On the axis and not at the model's accuracy: this is information, the region is about states.
         ax.plot(
-            max(probe["used_bits"]["lower"], 1.0), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
+            max(probe["used_bits"]["lower"], LEFT_BITS), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
             alpha=0.85,
         )  # fmt: skip
     ax.set_xscale("log", base=2)
-    ax.set_xlim(1, right)
+    ax.set_xlim(LEFT_BITS, right)
     ax.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("bits of state at the cut")

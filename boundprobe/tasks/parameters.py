@@ -50,7 +50,7 @@ bit_probability, seq_len, word_bits; rename or drop it
     # Imported here because the package's __init__ imports this module.
     from boundprobe.tasks import TASKS
 
-    task_class = TASKS[check_word("task", name, TASKS)]
+    task_class = TASKS[check_word("task", name, sorted(TASKS))]
     settings: dict[str, object] = {}
     if preset is not None:
         settings |= task_class.presets[check_word("preset", preset, task_class.presets, of=f" of {name}")]

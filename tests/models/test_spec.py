@@ -21,13 +21,19 @@ def test_layers_and_windows_follow_the_architecture(mixers: list[str], window: i
     assert ModelSpec(**asdict(spec)) == spec
 
 
+def assert_says_what_to_do(message: str, *parts: str) -> None:
+    """One line: the value, what is allowed, and after the last semicolon what to do."""
+    assert "\n" not in message
+    assert "allowed: " in message and message.index(";") < len(message) - 1
+    for part in parts:
+        assert part in message, message
+
+
 @pytest.mark.parametrize("architecture", ["", "attn-", "-attn", "attention", "mamba--attn", "ATTN", "mamba2"])
 def test_an_unknown_mixer_is_refused(architecture: str) -> None:
-    with pytest.raises(ValueError, match="has the unknown mixer") as caught:
+    with pytest.raises(ValueError, match="mixer") as caught:
         ModelSpec(architecture)
-    message = str(caught.value)
-    assert repr(architecture) in message and "\n" not in message
-    assert f"allowed: {', '.join(MIXERS)}" in message and "mamba-attn" in message
+    assert_says_what_to_do(str(caught.value), repr(architecture), *MIXERS, "mamba-attn")
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -35,9 +41,7 @@ def test_an_unknown_mixer_is_refused(architecture: str) -> None:
 def test_a_size_that_is_no_size_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{name} is ") as caught:
         ModelSpec(**{name: value})
-    message = str(caught.value)
-    least = 0 if name == "mlp_ratio" else 1
-    assert message == f"{name} is {value!r}; allowed: whole numbers from {least} up; change it"
+    assert_says_what_to_do(str(caught.value), repr(value), str(0 if name == "mlp_ratio" else 1))
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -45,7 +49,7 @@ def test_zero_is_allowed_for_the_mlp_alone(name: str) -> None:
     if name == "mlp_ratio":
         assert ModelSpec(mlp_ratio=0).mlp_ratio == 0
     else:
-        with pytest.raises(ValueError, match=f"^{name} is 0; allowed: whole numbers from 1 up"):
+        with pytest.raises(ValueError, match=f"^{name} is 0; allowed: "):
             ModelSpec(**{name: 0})
 
 

@@ -18,10 +18,9 @@ VOCAB, T, BATCH = 6, 10, 3
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def make(architecture: str, seed: int = 0, window: int = 4, n_heads: int = 2) -> SequenceModel:
+def make(architecture: str, seed: int = 0, window: int = 4, scan: str = "time-major") -> SequenceModel:
     torch.manual_seed(seed)
-    spec = ModelSpec(architecture, d_model=8, window=window, n_heads=n_heads, d_state=3)
-    return SequenceModel(spec, VOCAB)
+    return SequenceModel(ModelSpec(architecture, d_model=8, window=window, n_heads=2, d_state=3), VOCAB, scan)
 
 
 def draw(n: int = BATCH, length: int = T, seed: int = 1) -> Tensor:
@@ -68,8 +67,7 @@ def test_no_sequence_sees_another(architecture: str) -> None:
 @each_architecture
 @pytest.mark.parametrize("scan", BACKENDS)
 def test_every_parameter_gets_a_gradient(architecture: str, scan: str) -> None:
-    torch.manual_seed(0)
-    model = SequenceModel(ModelSpec(architecture, d_model=8, window=4, d_state=3), VOCAB, scan)
+    model = make(architecture, scan=scan)
     logits, targets = model(draw()), draw(seed=2)
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
     for name, parameter in model.named_parameters():
@@ -169,9 +167,15 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("scan", BACKENDS)
 @each_architecture
-def test_an_ensemble_is_its_members_one_by_one(architecture: str) -> None:
-    models, tokens = [make(architecture, seed) for seed in range(3)], draw()
+def test_an_ensemble_is_its_members_one_by_one(
+    architecture: str, scan: str, request: pytest.FixtureRequest
+) -> None:
+    if scan == "time-major" and "mamba" in architecture:
+        reason = "time-major writes in place to views, which functorch refuses"
+        request.applymarker(pytest.mark.xfail(raises=RuntimeError, reason=reason))
+    models, tokens = [make(architecture, seed, scan=scan) for seed in range(3)], draw()
     parameters, buffers = torch.func.stack_module_state(models)
     base = copy.deepcopy(models[0]).to("meta")
 

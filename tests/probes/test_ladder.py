@@ -1,0 +1,315 @@
+"""The ladder of planted models: what they hold is known, and what cannot be is reported."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boundprobe.bounds import packing_accuracy_ceiling
+from boundprobe.models.memory import MemoryBits
+from boundprobe.models.spec import ModelSpec
+from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors, required_by, used_information
+from boundprobe.probes.ladder import N_PARTS, ProbeConfig, Proportion, RoundedMachine, find_violations, measure
+from boundprobe.probes.rounding import ENTRY_BITS
+from boundprobe.tasks import SelectiveCopying
+from boundprobe.tasks.base import StateCase
+
+TASK = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=12)  # V = 8: 3 bits an answer, 12 in all
+CONFIG = ProbeConfig(n_sequences=600, n_calibration=200)
+
+
+@pytest.mark.parametrize("n_kept", [1, 2, 4])
+def test_a_model_that_holds_k_tokens_is_certified_near_k_log_v(planted, n_kept):
+    ladder = measure(planted.Keeper(TASK, n_kept), TASK, CONFIG)
+    # No error on the tokens that are held: upper limits at 0.05 / 3 parts / 4 answers / 2 sides, in closed form.
+    e = 1 - ((1 - CONFIG.confidence) / N_PARTS / 4 / 2) ** (1 / CONFIG.n_sequences)
+    price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(7)
+    assert ladder.used.lower == pytest.approx(n_kept * (3 - price), abs=1e-9)
+    # What is guessed carries nothing, but for luck: a guess is right one time in 8, give or take 0.0135 * 4.
+    assert n_kept * 3 <= ladder.used.estimate <= n_kept * 3 + (4 - n_kept) * 0.02
+    assert ladder.errors.estimate[:n_kept].tolist() == [0.0] * n_kept
+    assert ladder.errors.estimate[n_kept:] == pytest.approx(7 / 8, abs=4 * math.sqrt(7 / 64 / 600))
+    assert ladder.memory == MemoryBits(0, 0, 32 * n_kept)
+    assert ladder.violations == ()
+    # Tokens 0..7 between limits 0 and 7 are exact from 3 bits on, and 2 bits tell four of eight apart.
+    assert ladder.needed_bits == 3 * n_kept
+
+
+def test_the_ladder_has_its_order(planted):
+    for n_kept in (1, 3):
+        ladder = measure(planted.Keeper(TASK, n_kept), TASK, CONFIG)
+        assert ladder.used.lower <= ladder.used.estimate <= ladder.memory.total_bits
+        assert ladder.required.lower <= ladder.required.estimate
+        assert ladder.required.lower <= ladder.needed_bits <= ladder.memory.total_bits
+
+
+def test_the_rounded_machines_are_really_run(planted):
+    ladder = measure(planted.Keeper(TASK, 4), TASK, CONFIG)
+    assert [machine.total_bits for machine in ladder.rounded] == [4 * bits for bits in ENTRY_BITS]
+    accuracy = {machine.total_bits: 1 - machine.errors.mean_estimate for machine in ladder.rounded}
+    # 1 bit: the levels are 0 and 7, so two of eight tokens come back as they were; 2 bits: 0, 2, 5 and 7.
+    for entry_bits, share in ((1, 2 / 8), (2, 4 / 8)):
+        se = math.sqrt(share * (1 - share) / (4 * CONFIG.n_sequences))
+        assert accuracy[4 * entry_bits] == pytest.approx(share, abs=4 * se)
+    assert all(accuracy[4 * bits] == 1.0 for bits in ENTRY_BITS[2:])
+    for machine in ladder.rounded:
+        assert 1 - machine.errors.mean_upper <= packing_accuracy_ceiling(float(machine.total_bits), 4, 8)
+
+
+def test_a_wide_tolerance_needs_fewer_bits(planted):
+    model = planted.Keeper(TASK, 4)
+    assert measure(model, TASK, dataclasses.replace(CONFIG, tolerance=0.55)).needed_bits == 8
+    assert measure(model, TASK, dataclasses.replace(CONFIG, tolerance=0.8)).needed_bits == 4
+
+
+def test_no_rounding_may_be_enough(planted):
+    class Fine(planted.Keeper):
+        """Tells its tokens by the 20th bit of its entries."""
+
+        def prefill(self, prefix):
+            return super().prefill(prefix).map(lambda value: value * 2.0**-20 + (value > 3))
+
+        def answer(self, state, suffix):
+            return super().answer(state.map(lambda v: (v - (v > 0.5).float()) * 2.0**20), suffix)
+
+    ladder = measure(Fine(TASK, 4), TASK, CONFIG)
+    assert ladder.errors.mean_estimate == 0.0
+    assert ladder.needed_bits is None
+    assert ladder.to_json()["needed_bits"] is None
+    assert ladder.violations == ()
+
+
+class SplitTask:
+    """Selective copying, but with other right answers on the evaluation sequences, told by their number."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def __getattr__(self, name):
+        return getattr(TASK, name)
+
+    def sample_cut(self, n_sequences, rng):
+        cut = TASK.sample_cut(n_sequences, rng)
+        return self.change(cut) if n_sequences == CONFIG.n_sequences else cut
+
+
+def test_needed_is_chosen_on_calibration_sequences_alone(planted):
+    """On the evaluation sequences every answer is made wrong: chosen there, one bit would be enough."""
+    split = SplitTask(lambda cut: dataclasses.replace(cut, answers=(cut.answers + 1) % 8))
+    ladder = measure(planted.Keeper(TASK, 4), split, CONFIG)
+    assert ladder.errors.mean_estimate == 1.0
+    assert ladder.needed_bits == 12
+
+
+def test_limits_of_the_rounding_are_those_of_calibration_sequences_alone(planted):
+    """Evaluation prefixes with tokens 2..5 alone: limits from them would make 2 bits exact."""
+    narrow = np.array([2, 2, 2, 3, 4, 5, 5, 5])
+
+    def change(cut):
+        prefix = narrow[cut.prefix]
+        return dataclasses.replace(cut, prefix=prefix, answers=narrow[cut.answers])
+
+    ladder = measure(planted.Keeper(TASK, 4), SplitTask(change), CONFIG)
+    assert ladder.rounded[1].total_bits == 8
+    # Limits 0 and 7, levels 0, 2, 5, 7: tokens 2 and 5, six of eight, come back, 3 and 4 do not.
+    assert 1 - ladder.rounded[1].errors.mean_estimate == pytest.approx(0.75, abs=0.04)
+
+
+def test_the_same_config_measures_the_same(planted):
+    first, again = (measure(planted.Keeper(TASK, 2), TASK, CONFIG).to_json() for _ in range(2))
+    assert first == again
+    other = measure(planted.Keeper(TASK, 2), TASK, dataclasses.replace(CONFIG, seed=1)).to_json()
+    assert other != first
+
+
+def test_confidence_is_shared_by_the_parts(planted):
+    ladder = measure(planted.Keeper(TASK, 2), TASK, CONFIG)
+    alpha = 0.05 / N_PARTS
+    assert ladder.confidence == CONFIG.confidence
+    assert ladder.errors.confidence == pytest.approx(1 - alpha)
+    assert {machine.errors.confidence for machine in ladder.rounded} == {1 - alpha / len(ENTRY_BITS)}
+
+
+def test_the_document_has_the_keys_of_the_contract(planted):
+    document = measure(planted.Keeper(TASK, 2), TASK, CONFIG).to_json()
+    assert {
+        "used_bits", "present_bits", "needed_bits", "nominal_bits", "required_bits", "violations",
+    } <= set(document)  # fmt: skip
+    assert set(document["used_bits"]) == {"lower", "estimate", "confidence"}
+    assert document["nominal_bits"] == 64
+    assert document["violations"] == []
+
+
+# Cheats.  A model that holds its answers outside its state must be reported.
+
+
+def test_a_state_that_points_to_memory_outside_it_is_a_violation(planted):
+    """16 letters and 10 numbers: 47 bits of answers, from a state of one float32."""
+    task = SelectiveCopying(n_numbers=10, n_letters=16, seq_len=14)
+    ladder = measure(planted.Pointer(task), task, CONFIG)
+    assert ladder.memory.total_bits == 32
+    assert ladder.used.lower > 32
+    assert any("used" in violation and "(S1)" in violation for violation in ladder.violations)
+    assert any("required" in violation and "nominal" in violation for violation in ladder.violations)
+    # Honest models of the same task with the same accuracy hold 320 bits, and are not accused.
+    honest = measure(planted.Keeper(task, 10), task, CONFIG)
+    assert honest.errors.mean_estimate == ladder.errors.mean_estimate == 0.0
+    assert honest.violations == ()
+
+
+def test_a_model_that_needs_no_state_is_a_violation_of_every_rounded_machine(planted):
+    config = ProbeConfig(n_sequences=200, n_calibration=100)
+    ladder = measure(planted.Blank(TASK), TASK, config)
+    assert [machine.total_bits for machine in ladder.rounded] == [0] * len(ENTRY_BITS)
+    assert sum("rounded state" in violation for violation in ladder.violations) == len(ENTRY_BITS)
+
+
+@pytest.mark.parametrize("window", [4, 11])
+def test_a_model_that_sees_more_than_its_windows_is_a_violation(planted, window):
+    spec = ModelSpec("attn", d_model=8, window=window)
+    ladder = measure(planted.Telescope(TASK, 4, spec), TASK, CONFIG)
+    assert ladder.window_hard.estimate == 1.0
+    assert ladder.window_ceiling < 1.0
+    assert [violation for violation in ladder.violations if "(W2)" in violation] == list(ladder.violations)
+    assert len(ladder.violations) == 1
+
+
+def test_a_model_whose_window_covers_the_sequence_may_be_right(planted):
+    ladder = measure(planted.Telescope(TASK, 4, ModelSpec("attn", d_model=8, window=12)), TASK, CONFIG)
+    assert ladder.window_hard.estimate == ladder.window_ceiling == 1.0
+    assert ladder.violations == ()
+
+
+# find_violations on planted numbers.
+
+CASE = StateCase(4, 8, 12.0, True, 12.0, "", "")
+
+
+def bits(lower):
+    return CertifiedBits(lower, lower, 0.95)
+
+
+def machine(total_bits, error):
+    p = np.full(4, error)
+    return RoundedMachine(total_bits, AnswerErrors(p, p, p, 0.95, 1000))
+
+
+WELL = {
+    "case": CASE,
+    "nominal_bits": 12,
+    "used": bits(12.0),
+    "required": bits(12.0),
+    "rounded": (machine(4, 0.6), machine(12, 0.0)),
+    "window_hard": Proportion(0.3, 0.3, 0.4),
+    "window_ceiling": 0.3,
+}
+
+
+def test_all_is_well():
+    """At the limits themselves, and an ulp of a float's rounding above them."""
+    assert find_violations(**WELL) == ()
+    assert find_violations(**(WELL | {"used": bits(12.0 + 1e-14), "required": bits(12.0 + 1e-14)})) == ()
+
+
+@pytest.mark.parametrize(
+    ("planted_number", "said"),
+    [
+        ({"used": bits(12.01)}, "used 12.010 bits is more than nominal 12 bits (S1)"),
+        ({"required": bits(12.01)}, "required 12.010 bits is more than nominal 12 bits (S3)"),
+        ({"rounded": (machine(4, 0.2),)}, "of a rounded state (S3)"),
+        ({"rounded": (machine(12, 0.0), machine(11, 0.0))}, "more than the 11 of a rounded state (S3)"),
+        ({"window_hard": Proportion(0.35, 0.32, 0.4)}, "window-hard accuracy 0.3200 is above the ceiling 0.3000"),
+    ],
+)
+def test_each_planted_violation_is_found_alone(planted_number, said):
+    (violation,) = find_violations(**(WELL | planted_number))
+    assert said in violation
+
+
+def test_an_estimate_alone_is_no_violation():
+    """Only what is certified accuses: an estimate above a bound is what sampling does."""
+    p, certain = np.full(4, 0.0), np.full(4, 0.9)
+    unsure = RoundedMachine(4, AnswerErrors(p, p, certain, 0.95, 3))
+    harmless = {
+        "used": CertifiedBits(11.0, 13.0, 0.95),
+        "required": CertifiedBits(11.0, 13.0, 0.95),
+        "rounded": (unsure,),
+        "window_hard": Proportion(0.9, 0.29, 1.0),
+    }
+    assert find_violations(**(WELL | harmless)) == ()
+
+
+def test_all_violations_are_named_together():
+    bad = {
+        "used": bits(13.0),
+        "required": bits(13.0),
+        "rounded": (machine(1, 0.0), machine(2, 0.0)),
+        "window_hard": Proportion(1.0, 1.0, 1.0),
+    }
+    assert len(find_violations(**(WELL | bad))) == 5
+
+
+# No deterministic machine is above the ceiling: random encoders with their best decoders, known exactly.
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_no_encoder_with_its_best_decoder_is_above_the_ceiling(data):
+    n, q = data.draw(st.sampled_from([(1, 5), (2, 2), (2, 3), (3, 2), (3, 3), (4, 2), (5, 2)]))
+    words = np.stack(np.meshgrid(*[np.arange(q)] * n, indexing="ij"), -1).reshape(-1, n)
+    n_states = data.draw(st.integers(1, min(len(words), 12)))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    codebook = words[rng.choice(len(words), n_states, replace=False)]
+    if data.draw(st.booleans()):  # nearest word of a random code: near the ceiling
+        state = (words[:, None] != codebook).sum(-1).argmin(1)
+    else:
+        state = rng.integers(n_states, size=len(words))
+    counts = np.zeros((n_states, n, q))
+    for i in range(n):
+        np.add.at(counts, (state, i, words[:, i]), 1)
+    p = 1 - counts.max(-1).sum(0) / len(words)  # error of each answer by the best decoder, exactly
+    state_bits = math.log2(len(np.unique(state)))
+    assert 1 - p.mean() <= packing_accuracy_ceiling(state_bits, n, q) + 1e-12
+    case = StateCase(n, q, n * math.log2(q), True, n * math.log2(q), "", "")
+    errors = AnswerErrors(p, p, p, 1.0, len(words))
+    nominal = math.ceil(state_bits)
+    used, required = used_information(case, errors), required_by(case, errors)
+    assert used.lower <= state_bits + 1e-9
+    assert required.lower <= state_bits + 1e-9
+    machines = (RoundedMachine(nominal, errors),)
+    assert find_violations(case, nominal, used, required, machines, Proportion(0, 0, 0), 1.0) == ()
+
+
+def test_a_perfect_code_stands_on_the_ceiling():
+    """The ceiling is attained, so a ceiling that was too high would not be caught by random codes alone."""
+    words = (np.arange(8)[:, None] >> np.arange(3)) & 1
+    wrong = (words != (words.sum(1, keepdims=True) >= 2)).astype(bool)  # repetition code: 2 states, majority
+    assert 1 - wrong.mean() == packing_accuracy_ceiling(1.0, 3, 2) == 0.75
+    case = StateCase(3, 2, 3.0, True, 3.0, "", "")
+    errors = answer_errors(np.tile(wrong, (2000, 1)), 0.05)
+    assert required_by(case, errors).lower <= 1.0
+    assert required_by(case, errors).estimate == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"n_sequences": 0},
+        {"n_calibration": 0},
+        {"n_sequences": 1.5},
+        {"confidence": 1.0},
+        {"confidence": 0.0},
+        {"tolerance": -0.1},
+        {"tolerance": 1.0},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_configs_that_cannot_be_are_refused_and_named(bad):
+    (name,) = bad
+    with pytest.raises(ValueError, match=name):
+        ProbeConfig(**bad)
