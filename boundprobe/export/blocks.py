@@ -1,0 +1,92 @@
+"""Sequences of a task in blocks: any number of them in bounded memory, a pure function of the stream's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from boundprobe.checks import check_integer
+from boundprobe.seeds import generator
+from boundprobe.tasks.base import AbstractTask, check_distribution
+
+#: Sequences that are drawn together.  Part of every stream: another number would draw other sequences.
+BLOCK_SEQUENCES = 4096
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SampleStream:
+    """``n_sequences`` sequences of one distribution, block by block.
+
+    Block ``i`` depends on (seed, i) alone, so blocks can be drawn in any order, again, and by many workers.
+
+    Attributes
+    ----------
+    task : AbstractTask
+    n_sequences : int
+    distribution : str
+    seed : int
+
+    Examples
+    --------
+    >>> from boundprobe.tasks import SelectiveCopying
+    >>> stream = SampleStream(SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6), 5000, "state-hard", seed=0)
+    >>> [len(block["tokens"]) for block in stream.blocks()], stream.shapes()["answers"]
+    ([4096, 904], (5000, 2))
+    """
+
+    task: AbstractTask
+    n_sequences: int
+    distribution: str = "uniform"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("n_sequences", self.n_sequences, 1)
+        check_integer("seed", self.seed, 0)
+        check_distribution(self.distribution, self.task.distributions)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks; the last one may be shorter."""
+        return -(-self.n_sequences // BLOCK_SEQUENCES)
+
+    def block(self, index: int) -> Arrays:
+        """Arrays ``tokens`` and ``targets`` (rows, seq_len) of one block, int64.
+
+        For state-hard also ``prefix`` (rows, prefix_len) and ``answers`` (rows, n_queries) of the same
+        sequences: each is its prefix and one of the queries of ``shared()``, drawn uniformly.
+        """
+        check_integer("index", index, 0, self.n_blocks - 1)
+        n_rows = min(BLOCK_SEQUENCES, self.n_sequences - index * BLOCK_SEQUENCES)
+        rng = generator(self.seed, "sample", index)
+        if self.distribution != "state-hard":
+            batch = self.task.sample(n_rows, rng, self.distribution)
+            return {"tokens": batch.tokens, "targets": batch.targets}
+        cut = self.task.sample_cut(n_rows, rng)
+        asked = rng.integers(len(cut.queries), size=n_rows)
+        tokens = np.concatenate([cut.prefix, cut.queries[asked]], axis=1)
+        return {
+            "tokens": tokens,
+            "targets": self.task.answers(tokens),
+            "prefix": cut.prefix,
+            "answers": cut.answers,
+        }
+
+    def blocks(self) -> Iterator[Arrays]:
+        """Every block, in order."""
+        return (self.block(index) for index in range(self.n_blocks))
+
+    def shared(self) -> Arrays:
+        """What is the same for every sequence: ``queries`` (n_queries, query_len) for state-hard, else nothing."""
+        if self.distribution != "state-hard":
+            return {}
+        return {"queries": self.task.sample_cut(1, generator(self.seed, "sample")).queries}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array of the whole stream, by name."""
+        first = SampleStream(self.task, 1, self.distribution, self.seed).block(0)
+        per_row = {name: (self.n_sequences, *array.shape[1:]) for name, array in first.items()}
+        return per_row | {name: array.shape for name, array in self.shared().items()}
