@@ -43,11 +43,9 @@ def brute_force(layer: SlidingWindowAttention, x: Tensor, n_heads: int, window: 
             place = slice(head * width, (head + 1) * width)
             seen = range(max(0, t - window + 1), t + 1)
             query = turned(qkv[t][:D_MODEL][place], t)
-            scores = [
-                sum((q * k.conjugate()).real for q, k in zip(query, turned(qkv[s][D_MODEL:-D_MODEL][place], s), strict=True))
-                / math.sqrt(width)
-                for s in seen
-            ]  # fmt: skip
+            keys = [turned(qkv[s][D_MODEL:-D_MODEL][place], s) for s in seen]
+            products = [sum((q * k.conjugate()).real for q, k in zip(query, key, strict=True)) for key in keys]
+            scores = [product / math.sqrt(width) for product in products]
             weights = [math.exp(score - max(scores)) for score in scores]
             values = [qkv[s][-D_MODEL:][place] for s in seen]
             mixed += [sum(w * v[j] for w, v in zip(weights, values, strict=True)) / sum(weights) for j in range(width)]

@@ -23,7 +23,7 @@ def make(size: tuple[int, int, int, int], scan: str = "time-major") -> tuple[Mam
     layer = Mamba(*size, scan).double()
     with torch.no_grad():
         for parameter in layer.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)  # so that no entry is at its initial value
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)  # so that no entry is at its initial value
     return layer, torch.randn(2, T, size[0], dtype=torch.float64)
 
 
@@ -91,7 +91,8 @@ def test_it_starts_as_the_paper_says() -> None:
     layer = Mamba(64, 3, 4, 2, "time-major")
     torch.testing.assert_close(layer.A_log.exp(), torch.tensor([1.0, 2.0, 3.0]).expand(128, 3))
     steps = F.softplus(layer.dt_proj.bias)
-    assert steps.min() >= DT_MIN * 0.999 and steps.max() <= DT_MAX * 1.001
+    assert steps.min() >= DT_MIN * 0.999
+    assert steps.max() <= DT_MAX * 1.001
     # log-uniform: half below the geometric mean, +- 5 standard errors of a proportion of 128
     below = float((steps < math.sqrt(DT_MIN * DT_MAX)).float().mean())
     assert abs(below - 0.5) < 5 * math.sqrt(0.25 / 128)

@@ -122,7 +122,8 @@ def test_map_reaches_every_tensor_and_leaves_the_state_alone(spec: ModelSpec) ->
     assert torch.equal(state.map(lambda value: 2 * value + 1).flatten(), 2 * before + 1)
     assert torch.equal(state.flatten(), before)
     repeated = state.map(lambda value: value.repeat_interleave(3, dim=0))
-    assert repeated.batch == 6 and repeated.bits() == state.bits()
+    assert repeated.batch == 6
+    assert repeated.bits() == state.bits()
 
 
 @each_spec

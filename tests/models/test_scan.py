@@ -64,7 +64,8 @@ def gradients(scan: Callable[..., tuple[Tensor, Tensor]], inputs: Inputs, loss: 
 
 def assert_close(found: Tensor, expected: Tensor, what: str) -> None:
     tolerance = TOLERANCE[expected.dtype]
-    assert found.shape == expected.shape and found.dtype == expected.dtype, what
+    assert found.shape == expected.shape, what
+    assert found.dtype == expected.dtype, what
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance, msg=lambda m: f"{what}: {m}")
 
 
@@ -147,7 +148,7 @@ def test_second_derivatives_are_right_or_refused(backend: str, size: tuple[int, 
     """A backward pass written by hand may not be differentiable, but then it must say so."""
     inputs = [x.requires_grad_() for x in make_inputs(size, seed=5)]
     try:
-        right = torch.autograd.gradgradcheck(lambda *x: BACKENDS[backend](*x), inputs, raise_exception=False)
+        right = torch.autograd.gradgradcheck(BACKENDS[backend], inputs, raise_exception=False)
     except RuntimeError:
         return
     assert right

@@ -24,7 +24,8 @@ def test_layers_and_windows_follow_the_architecture(mixers: list[str], window: i
 def assert_says_what_to_do(message: str, *parts: str) -> None:
     """One line: the value, what is allowed, and after the last semicolon what to do."""
     assert "\n" not in message
-    assert "allowed: " in message and message.index(";") < len(message) - 1
+    assert "allowed: " in message
+    assert message.index(";") < len(message) - 1
     for part in parts:
         assert part in message, message
 
@@ -59,7 +60,8 @@ def test_heads_of_odd_width_are_refused_where_there_is_attention(d_model: int, n
         ModelSpec("mamba-attn", d_model=d_model, n_heads=n_heads)
     message = str(caught.value)
     assert f"d_model is {d_model} with n_heads {n_heads}" in message
-    assert f"multiples of 2 * n_heads = {2 * n_heads}" in message and "change d_model or n_heads" in message
+    assert f"multiples of 2 * n_heads = {2 * n_heads}" in message
+    assert "change d_model or n_heads" in message
     assert ModelSpec("mamba", d_model=d_model, n_heads=n_heads).d_model == d_model
 
 

@@ -34,7 +34,8 @@ def test_shapes(architecture: str) -> None:
     assert model(tokens).shape == (BATCH, T, VOCAB)
     assert model(tokens[:1, :1]).shape == (1, 1, VOCAB)
     state = model.prefill(tokens)
-    assert state.batch == BATCH and len(state.layers) == len(model.spec.layers)
+    assert state.batch == BATCH
+    assert len(state.layers) == len(model.spec.layers)
     assert model.answer(state, tokens[:, :2]).shape == (BATCH, 2, VOCAB)
     kinds = [{tensor.kind for tensor in layer} for layer in state.layers]
     expected = {"attn": {"cache"}, "mamba": {"conv", "recurrent"}}
@@ -169,9 +170,7 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @pytest.mark.parametrize("scan", BACKENDS)
 @each_architecture
-def test_an_ensemble_is_its_members_one_by_one(
-    architecture: str, scan: str, request: pytest.FixtureRequest
-) -> None:
+def test_an_ensemble_is_its_members_one_by_one(architecture: str, scan: str, request: pytest.FixtureRequest) -> None:
     if scan == "time-major" and "mamba" in architecture:
         reason = "time-major writes in place to views, which functorch refuses"
         request.applymarker(pytest.mark.xfail(raises=RuntimeError, reason=reason))

