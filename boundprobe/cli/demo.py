@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boundprobe.checks import check_integer
 from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options, resolve, whole_number
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
 
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.runs.store import open_run
 
     given = {"seed": 0, "n_seeds": 2, "n_sequences": 4000} | resolve(OPTIONS, args)
+    for name in ("n_seeds", "n_sequences"):
+        check_integer(name, given[name], 1)
     configs = build_configs(given)
     n_models = len(configs) * given["n_seeds"]
     probe = {

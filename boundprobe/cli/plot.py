@@ -13,7 +13,9 @@ HELP = "draw bound_vs_empirical.png and .svg for finished training runs of one t
 OPTIONS = (
     SEED_OPTION,
     Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
+    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that set the rounding (default 1000)", "N"),
     Option("--confidence", ("confidence",), number, "of each model's report (default 0.95)", "P"),
+    Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
 )
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from boundprobe.checks import check_integer
 from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options, number, resolve, whole_number
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_pairs
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     config = resolve(OPTIONS, args)
-    member = config.pop("member", 0)
+    member = check_integer("member", config.pop("member", 0), 0)
 
     from boundprobe.probes.ladder import ProbeConfig
     from boundprobe.probes.run import probe_member

@@ -91,7 +91,7 @@ def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             str(member["seed_index"]),
             f"{member['accuracy']:.3f}",
             *(f"{member['accuracy_by_distribution'][law]:.3f}" for law in ("state-hard", "window-hard")),
-            f"{member['loss']:.4f}",
+            "diverged" if member["loss"] is None else f"{member['loss']:.4f}",
             str(member["n_params"]),
             str(sum(member["memory"].values())),
             str(member["tokens_per_second"]),

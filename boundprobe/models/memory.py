@@ -100,6 +100,6 @@ class CutState:
         pieces = iter(torch.split(entries, sizes, dim=1))
 
         def take(value: Tensor) -> Tensor:
-            return next(pieces).reshape(-1, *value.shape[1:]).to(value.dtype)
+            return next(pieces).reshape(len(entries), *value.shape[1:]).to(value.dtype)
 
         return self.map(take)

@@ -72,6 +72,7 @@ class SequenceModel(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> model = SequenceModel(ModelSpec("mamba-attn", d_model=8, window=4, d_state=2), vocab_size=5)
     >>> state = model.prefill(torch.tensor([[0, 1, 2, 3]]))
     >>> state.bits()

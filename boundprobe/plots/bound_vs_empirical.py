@@ -60,8 +60,9 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
     )
     ax.axvline(case.entropy_bits, color="0.35", ls=":", lw=1)
     ax.annotate(
-        f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 0.03), rotation=90,
-        xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="bottom",
+        f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 1.02), rotation=90,
+        xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="top", zorder=7,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
     for probe, look in zip(probes, _looks(probes), strict=True):
         accuracy = probe["accuracy"]["state-hard"]
@@ -93,7 +94,7 @@ def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> 
     everything = case.seq_len
     fields = np.arange(1, everything + 1)
     ceiling = [window_accuracy_ceiling(case, int(field)) for field in fields]
-    edge = everything * 1.12
+    edge = everything * 1.2
     x, y = np.append(fields, edge), np.append(ceiling, 1.0)
     ax.fill_between(x, y, 1.05, step="post", color=FORBIDDEN, lw=0)
     ax.step(x, y, where="post", color="0.35", lw=1.2)
@@ -102,7 +103,7 @@ def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> 
     for i, (probe, look) in enumerate(zip(probes, looks, strict=True)):
         # Models that see everything would hide each other: they stand side by side, right of the edge.
         rank = sum(field >= everything for field in seen[:i])
-        place = seen[i] if seen[i] < everything else everything + (rank + 0.5) * 0.1 * everything / len(probes)
+        place = seen[i] if seen[i] < everything else everything * (1.03 + 0.16 * rank / len(probes))
         _mark(ax, place, probe["accuracy"]["window-hard"], look)
     ax.set_xlim(0, edge)
     ticks = [tick for tick in np.linspace(0, everything, 5).round().astype(int) if tick > 0]
@@ -125,7 +126,7 @@ def draw(task: AbstractTask, probes: Sequence[Probe]) -> Figure:
         state_ax.set_title(f"Memory: {task.state_case().theorem.split(' (')[0]}")
         window_ax.set_title(f"Reach: {task.window_case().theorem.split(' (')[0]}")
         confidence = min((probe["confidence"] for probe in probes), default=0.95)
-        figure.suptitle(f"{task.name}: measured memory against the bound (limits at {confidence:.1%} a model)")
+        figure.suptitle(f"{task.name}: measured memory against the bound (limits at {100 * confidence:.4g}% a model)")
         handles, labels = state_ax.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

@@ -38,16 +38,15 @@ class Rounding:
 
     def codes(self, entries: Tensor) -> Tensor:
         """Code of each entry, 0 .. 2^b - 1, of states (batch, entries): the rounded state itself, as int64."""
-        levels = 2**self.entry_bits - 1
-        width = (self.high - self.low).clamp_min(torch.finfo(entries.dtype).tiny)
-        place = ((entries.clamp(self.low, self.high) - self.low) / width * levels).round()
-        return torch.where(self.high > self.low, place, 0).long()
+        # In float64, because half precision cannot count to 2^b.
+        low, high, levels = self.low.double(), self.high.double(), 2**self.entry_bits - 1
+        width = torch.where(high > low, high - low, 1.0)
+        return ((entries.double().clamp(low, high) - low) / width * levels).round().long()
 
     def __call__(self, state: CutState) -> CutState:
         """The state that is read back from its codes."""
-        codes = self.codes(state.flatten())
-        levels = 2**self.entry_bits - 1
-        return state.unflatten(self.low + (self.high - self.low) * (codes / levels))
+        low, high, levels = self.low.double(), self.high.double(), 2**self.entry_bits - 1
+        return state.unflatten(low + (high - low) * (self.codes(state.flatten()) / levels))
 
 
 def entry_limits(states: Iterable[CutState]) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from typing import Any
@@ -39,8 +38,11 @@ def run_jobs(jobs: Sequence[Job], *, n_workers: int, on_news: Callable[[int, flo
     Exception
         The first error of a job, after the other workers were stopped.
     """
+    if not jobs:
+        return []
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # fork is not safe once torch has started threads
-    news = context.Queue()
+    news = context.SimpleQueue()  # what was put is there before the job's result is
     executor = ProcessPoolExecutor(
         min(n_workers, len(jobs)), context, initializer=_start_worker, initargs=(news, os.getpid())
     )
@@ -55,7 +57,7 @@ def run_jobs(jobs: Sequence[Job], *, n_workers: int, on_news: Callable[[int, flo
         _drain(news, on_news)
         return [future.result() for future in futures]
     except BaseException:
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()  # runs resume from their checkpoints
         raise
     finally:
@@ -63,11 +65,8 @@ def run_jobs(jobs: Sequence[Job], *, n_workers: int, on_news: Callable[[int, flo
 
 
 def _drain(news: Any, on_news: Callable[[int, float, str], None]) -> None:
-    while True:
-        try:
-            on_news(*news.get_nowait())
-        except queue.Empty:
-            return
+    while not news.empty():
+        on_news(*news.get())
 
 
 def _start_worker(news: Any, parent: int) -> None:

@@ -119,10 +119,10 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration, as in ``config.toml``."""
         return {
-            "seed": self.seed,
+            "seed": int(self.seed),
             "scan": self.scan,
             "task": {"name": self.task.name, **self.task.parameters()},
-            "model": asdict(self.model),
+            "model": {key: x if isinstance(x, str) else int(x) for key, x in asdict(self.model).items()},
             "train": asdict(self.schedule) | {"learning_rates": list(self.schedule.learning_rates)},
         }
 
@@ -135,8 +135,11 @@ class TrainConfig:
         ValueError
             For unknown keys and values that are not allowed.
         """
+        for key in config:
+            check_word("key", key, ("seed", "scan", "task", "model", "train"), "rename or drop it")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
-        check_word("task", tables["task"].get("name"), TASKS)
+        if ":" not in str(tables["task"].get("name")):  # a user's own task is known by its reference
+            check_word("task", tables["task"].get("name"), TASKS)
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
             for key in tables[name]:
                 check_word(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -55,7 +56,6 @@ def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Pro
     keep_freed_memory()
     with run.session(device=device, seeds=_seeds(config)):
         state = TrainState.load(run.path / "train_state.pt")
-        run.replace_metrics(line for line in run.metrics() if _is_before(line, state))
         calibration = config.calibration_members()
         for member in calibration[len(state.finished) :]:
             _train_member(config, member, state, run, device, progress)
@@ -89,7 +89,8 @@ def choose_learning_rate(config: TrainConfig, calibration: list[dict[str, Any]])
 
     def quality(rate: float) -> tuple[float, float]:
         results = [done["result"] for done in calibration if done["result"]["learning_rate"] == rate]
-        return sum(result["accuracy"] for result in results), -sum(result["loss"] for result in results)
+        losses = [math.inf if result["loss"] is None else result["loss"] for result in results]  # None: diverged
+        return sum(result["accuracy"] for result in results), -sum(losses)
 
     return max(rates, key=quality) if calibration else rates[0]
 
@@ -131,8 +132,9 @@ def _train_member(
     model = build_model(config, member).to(device)
     optimizer = Optimizer(model, schedule, member.learning_rate)
     if state.step:
-        model.load_state_dict(state.model)
-        optimizer.adamw.load_state_dict(state.optimizer)
+        read_or_refuse(run.path / "train_state.pt", lambda: _restore(model, optimizer, state))
+    # What a killed run wrote after its checkpoint is dropped, and made again.
+    run.replace_metrics(line for line in run.metrics() if _is_before(line, state))
     index = len(state.finished)
     what = f"{config.task.name} {config.model.architecture} {member.phase} lr {member.learning_rate:g}"
     started, first_step, loss = time.perf_counter(), state.step, torch.tensor(float("nan"))
@@ -150,7 +152,7 @@ def _train_member(
             optimizer.step(step)
             losses.append(loss.detach())
         loss = torch.stack(losses).mean()
-        run.append_metrics({"member": index, "step": last, "loss": float(loss)})
+        run.append_metrics({"member": index, "step": last, "loss": _finite(float(loss))})
         progress(index * schedule.steps + last, what)
         if last % STEPS_PER_CHECKPOINT == 0 and last < schedule.steps:
             state.step, state.model, state.optimizer = last, model.state_dict(), optimizer.adamw.state_dict()
@@ -160,12 +162,23 @@ def _train_member(
     state.finished.append(
         {
             "result": _evaluate(config, member, model)
-            | {"loss": float(loss), "tokens_per_second": round(n_tokens / seconds)},
+            | {"loss": _finite(float(loss)), "tokens_per_second": round(n_tokens / seconds)},
             "weights": model.state_dict() if member.phase == "report" else {},
         }
     )
     state.step, state.model, state.optimizer = 0, {}, {}
     state.save(run.path / "train_state.pt")
+
+
+def _restore(model: SequenceModel, optimizer: Optimizer, state: TrainState) -> None:
+    """Load a checkpoint into a member's model and optimizer."""
+    model.load_state_dict(state.model)
+    optimizer.adamw.load_state_dict(state.optimizer)
+
+
+def _finite(value: float) -> float | None:
+    """A number as JSON can say it: None for NaN and infinity, the loss of a member that diverged."""
+    return value if math.isfinite(value) else None
 
 
 def _evaluate(config: TrainConfig, member: Member, model: SequenceModel) -> dict[str, Any]:

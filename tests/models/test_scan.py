@@ -27,10 +27,6 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 each_loss = pytest.mark.parametrize("loss", LOSSES)
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-not_yet = pytest.mark.xfail(raises=RuntimeError, reason="time-major writes in place to views, which functorch refuses")
-each_backend_in_ensembles = pytest.mark.parametrize(
-    "backend", [pytest.param(name, marks=not_yet if name == "time-major" else ()) for name in BACKENDS]
-)
 #: Some operations have no batching rule in functorch: slow under vmap, and right.
 slow_vmap = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 4), st.integers(1, 3))
@@ -155,7 +151,7 @@ def test_second_derivatives_are_right_or_refused(backend: str, size: tuple[int, 
 
 
 @slow_vmap
-@each_backend_in_ensembles
+@each_backend
 @each_loss
 def test_ensembles_agree_one_by_one(backend: str, loss: str) -> None:
     """Under vmap over members, every input has its own values in each member."""
@@ -177,7 +173,7 @@ def test_ensembles_agree_one_by_one(backend: str, loss: str) -> None:
 
 
 @slow_vmap
-@each_backend_in_ensembles
+@each_backend
 def test_ensembles_may_share_inputs(backend: str) -> None:
     """Members with their own ``a`` on the same sequences, as in a sweep over models."""
     shared, stacked = make_inputs((2, 5, 3, 2), seed=7), make_inputs((2, 5, 3, 2), seed=8, members=(3,))

@@ -170,10 +170,7 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @pytest.mark.parametrize("scan", BACKENDS)
 @each_architecture
-def test_an_ensemble_is_its_members_one_by_one(architecture: str, scan: str, request: pytest.FixtureRequest) -> None:
-    if scan == "time-major" and "mamba" in architecture:
-        reason = "time-major writes in place to views, which functorch refuses"
-        request.applymarker(pytest.mark.xfail(raises=RuntimeError, reason=reason))
+def test_an_ensemble_is_its_members_one_by_one(architecture: str, scan: str) -> None:
     models, tokens = [make(architecture, seed, scan=scan) for seed in range(3)], draw()
     parameters, buffers = torch.func.stack_module_state(models)
     base = copy.deepcopy(models[0]).to("meta")

@@ -21,7 +21,7 @@ def small_model(architecture, task=TASK):
     model = SequenceModel(spec, task.vocab_size).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter *= 3  # an untrained model says nearly the same always; this one does not
+            parameter.mul_(3)  # an untrained model says nearly the same always; this one does not
     return model
 
 

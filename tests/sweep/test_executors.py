@@ -72,7 +72,6 @@ def test_an_interruption_stops_the_workers(toy: Any, tmp_path: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.xfail(raises=ValueError, reason="ProcessPoolExecutor refuses 0 workers")
 def test_no_jobs_have_no_results() -> None:
     assert run_jobs([], n_workers=2, on_news=ignore) == []
 

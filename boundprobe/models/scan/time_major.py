@@ -16,51 +16,107 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Where the batch axis of each argument is.  Members of an ensemble (torch.func.vmap) are folded into it, so that one
+# pass serves all of them and nothing inside needs a batching rule.
+_BATCH_AXES = {"u": 1, "dt": 1, "a": 1, "b": 2, "c": 2, "initial_state": 1, "h": 2, "p": 2}
+_INPUTS = ("u", "dt", "a", "b", "c", "initial_state")
 
-class _SelectiveScan(torch.autograd.Function):
-    generate_vmap_rule = True  # ensembles stack many copies of one model with torch.func.vmap
+
+class _Scan(torch.autograd.Function):
+    """u, dt (T, B, D); a (N, 1 or B, D); b, c (T, N, B); initial_state (N, B, D) -> y, final state, all h, all p."""
 
     @staticmethod
     def forward(
         u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial_state: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """y (T, B, D), every state h (T, N, B, D), decays p (T, N, B, D).
-
-        From u, dt (T, B, D); a (N, D); b, c (T, N, B); initial_state (N, B, D).
-        """
-        p = (dt[:, None] * a[:, None, :]).exp_()
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """y (T, B, D), final state (N, B, D), every state h and every decay p (T, N, B, D)."""
+        p = (dt[:, None] * a).exp_()
         h = (dt * u)[:, None] * b[..., None]
         previous = initial_state
         for state, decay in zip(h.unbind(0), p.unbind(0), strict=True):
             previous = state.addcmul_(decay, previous)
-        return (h * c[..., None]).sum(1), h, p
+        return (h * c[..., None]).sum(1), h[-1].clone(), h, p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs, output[1], output[2])
-        ctx.mark_non_differentiable(output[2])
-        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
 
     @staticmethod
-    def backward(ctx: Any, grad_y: Tensor | None, grad_h: Tensor | None, _grad_p: None) -> tuple[Tensor, ...]:
-        u, dt, a, b, c, initial_state, h, p = ctx.saved_tensors
-        if grad_y is None:
-            g, grad_c = torch.zeros_like(h), torch.zeros_like(c)
-        else:
-            g = grad_y[:, None] * c[..., None]
-            grad_c = (grad_y[:, None] * h).sum(-1)
-        if grad_h is not None:
-            g = g + grad_h
+    def backward(ctx: Any, grad_y: Tensor, grad_final: Tensor, _grad_h: Tensor, _grad_p: Tensor) -> tuple[Tensor, ...]:
+        gradients: tuple[Tensor, ...] = _ScanBackward.apply(grad_y, grad_final, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return gradients
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Any, ...]:
+        batch = inputs[0].shape[_batch_axis(1, in_dims[0])]
+        folded = [
+            _fold(value, dim, _BATCH_AXES[name], info.batch_size, batch)
+            for name, value, dim in zip(_INPUTS, inputs, in_dims, strict=True)
+        ]
+        outputs = _Scan.apply(*folded)  # type: ignore[no-untyped-call]
+        axes = (1, 1, 2, 2)
+        return tuple(_unfold(x, axis, info.batch_size) for x, axis in zip(outputs, axes, strict=True)), axes
+
+
+class _ScanBackward(torch.autograd.Function):
+    """Gradients of the six inputs of ``_Scan``; differentiable no further."""
+
+    @staticmethod
+    def forward(
+        grad_y: Tensor, grad_final: Tensor, u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor,
+        initial_state: Tensor, h: Tensor, p: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        g = grad_y[:, None] * c[..., None]
         gradients, decays = g.unbind(0), p.unbind(0)
+        gradients[-1].add_(grad_final)
         for t in range(len(gradients) - 2, -1, -1):
             gradients[t].addcmul_(decays[t + 1], gradients[t + 1])
-        grad_initial = decays[0] * gradients[0]
+        grad_c = (grad_y[:, None] * h).sum(-1)
         grad_dtu = (g * b[..., None]).sum(1)
         grad_b = (g * (dt * u)[:, None]).sum(-1)
+        grad_initial = decays[0] * gradients[0]
         q = g.mul_(p) * torch.cat([initial_state[None], h[:-1]])  # g is not read again
-        grad_a = (q * dt[:, None]).sum((0, 2))
-        grad_dt = (q * a[:, None, :]).sum(1) + grad_dtu * u
+        grad_a = (q * dt[:, None]).sum(0).sum_to_size(a.shape)
+        grad_dt = (q * a).sum(1) + grad_dtu * u
         return grad_dtu * dt, grad_dt, grad_a, grad_b, grad_c, grad_initial
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Any, ...]:
+        batch = inputs[2].shape[_batch_axis(1, in_dims[2])]
+        axes = (1, 1, *_BATCH_AXES.values())
+        folded = [
+            _fold(value, dim, axis, info.batch_size, batch)
+            for value, dim, axis in zip(inputs, in_dims, axes, strict=True)
+        ]
+        outputs = _ScanBackward.apply(*folded)  # type: ignore[no-untyped-call]
+        unfolded = [_unfold(x, _BATCH_AXES[name], info.batch_size) for name, x in zip(_INPUTS, outputs, strict=True)]
+        if inputs[4].shape[_batch_axis(1, in_dims[4])] == 1:  # one a for the whole batch of a member
+            unfolded[2] = unfolded[2].sum(2, keepdim=True)
+        return tuple(unfolded), tuple(_BATCH_AXES[name] for name in _INPUTS)
+
+
+def _batch_axis(axis: int, members_at: int | None) -> int:
+    """Where ``axis`` is while the members' axis stands at ``members_at``."""
+    return axis if members_at is None or members_at > axis else axis + 1
+
+
+def _fold(x: Tensor, members_at: int | None, axis: int, n_members: int, batch: int) -> Tensor:
+    """Merge the members' axis into the batch axis, which may be 1 (broadcast) and is then expanded."""
+    shape = [-1] * (x.ndim + (members_at is None))
+    shape[axis], shape[axis + 1] = n_members, batch
+    x = x.unsqueeze(axis) if members_at is None else x.movedim(members_at, axis)
+    return x.expand(shape).flatten(axis, axis + 1)
+
+
+def _unfold(x: Tensor, axis: int, n_members: int) -> Tensor:
+    """Split the batch axis into members and batch again."""
+    unfolded: Tensor = x.unflatten(axis, (n_members, -1))
+    return unfolded
 
 
 def selective_scan_time_major(
@@ -71,5 +127,6 @@ def selective_scan_time_major(
     u, dt = (x.transpose(0, 1).contiguous() for x in (u, dt))  # (T, B, D)
     b, c = (x.permute(1, 2, 0).contiguous() for x in (b, c))  # (T, N, B)
     initial_state = initial_state.permute(2, 0, 1).contiguous()  # (N, B, D)
-    y, h, _ = _SelectiveScan.apply(u, dt, a.t().contiguous(), b, c, initial_state)  # type: ignore[no-untyped-call]
-    return y.transpose(0, 1), h[-1].permute(1, 2, 0)
+    a = a.t().contiguous()[:, None]  # (N, 1, D)
+    y, final_state, _, _ = _Scan.apply(u, dt, a, b, c, initial_state)  # type: ignore[no-untyped-call]
+    return y.transpose(0, 1), final_state.permute(1, 2, 0)

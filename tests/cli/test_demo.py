@@ -1,0 +1,40 @@
+"""``boundprobe demo``: everything, end to end."""
+
+import json
+from pathlib import Path
+
+SMALL = ["demo", "--steps", "30", "--seeds", "1", "--sequences", "100", "--workers", "2"]
+
+
+def test_the_demo_ends_well_and_is_done_once(typed, call, tmp_path):
+    code, out, err = typed(*SMALL, "--out", tmp_path / "runs", "--json")
+    assert code == 0, err
+    assert err == ""  # progress only on a terminal
+    result = json.loads(out)
+    assert set(result) == {"schema", "run_id", "run_dir", "confidence", "tasks", "violations"}
+    assert result["schema"] == "boundprobe.demo/1"
+    assert result["violations"] == []
+    assert [task["bounds"]["task"]["name"] for task in result["tasks"]] == ["ar-decoding", "selective-copying"]
+    models = [model for task in result["tasks"] for model in task["models"]]
+    assert [model["model"]["architecture"] for model in models] == ["attn-attn", "mamba-mamba", "mamba-attn"] * 2
+    for model in models:
+        assert model["schema"] == "boundprobe.probe/1"
+        # All limits of all models hold together at the confidence that is stated.
+        assert 1 - model["confidence"] <= (1 - result["confidence"]) / len(models) + 1e-12
+        assert model["memory"]["recurrent_bits"] == 0 or "mamba" in model["model"]["architecture"]
+    figures = [Path(figure) for task in result["tasks"] for figure in task["figures"]]
+    assert len(figures) == 4
+    assert all(figure.stat().st_size > 5000 for figure in figures)
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    code, again, _ = call(*SMALL, "--out", tmp_path / "runs", "--json")
+    assert code == 0
+    assert json.loads(again) == result
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+    code, table, _ = call(*SMALL, "--out", tmp_path / "runs")
+    assert code == 0
+    assert "No measured point violates a bound (6 models, 2 tasks)." in table
+    assert all(name in table for name in ("attn-attn", "mamba-mamba", "mamba-attn", "state-hard", "window-hard"))
+    other, figure = (path for path in (tmp_path / "runs").iterdir()), "bound_vs_empirical.png"
+    assert sum((path / "ar-decoding" / figure).exists() for path in other) == 1

@@ -1,0 +1,223 @@
+"""The command line as a whole: verbs, help, and errors of one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from boundprobe.cli.main import VERBS
+
+#: Bugs that are known; a test that passes again says so.
+KNOWN = "a value of the wrong type in a TOML file is not refused in one line that names its key"
+
+BOUNDS = ["bounds", "--task", "selective-copying"]
+
+
+def test_help_names_every_verb_and_goes_to_stdout(typed):
+    code, out, err = typed("--help")
+    assert (code, err) == (0, "")
+    assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys, call):
+    with pytest.raises(SystemExit) as stop:
+        call(verb, "--help")
+    assert stop.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "--json" in out
+    assert "--config" in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--help"], ["train", "--help"], ["demo", "--help"], [*BOUNDS, "--json"], ["sample", "--task", "ar-decoding"]],
+)
+def test_help_bounds_and_samples_do_without_torch(command, tmp_path, argv):
+    """With torch made unimportable, not only unimported."""
+    program = f"import sys; sys.modules['torch'] = None; from boundprobe.cli.main import main; sys.exit(main({argv!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=command["env"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_version(call):
+    code, out, err = call("--version")
+    assert (code, err) == (0, "")
+    assert out.startswith("boundprobe ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "no verb given"),
+        (["bouns"], "bounds"),
+        ([*BOUNDS, "--eror", "0.1"], "did you mean --error?"),
+        ([*BOUNDS, "--curvs=5"], "did you mean --curves?"),
+        ([*BOUNDS, "--err", "0.1"], "--err"),  # no abbreviations: what works today must work tomorrow
+        ([*BOUNDS, "stray"], "stray"),
+        (["--jsno", *BOUNDS], "--jsno"),
+        ([*BOUNDS, "--error"], "--error"),
+        ([*BOUNDS, "--error", "high"], "'high'"),
+        ([*BOUNDS, "--error", "1.5"], "1.5"),
+        ([*BOUNDS, "--error", "-0.1"], "-0.1"),
+        ([*BOUNDS, "--error", "1"], "1"),
+        ([*BOUNDS, "--error", "nan"], "nan"),
+        ([*BOUNDS, "--curves", "1"], "'1'"),
+        ([*BOUNDS, "--curves", "2.5"], "'2.5'"),
+        (["bounds"], "selective-copying, ar-decoding"),
+        (["bounds", "--task", "selective-copyin"], "did you mean 'selective-copying'?"),
+        ([*BOUNDS, "-p", "n_number=3"], "did you mean 'n_numbers'?"),
+        ([*BOUNDS, "-p", "n_numbers"], "name=value"),
+        ([*BOUNDS, "-p", "n_numbers=ten"], "'ten'"),
+        ([*BOUNDS, "-p", "n_numbers=200"], "seq_len"),
+        ([*BOUNDS, "-p", "number_probability=nan"], "nan"),
+        ([*BOUNDS, "--preset", "papr"], "did you mean 'paper'?"),
+        (["sample", "--task", "ar-decoding", "--distribution", "nonsense"], "'nonsense'"),
+        (["sample", "--task", "ar-decoding", "--distribution", "paper-mixture"], "window-hard"),
+        (["sample", "--task", "ar-decoding", "--format", "csv"], "npz, jsonl, parquet"),
+        (["sample", "--task", "ar-decoding", "-n", "0"], "'0'"),
+        (["sample", "--task", "ar-decoding", "--seed", "-1"], "'-1'"),
+        (["sample", "--task", "ar-decoding", "--out", "missing/x.npz"], "missing"),
+        (["train"], "no task given"),
+        (["train", "--task", "ar-decoding", "--model", "mamba-atn"], "'atn'"),
+        (["train", "--task", "ar-decoding", "--model", "attn", "--d-model", "7"], "d_model is 7"),
+        (["train", "--task", "ar-decoding", "--d-model", "0"], "'0'"),
+        (["train", "--task", "ar-decoding", "--lr", "0"], "0"),
+        (["train", "--task", "ar-decoding", "--lr", "0.1,x"], "'x'"),
+        (["train", "--task", "ar-decoding", "--lr", "nan"], "nan"),
+        (["train", "--task", "ar-decoding", "--lr", "0.1,0.1"], "0.1"),
+        (["train", "--task", "ar-decoding", "--scan", "fastest"], "'fastest'"),
+        (["train", "--task", "ar-decoding", "--distribution", "easy"], "'easy'"),
+        (["train", "--task", "ar-decoding", "--device", "tpu"], "auto, cpu, cuda"),
+        (["train", "--task", "ar-decoding", "--steps", "-5"], "'-5'"),
+        (["probe"], "RUN"),
+        (["plot"], "RUN"),
+        (["probe", ".", "--confidence", "1.5"], "1.5"),
+        (["probe", ".", "--tolerance", "-1"], "tolerance"),
+        (["demo", "--steps", "0"], "'0'"),
+        (["demo", "--task", "ar-decoding"], "--task"),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else None,
+)  # fmt: skip
+def test_what_is_wrong_is_refused_in_one_line(refused, argv, said):
+    assert said in refused(*argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "said"),
+    [
+        ("eror = 0.1", BOUNDS, "did you mean 'error'?"),
+        ("[model]\nd_model = 8", ["sample", "--task", "ar-decoding"], "model.d_model"),
+        ("[task]\nwordbits = 5", ["bounds", "--task", "ar-decoding"], "word_bits"),
+        ("[train]\nstep = 5", ["train", "--task", "ar-decoding"], "did you mean 'train.steps'?"),
+        ("[trian]\nsteps = 5", ["train", "--task", "ar-decoding"], "did you mean 'train.steps'?"),
+        ("[task.deeper]\nname = 'x'", BOUNDS, "task.deeper.name"),
+        ("task = 'ar-decoding'", ["bounds"], "task"),
+        ("error = ", BOUNDS, "not TOML"),
+        ("error = 0.1\nerror = 0.2", BOUNDS, "not TOML"),
+        ("error = 2", BOUNDS, "2"),
+        pytest.param("error = [1]", BOUNDS, "error", marks=pytest.mark.xfail(reason=KNOWN)),
+        pytest.param("error = 'x'", BOUNDS, "error", marks=pytest.mark.xfail(reason=KNOWN)),
+        ("error = true", BOUNDS, "error"),
+        pytest.param("curve_points = 2.5", BOUNDS, "curve_points", marks=pytest.mark.xfail(reason=KNOWN)),
+        pytest.param("curve_points = 'x'", BOUNDS, "curve_points", marks=pytest.mark.xfail(reason=KNOWN)),
+        ("distribution = 3", ["sample", "--task", "ar-decoding"], "distribution"),
+        ("format = 'csv'", ["sample", "--task", "ar-decoding"], "npz, jsonl, parquet"),
+        ("n = 'x'", ["sample", "--task", "ar-decoding"], "'x'"),
+        ("n = -1", ["sample", "--task", "ar-decoding"], "-1"),
+        ("seed = 'x'", ["sample", "--task", "ar-decoding"], "seed"),
+        ("seed = true", ["train", "--task", "ar-decoding"], "seed"),
+        ("scan = 3", ["train", "--task", "ar-decoding"], "scan"),
+        ("[model]\narchitecture = 3", ["train", "--task", "ar-decoding"], "architecture"),
+        ("[train]\nlearning_rates = ['a']", ["train", "--task", "ar-decoding"], "learning_rates"),
+        ("[train]\nweight_decay = 'a'", ["train", "--task", "ar-decoding"], "weight_decay"),
+        ("[train]\nsteps = 1.5", ["train", "--task", "ar-decoding"], "steps"),
+        ("n_sequences = 1.5", ["probe", "."], "n_sequences"),
+        ("n_sequences = 'x'", ["probe", "."], "n_sequences"),
+        ("confidence = 'a'", ["probe", "."], "confidence"),
+        ("confidence = 1.5", ["probe", "."], "confidence"),
+        ("member = 'a'", ["probe", "."], "member"),
+        ("n_sequences = -4", ["demo"], "n_sequences"),
+        ("n_seeds = 'x'", ["demo"], "n_seeds"),
+        ("steps = 0", ["demo"], "steps"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_wrong_in_a_file_is_refused_in_one_line(refused, tmp_path, text, argv, said):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    assert said in refused(*argv, "--config", path)
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_file_that_cannot_be_read_is_refused(refused, name):
+    assert name in refused(*BOUNDS, "--config", name)
+
+
+def test_errors_are_the_same_in_a_process_of_their_own(typed, tmp_path):
+    code, out, err = typed("bouns", cwd=tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verbose_shows_where_an_error_comes_from(typed):
+    code, out, err = typed(*BOUNDS, "--error", "2", "-v")
+    assert (code != 0, out) == (True, "")
+    assert "Traceback" in err
+
+
+def test_a_reader_that_leaves_early_is_no_error(command, tmp_path):
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {' '.join(command['args'])} {' '.join(BOUNDS)} --curves 20000 | head -1"],
+        env=command["env"], cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("selective-copying")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [*BOUNDS, "--error", "0.25", "-p", "n_letters=12"],
+        ["bounds", "--task", "selective-copying", "--preset", "paper", "--curves", "3"],
+        ["sample", "--task", "ar-decoding", "-n", "3", "--distribution", "mixture", "--seed", "4", "--format", "jsonl"],
+        ["train", "--task", "ar-decoding", "--model", "attn-attn", "--lr", "0.1,0.2", "--scan", "reference"],
+        ["probe", ".", "-n", "50", "--member", "1", "--tolerance", "0.02"],
+        ["plot", ".", "-n", "50", "--confidence", "0.9"],
+        ["demo", "--steps", "7", "--seeds", "1"],
+    ],
+    ids=lambda argv: argv[0],
+)  # fmt: skip
+def test_a_config_that_was_printed_is_read_back(call, empty, argv):
+    """The printed configuration, given as a file, prints itself."""
+    code, printed, err = call(*argv, "--print-config")
+    assert (code, err) == (0, "")
+    (empty / "config.toml").write_text(printed)
+    where = ["."] if argv[0] in ("probe", "plot") else []
+    assert call(argv[0], *where, "--config", "config.toml", "--print-config") == (0, printed, "")
+    assert [path.name for path in empty.iterdir()] == ["config.toml"]
+
+
+def test_flags_go_before_the_file_and_the_file_before_defaults(document, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("error = 0.25\n[task]\nname = 'selective-copying'\nn_letters = 12\nseq_len = 30\n")
+    report = document("bounds", "--config", path)
+    assert report["error"] == 0.25
+    assert report["task"]["parameters"]["n_letters"] == 12
+    assert report["task"]["parameters"]["n_numbers"] == 10
+    report = document("bounds", "--config", path, "--error", "0.5", "-p", "n_letters=20")
+    assert report["error"] == 0.5
+    assert report["task"]["parameters"] == {
+        "n_numbers": 10, "first_number": 1, "n_letters": 20, "seq_len": 30, "number_probability": None, "offset": 0,
+    }  # fmt: skip
+
+
+def test_json_is_one_document_in_a_process_of_its_own(typed):
+    code, out, err = typed(*BOUNDS, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["schema"] == "boundprobe.bounds/1"

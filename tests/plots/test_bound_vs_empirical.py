@@ -1,0 +1,128 @@
+"""The figure: what is drawn where, and that it is drawn at all."""
+
+import warnings
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from boundprobe.bounds import packing_accuracy_ceiling, window_accuracy_ceiling
+from boundprobe.plots.bound_vs_empirical import draw, save
+from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+
+TASKS = [SelectiveCopying(n_numbers=4, n_letters=4, seq_len=16), AssociativeRecallDecoding(word_bits=2, seq_len=12)]
+SIZES = {"d_model": 8, "window": 5, "n_heads": 1, "d_state": 2, "d_conv": 4, "expand": 2, "mlp_ratio": 4}
+
+
+def probe(architecture="attn", nominal=256, state_hard=0.5, window_hard=0.3, used=3.0):
+    """A probe document, as far as the figure reads it."""
+    return {
+        "model": {"architecture": architecture, **SIZES},
+        "nominal_bits": nominal,
+        "used_bits": {"lower": used, "estimate": used + 1, "confidence": 0.95},
+        "accuracy": {
+            half: {"estimate": p, "lower": p - 0.05, "upper": p + 0.04}
+            for half, p in (("state-hard", state_hard), ("window-hard", window_hard))
+        },
+        "rounded": [{"bits": 8 * b, "accuracy": state_hard * (1 - 2.0**-b), "accuracy_lower": 0.0} for b in (1, 2, 4)],
+        "confidence": 0.95,
+    }
+
+
+PROBES = [
+    probe(),
+    probe("mamba-mamba", 512, 0.8, 0.9),
+    probe("mamba-attn", 1024, 0.9, 0.95, used=0.0),
+    probe("mamba-attn", 1024, 0.85, 0.9),
+]
+
+
+def bars(ax):
+    """Marker, place and limits of each model."""
+    return [
+        (bar[0].get_marker(), float(bar[0].get_xdata()[0]), bar[2][0].get_segments()[0][:, 1].tolist())
+        for bar in ax.containers
+    ]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_two_panels_with_every_model_in_both(task):
+    figure = draw(task, PROBES)
+    state_ax, window_ax = figure.axes
+    assert task.name in figure.get_suptitle()
+    for ax, half in ((state_ax, "state-hard"), (window_ax, "window-hard")):
+        assert half in ax.get_ylabel()
+        assert ax.get_xlabel()
+        assert ax.get_title()
+        assert ax.get_ylim() == (0, 1.05)
+        drawn = bars(ax)
+        assert len(drawn) == len(PROBES)
+        for (_, _, limits), document in zip(drawn, PROBES, strict=True):
+            assert limits == pytest.approx([document["accuracy"][half]["lower"], document["accuracy"][half]["upper"]])
+        markers = [marker for marker, _, _ in drawn]
+        assert markers[2] == markers[3]  # one architecture, one look
+        assert len(set(markers)) == 3
+    assert [x for _, x, _ in bars(state_ax)] == [256, 512, 1024, 1024]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_forbidden_region_begins_at_the_ceiling(task):
+    state_ax, window_ax = draw(task, PROBES).axes
+    case = task.state_case()
+    for ax, ceiling in (
+        (state_ax, lambda x: packing_accuracy_ceiling(x, case.n_answers, case.n_values)),
+        (window_ax, lambda x: window_accuracy_ceiling(task.window_case(), int(x))),
+    ):
+        (region,) = ax.collections[:1]
+        vertices = region.get_paths()[0].vertices
+        inside = vertices[(vertices[:, 1] < 1.05) & (vertices[:, 0] < task.window_case().seq_len)]
+        assert len(inside) > 5
+        for x in np.unique(inside[:, 0]):
+            assert min(abs(inside[inside[:, 0] == x, 1] - ceiling(x))) < 1e-9
+
+
+def test_windows_stand_at_their_receptive_field_and_recurrent_models_side_by_side():
+    task = TASKS[0]
+    _, window_ax = draw(task, PROBES).axes
+    places = [x for _, x, _ in bars(window_ax)]
+    assert places[0] == 5
+    assert all(place > task.seq_len for place in places[1:])
+    assert len(set(places)) == len(places)
+    assert max(places) < window_ax.get_xlim()[1]
+
+
+def test_the_legend_names_each_architecture_once():
+    figure = draw(TASKS[0], PROBES)
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert [name for name in names if "attn" in name or "mamba" in name] == ["attn", "mamba-mamba", "mamba-attn"]
+    assert any("forbidden" in name for name in names)
+    assert not any(name.startswith("_") for name in names)
+
+
+def test_no_models_is_a_figure_of_the_bounds_alone():
+    figure = draw(TASKS[0], [])
+    assert [bars(ax) for ax in figure.axes] == [[], []]
+
+
+def test_all_is_inside_the_axes():
+    """At the ends: nothing used, no error, no limits."""
+    extreme = [probe(nominal=1, state_hard=0.05, window_hard=0.05, used=0.0), probe("mamba", 10**6, 0.96, 0.96)]
+    for ax in draw(TASKS[0], extreme).axes:
+        left, right = ax.get_xlim()
+        for _, x, _ in bars(ax):
+            assert left <= x <= right
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_it_is_rendered_without_a_warning_and_the_same_twice(task, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, again = (save(task, PROBES, tmp_path / stem) for stem in ("a.b", "again"))
+    assert [path.name for path in first] == ["a.b.png", "a.b.svg"]
+    for one, other in zip(first, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    height, width, _ = matplotlib.image.imread(first[0]).shape
+    assert width > 900
+    assert 0.35 < height / width < 0.6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.png", "a.b.svg", "again.png", "again.svg"]
