@@ -22,7 +22,7 @@ class Bar:
 
     def __init__(self, progress: Progress, total: float) -> None:
         self._progress = progress
-        self._task = progress.add_task("starting", total=total)
+        self._task = progress.add_task("starting up", total=total)
 
     def update(self, done: float, what: str) -> None:
         """Show that ``done`` units are done, and what is being done."""
@@ -33,12 +33,12 @@ class Bar:
 def progress_bar(total: float, *, quiet: bool) -> Iterator[Bar]:
     """A bar that is shown on a terminal and silent elsewhere."""
     progress = Progress(
-        TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("elapsed, left"),
+        TextColumn("elapsed,"),
         TimeRemainingColumn(),
+        TextColumn("left: {task.description}"),
         console=Console(stderr=True),
         disable=quiet or not sys.stderr.isatty(),
     )

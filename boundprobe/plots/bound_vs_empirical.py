@@ -60,8 +60,8 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
     )
     ax.axvline(case.entropy_bits, color="0.35", ls=":", lw=1)
     ax.annotate(
-        f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 1.02), rotation=90,
-        xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="top", zorder=7,
+        f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 0.06), rotation=90,
+        xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="bottom", zorder=7,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
     for probe, look in zip(probes, _looks(probes), strict=True):
