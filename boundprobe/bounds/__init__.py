@@ -1,5 +1,16 @@
 """Lower bounds on the state and the window that a task takes; numpy only, all numbers in bits and tokens."""
 
+from boundprobe.bounds.absent import absent_answers_bits
+from boundprobe.bounds.bound import Bound
+from boundprobe.bounds.catalogue import (
+    CATALOGUE,
+    catalogue_to_json,
+)
+from boundprobe.bounds.distortion import (
+    RatePoint,
+    blahut_arimoto,
+    rate_distortion_uniform,
+)
 from boundprobe.bounds.enumeration import (
     best_encoder_error,
     distinct_rows,
@@ -13,9 +24,21 @@ from boundprobe.bounds.information import (
     fano_loss_bits,
     inverse_fano_loss,
 )
+from boundprobe.bounds.neighbours import (
+    copying_bits,
+    index_lookup_bits,
+    index_lookup_width,
+    recall_bits,
+    recall_capacity,
+)
 from boundprobe.bounds.packing import (
     packing_bits,
     packing_error_floor,
+)
+from boundprobe.bounds.rate_curve import (
+    Interval,
+    distortion_rate,
+    rate_distortion,
 )
 from boundprobe.bounds.report import (
     AccuracyCurves,
@@ -24,6 +47,10 @@ from boundprobe.bounds.report import (
     WindowBounds,
     bounds_report,
 )
+from boundprobe.bounds.required import (
+    required_state_entries,
+    required_window,
+)
 from boundprobe.bounds.state import (
     fano_accuracy_ceiling,
     fano_bits,
@@ -31,6 +58,15 @@ from boundprobe.bounds.state import (
     packing_accuracy_ceiling,
     required_bits,
     store_some_accuracy,
+)
+from boundprobe.bounds.verdict import (
+    Verdict,
+    Witness,
+    model_verdicts,
+)
+from boundprobe.bounds.whole import (
+    whole_success_bits,
+    whole_success_ceiling,
 )
 from boundprobe.bounds.window import (
     blind_accuracy,
@@ -42,15 +78,26 @@ from boundprobe.bounds.window import (
 )
 
 __all__ = [
+    "CATALOGUE",
     "AccuracyCurves",
+    "Bound",
     "BoundsReport",
+    "Interval",
+    "RatePoint",
     "StateBounds",
+    "Verdict",
     "WindowBounds",
+    "Witness",
+    "absent_answers_bits",
     "best_encoder_error",
     "binary_entropy_bits",
+    "blahut_arimoto",
     "blind_accuracy",
     "bounds_report",
+    "catalogue_to_json",
+    "copying_bits",
     "distinct_rows",
+    "distortion_rate",
     "encoder_errors",
     "encoder_information_bits",
     "encoders",
@@ -58,16 +105,27 @@ __all__ = [
     "fano_accuracy_ceiling",
     "fano_bits",
     "fano_loss_bits",
+    "index_lookup_bits",
+    "index_lookup_width",
     "inverse_fano_loss",
     "mean_error_fano_bits",
     "min_receptive_field",
     "min_sum_window_minus_one",
+    "model_verdicts",
     "packing_accuracy_ceiling",
     "packing_bits",
     "packing_error_floor",
+    "rate_distortion",
+    "rate_distortion_uniform",
+    "recall_bits",
+    "recall_capacity",
     "receptive_field",
     "required_bits",
+    "required_state_entries",
+    "required_window",
     "store_some_accuracy",
+    "whole_success_bits",
+    "whole_success_ceiling",
     "window_accuracy_ceiling",
     "zero_error_bits",
 ]

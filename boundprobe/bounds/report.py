@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from boundprobe.bounds.bound import Bound
 from boundprobe.bounds.packing import packing_bits
 from boundprobe.bounds.state import (
     fano_accuracy_ceiling,
@@ -14,7 +15,9 @@ from boundprobe.bounds.state import (
     packing_accuracy_ceiling,
     store_some_accuracy,
 )
+from boundprobe.bounds.statements import state_statements, window_statements
 from boundprobe.bounds.window import blind_accuracy, min_receptive_field, min_sum_window_minus_one
+from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.base import AbstractTask, StateCase
 
 #: Name and version of the JSON document; its keys are a contract.
@@ -101,6 +104,8 @@ class BoundsReport:
     window : WindowBounds
     curves : AccuracyCurves or None
         None where no curves were asked for.
+    bounds : tuple of Bound
+        S1 to S5, W1 and W2, each with its assumptions and evidence.
     """
 
     task_name: str
@@ -109,6 +114,7 @@ class BoundsReport:
     state: StateBounds
     window: WindowBounds
     curves: AccuracyCurves | None = None
+    bounds: tuple[Bound, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The document ``boundprobe.bounds/1`` as plain dicts, lists, numbers and None.
@@ -130,7 +136,7 @@ class BoundsReport:
 
 
 def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | None = None) -> BoundsReport:
-    """All bounds of a task: S1, S3 and S4 for its state, W1 and W2 for its window.
+    """All bounds of a task: S1 to S5 for its state, W1 and W2 for its window.
 
     Parameters
     ----------
@@ -151,7 +157,7 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
 
     References
     ----------
-    Statements S1, S3, S4, W1, W2; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorems 3.3, 3.7.
+    Statements S1 to S5, W1, W2; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorems 3.3, 3.7.
 
     Examples
     --------
@@ -159,13 +165,10 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
     >>> round(bounds_report(AssociativeRecallDecoding(), error=0.1).state.fano_bits, 6)
     50.245046
     """
-    if not 0.0 <= error < 1.0:
-        raise ValueError(
-            f"error = {error!r} is not an error rate; allowed: 0 <= error < 1; give a fraction, such as 0.1"
-        )
-    if curve_points is not None and curve_points < 2:
-        raise ValueError(f"curve_points = {curve_points!r} makes no curve; allowed: 2 and up, or None; try 101")
-    state_case, window_case = task.state_case(), task.window_case()
+    error = check_number("error", error, least=0, below=1, why="; give a fraction, such as 0.1")
+    if curve_points is not None:
+        check_integer("curve_points", curve_points, 2, why=", or None for no curve; take e.g. 101")
+    state_case, window_case, evidence = task.state_case(), task.window_case(), _evidence(task)
     window = WindowBounds(
         min_receptive_field=min_receptive_field(window_case),
         min_sum_window_minus_one=min_sum_window_minus_one(window_case),
@@ -175,10 +178,11 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
     return BoundsReport(
         task_name=task.name,
         task_parameters=task.parameters(),
-        error=float(error),
-        state=_state_bounds(state_case, float(error), _evidence(task)),
+        error=error,
+        state=_state_bounds(state_case, error, evidence),
         window=window,
         curves=None if curve_points is None else _curves(state_case, curve_points),
+        bounds=state_statements(state_case, error, evidence) + window_statements(window_case, evidence),
     )
 
 

@@ -111,11 +111,13 @@ def window_accuracy_ceiling(case: WindowCase, receptive_field: int | None) -> fl
     """Best accuracy on the window-hard distribution of a model that sees the last R tokens.
 
     value = (E[max count of v balls in q bins] + (r - v) / q) / r, with r candidates left by the control
-    tokens in sight and v of them in sight; 1 when every control token is in sight (R >= d + 1).
+    tokens in sight and v of them in sight.  When every control token is in sight, or there is none, it is known
+    which candidate is wanted: the mean over candidates of 1 if in sight, else 1/q.
 
     When the control tokens in sight leave some candidates only, v is taken as large as it can be.  So the
     value is exact whenever all candidates remain or all are in sight, as with control tokens that come before
-    every candidate, and a valid upper bound elsewhere (it grows with v).
+    every candidate, and a valid upper bound elsewhere (it grows with v, and is at most that with every control
+    token in sight).
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def window_accuracy_ceiling(case: WindowCase, receptive_field: int | None) -> fl
     Raises
     ------
     ValueError
-        If the receptive field is below 1.
+        If the receptive field is below 1, or there is no control token and not exactly one candidate.
 
     References
     ----------
@@ -142,21 +144,25 @@ def window_accuracy_ceiling(case: WindowCase, receptive_field: int | None) -> fl
     >>> [round(window_accuracy_ceiling(case, r), 6) for r in (1, 99, 100)]
     [0.038462, 0.201518, 1.0]
     """
+    _check_control(case)
     if receptive_field is None:
         return 1.0
     sees = check_integer("receptive_field", receptive_field, 1)
     n_blind = sum(distance >= sees for distance in case.control_distances)
+    n_candidates, n_seen = len(case.candidate_distances), sum(distance < sees for distance in case.candidate_distances)
+    told = (n_seen + (n_candidates - n_seen) / case.n_values) / n_candidates
     if n_blind == 0:
-        return 1.0
+        return told
     remaining = case.candidates_if_blind_to[n_blind - 1]
-    visible = min(remaining, sum(distance < sees for distance in case.candidate_distances))
-    return _plurality_accuracy(remaining, visible, case.n_values)
+    # To be told which candidate is wanted never hurts.
+    return min(told, _plurality_accuracy(remaining, min(remaining, n_seen), case.n_values))
 
 
 def blind_accuracy(case: WindowCase) -> float:
     """Best accuracy without any control token, all candidates in sight.
 
-    E[max count of r balls in q bins] / r, with r candidates and q values.
+    E[max count of r balls in q bins] / r, with r candidates and q values.  Where no token picks the answer,
+    its one candidate is the token that matters: 1/q without it.
 
     Parameters
     ----------
@@ -176,12 +182,17 @@ def blind_accuracy(case: WindowCase) -> float:
     >>> round(blind_accuracy(case), 6)
     0.201518
     """
+    _check_control(case)
+    if not case.control_distances:
+        return 1.0 / case.n_values
     remaining = case.candidates_if_blind_to[-1]
     return _plurality_accuracy(remaining, remaining, case.n_values)
 
 
 def min_receptive_field(case: WindowCase) -> int:
     """Fewest last tokens that a model must see to be right always: d + 1, the position itself included.
+
+    d is the distance of the farthest token that matters, control or candidate.
 
     Parameters
     ----------
@@ -201,7 +212,7 @@ def min_receptive_field(case: WindowCase) -> int:
     >>> min_receptive_field(case)
     100
     """
-    return case.sensitivity_distance + 1
+    return min_sum_window_minus_one(case) + 1
 
 
 def min_sum_window_minus_one(case: WindowCase) -> int:
@@ -225,7 +236,17 @@ def min_sum_window_minus_one(case: WindowCase) -> int:
     >>> min_sum_window_minus_one(case)
     99
     """
-    return case.sensitivity_distance
+    _check_control(case)
+    return max(*case.control_distances, *case.candidate_distances, 0)
+
+
+def _check_control(case: WindowCase) -> None:
+    """Raise ``ValueError`` if no token says which of several candidates is wanted, or there is no candidate."""
+    if len(case.candidate_distances) != 1 and not (case.control_distances and case.candidate_distances):
+        raise ValueError(
+            f"the window case has {len(case.candidate_distances)} candidates and {len(case.control_distances)} "
+            "control tokens; allowed: one candidate, or control tokens that pick one of several; change the case"
+        )
 
 
 def _plurality_accuracy(remaining: int, visible: int, n_values: int) -> float:

@@ -1,11 +1,27 @@
-"""``boundprobe bounds``: what a state must hold and how far a window must reach."""
+"""``boundprobe bounds``: what a state must hold, how far a window must reach, and what that says of a model."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from boundprobe.cli.options import TASK_OPTIONS, Option, add_options, number, resolve, whole_number
+from boundprobe.cli.options import (
+    MODEL_OPTIONS,
+    TASK_OPTIONS,
+    Option,
+    add_options,
+    number,
+    resolve,
+    whole_number,
+)
 from boundprobe.cli.output import print_config, print_json, print_pairs, task_from
+
+if TYPE_CHECKING:
+    from boundprobe.bounds.custom_report import CustomReport
+    from boundprobe.bounds.report import BoundsReport
+    from boundprobe.tasks import AbstractTask
 
 HELP = "bits that the state at the cut must hold, and tokens that a window must reach, for one task"
 
@@ -13,32 +29,96 @@ OPTIONS = (
     *TASK_OPTIONS,
     Option("--error", ("error",), number, "mean error that is allowed, from 0 to below 1 (default 0)", "P"),
     Option("--curves", ("curve_points",), whole_number(2), "add accuracy against bits at so many points", "N"),
+    *MODEL_OPTIONS,
+    Option("--entry-bits", ("entry_bits",), whole_number(1), "bits of one state entry, for a model (default 32)", "N"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_options(parser, OPTIONS, task=True)
+    parser.add_argument("--list", action="store_true", help="list every bound with its reference and stop")
+    parser.add_argument("--statements", action="store_true", help="add every bound with its assumptions and evidence")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute and print; numpy only."""
+    if args.list:
+        return print_catalogue(as_json=args.json)
     from boundprobe.bounds.report import bounds_report
 
     config = resolve(OPTIONS, args)
     task = task_from(config)
-    error, curve_points = float(config.get("error", 0.0)), config.get("curve_points")
+    error, curve_points = config.get("error", 0.0), config.get("curve_points")
     report = bounds_report(task, error, curve_points)
+    resolved = {"task": {"name": task.name, **task.parameters()}, "error": error, "curve_points": curve_points}
+    verdict = None
+    if "model" in config:
+        verdict = model_verdict(task, config["model"], error, config.get("entry_bits", 32))
+        resolved |= {"model": verdict["model"], "entry_bits": verdict["entry_bits"]}
+    elif "entry_bits" in config:
+        raise ValueError("--entry-bits is given without a model; allowed: with --model; name one, such as mamba-attn")
     if args.print_config:
-        return print_config(
-            {"task": {"name": task.name, **task.parameters()}, "error": error, "curve_points": curve_points}
-        )
-    document = report.to_json()
+        return print_config(resolved)
+    enumeration = custom_enumeration(task, error)
     if args.json:
+        document = report.to_json()
+        if enumeration is not None:
+            document["enumeration"] = enumeration.to_json()
+        if args.statements:
+            document["bounds"] = [bound.to_json() for bound in report.bounds]
+        if verdict is not None:
+            document["verdict"] = verdict
         return print_json(document)
+    print_report(task, report)
+    if enumeration is not None:
+        from boundprobe.bounds.custom_report import headline
+
+        print(f"\nthe author's task, {enumeration.source}:")
+        print_pairs(headline(enumeration))
+    if args.statements:
+        print_statements(report)
+    if verdict is not None:
+        print_verdict(verdict)
+    return 0
+
+
+def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
+    """What can be found of a user's own task; None for the package's."""
+    from boundprobe.bounds.custom_report import custom_report
+    from boundprobe.tasks.custom import CustomTask
+
+    return custom_report(task, error) if isinstance(task, CustomTask) else None
+
+
+def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, entry_bits: int) -> dict[str, Any]:
+    """What the sizes of a model say about each hard distribution, as plain data."""
+    import numpy as np
+
+    from boundprobe.bounds.verdict import model_verdicts
+    from boundprobe.bounds.window import receptive_field
+    from boundprobe.models.sizes import nominal_bits
+    from boundprobe.models.spec import ModelSpec
+
+    spec = ModelSpec(**model)
+    prefix_len = task.sample_cut(1, np.random.default_rng(0)).prefix.shape[1]
+    bits = nominal_bits(spec, prefix_len, entry_bits)
+    verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error)
+    return {
+        "model": dataclasses.asdict(spec),
+        "entry_bits": entry_bits,
+        "prefix_len": prefix_len,
+        "receptive_field": receptive_field(spec.windows),
+        "nominal_bits": {**bits._asdict(), "total_bits": bits.total_bits},
+        "distributions": [dataclasses.asdict(verdict) for verdict in verdicts],
+    }
+
+
+def print_report(task: AbstractTask, report: BoundsReport) -> None:
+    """Print the numbers of a task, and its curves if there are any."""
     state, window = report.state, report.window
     parameters = ", ".join(f"{name}={value}" for name, value in task.parameters().items())
-    print(f"{task.name} ({parameters}), mean error {error:g}\n")
+    print(f"{task.name} ({parameters}), mean error {report.error:g}\n")
     rows = []
     for name, label in (
         ("entropy_bits", "entropy of all answers"),
@@ -63,4 +143,48 @@ def run(args: argparse.Namespace) -> int:
         floor = curves.accuracy_floor_strategy or [float("nan")] * len(curves.bits)
         for row in zip(curves.bits, curves.accuracy_ceiling_fano, packing, floor, strict=True):
             print("{:10.3f}  {:10.6f}  {:10.6f}  {:10.6f}".format(*row))
+
+
+def print_statements(report: BoundsReport) -> None:
+    """Print each bound with what it assumes."""
+    print()
+    for bound in report.bounds:
+        shown = "not available" if bound.value is None else f"{bound.value:.6g} {bound.unit}"
+        sign = "at least" if bound.direction == "lower" else "at most"
+        print(f"{bound.theorem}: {bound.of} {sign} {shown}{' (vacuous)' if bound.vacuous else ''}")
+        print(f"    {bound.evidence}; if {'; '.join(bound.assumptions)}")
+
+
+def print_verdict(verdict: Mapping[str, Any]) -> None:
+    """Print what the model's sizes say."""
+    bits, sees = verdict["nominal_bits"], verdict["receptive_field"]
+    print(f"\n{verdict['model']['architecture']}, from its sizes alone:")
+    parts = f"{bits['recurrent_bits']} recurrent, {bits['conv_bits']} convolution, {bits['cache_bits']} cache"
+    print_pairs(
+        [
+            ("state at the cut", f"{bits['total_bits']} bits", parts),
+            ("receptive field", "all" if sees is None else f"{sees} tokens", "windows and recurrent layers together"),
+            *(
+                (v["distribution"], v["verdict"],
+                 f"accuracy at most {v['ceiling_accuracy']:.6f}, wanted {v['target_accuracy']:.6f}; {v['theorem']}: "
+                 f"{v['reason']}")
+                for v in verdict["distributions"]
+            ),
+        ]
+    )  # fmt: skip
+
+
+def print_catalogue(*, as_json: bool) -> int:
+    """Print every bound of the package with its formula and reference."""
+    from boundprobe.bounds.catalogue import CATALOGUE, catalogue_to_json
+
+    if as_json:
+        return print_json(catalogue_to_json())
+    for entry in CATALOGUE:
+        print(f"{entry.name} ({entry.family}, {entry.direction} bound; {entry.evidence})")
+        print(f"    {entry.formula}")
+        print(f"    if        {'; '.join(entry.assumptions)}")
+        print(f"    code      boundprobe.bounds: {', '.join(entry.functions)}")
+        print(f"    reference {entry.reference}")
+        print(f"    it says   {entry.source_says} [{entry.source_known}]\n")
     return 0

@@ -125,7 +125,7 @@ def print_attack(task: AbstractTask, seed: int) -> None:
         f"  window  sum of (window - 1) at least {window.min_sum_window_minus_one}; accuracy at most "
         f"{window.blind_accuracy:.4f} without the control token  [{task.window_case().theorem}]"
     )
-    width = len(str(task.vocab_size - 1))
+    width = len(str(task.n_token_ids - 1))
     for i, distribution in enumerate(("state-hard", "window-hard", "mixture")):
         batch = task.sample(1, generator(seed, "sample", i), distribution)
         tokens = " ".join(f"{token:>{width}}" for token in batch.tokens[0])

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         "distribution": stream.distribution,
         "n": stream.n_sequences,
         "seed": stream.seed,
-        "vocab_size": task.vocab_size,
+        "n_token_ids": task.n_token_ids,
         "shapes": {name: list(shape) for name, shape in stream.shapes().items()},
     }
     if args.out:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
                 arrays[name] += array.tolist()
         arrays |= {name: array.tolist() for name, array in stream.shared().items()}
         return print_json(document | {"arrays": arrays})
-    width = len(str(task.vocab_size - 1))
+    width = len(str(task.n_token_ids - 1))
     for block in stream.blocks():
         for tokens, targets in zip(block["tokens"], block["targets"], strict=True):
             print("tokens ", " ".join(f"{token:>{width}}" for token in tokens))

@@ -56,8 +56,9 @@ class SampleStream:
     def block(self, index: int) -> Arrays:
         """Arrays ``tokens`` and ``targets`` (rows, seq_len) of one block, int64.
 
-        For state-hard also ``prefix`` (rows, prefix_len) and ``answers`` (rows, n_queries) of the same
-        sequences: each is its prefix and one of the queries of ``shared()``, drawn uniformly.
+        For state-hard also ``prefix`` (rows, prefix_len) and ``answers`` (rows, n_answers) of the same
+        sequences: each is its prefix and one of the queries of ``shared()``, drawn uniformly, or, for tasks whose
+        answers are several tokens, one of its own ``suffixes`` (rows, n_suffixes, query_len).
         """
         check_integer("index", index, 0, self.n_blocks - 1)
         n_rows = min(BLOCK_SEQUENCES, self.n_sequences - index * BLOCK_SEQUENCES)
@@ -66,14 +67,14 @@ class SampleStream:
             batch = self.task.sample(n_rows, rng, self.distribution)
             return {"tokens": batch.tokens, "targets": batch.targets}
         cut = self.task.sample_cut(n_rows, rng)
-        asked = rng.integers(len(cut.queries), size=n_rows)
-        tokens = np.concatenate([cut.prefix, cut.queries[asked]], axis=1)
-        return {
+        tokens = cut.whole(rng.integers(cut.answers.shape[1], size=n_rows))
+        arrays = {
             "tokens": tokens,
             "targets": self.task.answers(tokens),
             "prefix": cut.prefix,
             "answers": cut.answers,
         }
+        return arrays if cut.suffixes is None else arrays | {"suffixes": cut.suffixes}
 
     def blocks(self) -> Iterator[Arrays]:
         """Every block, in order."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,15 +70,21 @@ def _write_parquet(stream: SampleStream, path: Path) -> None:
             "pip install 'boundprobe[analysis]'"
         ) from None
     shapes, shared = stream.shapes(), stream.shared()
-    fields = [pa.field(name, pa.list_(pa.int64(), shape[1])) for name, shape in shapes.items() if name not in shared]
+
+    def nested(values: Any, kind: Any, sizes: Sequence[int]) -> tuple[Any, Any]:
+        """Flat values, and their type, as lists of fixed sizes, the innermost last."""
+        for size in reversed(sizes):
+            kind = pa.list_(kind, size)
+            values = None if values is None else pa.FixedSizeListArray.from_arrays(values, type=kind)
+        return values, kind
+
+    names = [name for name in shapes if name not in shared]
+    fields = [pa.field(name, nested(None, pa.int64(), shapes[name][1:])[1]) for name in names]
     metadata = {name: json.dumps(array.tolist()) for name, array in shared.items()}
     schema = pa.schema(fields, metadata=metadata)
     with pq.ParquetWriter(path, schema) as writer:
         for block in stream.blocks():
-            columns = [
-                pa.FixedSizeListArray.from_arrays(pa.array(block[field.name].reshape(-1)), block[field.name].shape[1])
-                for field in fields
-            ]
+            columns = [nested(pa.array(block[n].reshape(-1)), pa.int64(), shapes[n][1:])[0] for n in names]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from boundprobe.errors import MissingDependencyError
@@ -36,12 +36,13 @@ def to_hugging_face(stream: SampleStream) -> Any:
             "parquet; pip install 'boundprobe[hf]'"
         ) from None
     shared = stream.shared()
+
+    def feature(sizes: Sequence[int]) -> Any:
+        """Lists of fixed sizes, the innermost last."""
+        return datasets.List(feature(sizes[1:]), length=sizes[0]) if sizes else datasets.Value("int64")
+
     features = datasets.Features(
-        {
-            name: datasets.List(datasets.Value("int64"), length=shape[1])
-            for name, shape in stream.shapes().items()
-            if name not in shared
-        }
+        {name: feature(shape[1:]) for name, shape in stream.shapes().items() if name not in shared}
     )
 
     def rows(blocks: list[int]) -> Iterator[dict[str, list[int]]]:

@@ -1,4 +1,4 @@
-"""Ask a model every query from the same state, and see which answers are wrong."""
+"""Ask a model everything from the same state, and see which answers are wrong."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def states_at_cut(model: SequenceModel, prefix: NDArray[np.int64]) -> list[CutSt
 
 
 @torch.no_grad()
-def answer_queries(model: SequenceModel, state: CutState, queries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The model's answer to every query (n_queries, Q) from each state, (batch, n_queries).
+def answer_suffixes(model: SequenceModel, state: CutState, suffixes: Tensor, n_told: int) -> NDArray[np.int64]:
+    """The model's answers after suffixes (batch, n_suffixes, Q) read from each state, (batch, n_suffixes * n_told).
 
-    Each state is copied for each query; nothing else of the prefix reaches the answer (assumption A4).
+    Each suffix is asked at its last ``n_told`` positions.  Each state is copied for each suffix; nothing else of the
+    prefix reaches the answers (assumption A4).
     """
-    n_queries = len(queries)
-    copies = state.map(lambda value: value.repeat_interleave(n_queries, dim=0))
-    suffix = torch.from_numpy(queries).to(model_device(model)).repeat(state.batch, 1)
-    predictions: Tensor = model.answer(copies, suffix)[:, -1].argmax(-1)
-    return predictions.reshape(state.batch, n_queries).cpu().numpy()
+    n_suffixes = suffixes.shape[1]
+    copies = state.map(lambda value: value.repeat_interleave(n_suffixes, dim=0))
+    predictions: Tensor = model.answer(copies, suffixes.flatten(0, 1))[:, -n_told:].argmax(-1)
+    return predictions.reshape(state.batch, n_suffixes * n_told).cpu().numpy()
 
 
 def wrong_answers(
@@ -48,7 +48,7 @@ def wrong_answers(
     cut: CutBatch,
     transform: Callable[[CutState], CutState] = unchanged,
 ) -> NDArray[np.bool_]:
-    """Which answers are wrong, (n_sequences, n_queries), when all are read from one state per sequence.
+    """Which answers are wrong, (n_sequences, n_answers), when all are read from one state per sequence.
 
     Parameters
     ----------
@@ -57,10 +57,19 @@ def wrong_answers(
     states : iterable of CutState
         ``states_at_cut(model, cut.prefix)``.
     cut : CutBatch
-        Independent prefixes, the query set, and the right answers.
+        Independent prefixes, the query set, and the right answers.  Where it has suffixes of their own for each
+        prefix, a later answer sees the right earlier ones: the chain form of T1, which costs nothing.
     transform : callable, optional
         Applied to the state at the cut, such as a rounding.
     """
-    predictions = [answer_queries(model, transform(state), cut.queries) for state in states]
+    n_sequences, n_answers = cut.answers.shape
+    if cut.suffixes is None:
+        suffixes, n_told = torch.from_numpy(cut.queries).expand(n_sequences, -1, -1), 1
+    else:
+        suffixes, n_told = torch.from_numpy(cut.suffixes), n_answers // cut.suffixes.shape[1]
+    pieces = suffixes.to(model_device(model)).split(CHUNK)
+    predictions = [
+        answer_suffixes(model, transform(state), piece, n_told) for state, piece in zip(states, pieces, strict=True)
+    ]
     wrong: NDArray[np.bool_] = np.concatenate(predictions) != cut.answers
     return wrong

@@ -29,8 +29,8 @@ class Batch:
 
     Attributes
     ----------
-    tokens : int64 array (n, seq_len)
-    targets : int64 array (n, seq_len)
+    tokens : int64 array (n, n_positions)
+    targets : int64 array (n, n_positions)
         ``IGNORE`` (-100) where the answer is undefined or not asked.  For single-answer use (window-hard,
         state-hard, mixture) the last position is always defined.
     """
@@ -43,19 +43,46 @@ class Batch:
 class CutBatch:
     """Prefixes, the whole query set, and the answer of every prefix to every query.
 
+    Most tasks ask with ``queries``.  Where an answer is several tokens, and a model is told the earlier ones
+    before it is asked the next (teacher forcing), what follows the cut differs from prefix to prefix: then
+    ``suffixes`` holds it and ``queries`` is empty.
+
     Attributes
     ----------
     prefix : int64 array (n, prefix_len)
         What the model reads before the cut.
     queries : int64 array (n_queries, query_len)
-        The suffixes after the cut, the same for every prefix.
-    answers : int64 array (n, n_queries)
+        The suffixes after the cut, the same for every prefix; answer a is asked at the end of query a.
+        No rows where ``suffixes`` is given.
+    answers : int64 array (n, n_answers)
         ``IGNORE`` where undefined.
+    suffixes : int64 array (n, n_suffixes, query_len), or None
+        Teacher forcing: each suffix asks for r = n_answers / n_suffixes tokens in a row, at its last r
+        positions: ``answers[:, s * r + j]`` at position ``query_len - r + j`` of ``suffixes[:, s]``.  Of the
+        answers, that position has seen only those before it, ``answers[:, s * r : s * r + j]``.
+
+    Notes
+    -----
+    The bounds of the theory, section 2, hold under teacher forcing.  S1: an answer is read from the state and
+    the answers before it, so H(Y_j | S, Y_<j) is at most the bracket of its error, and by the chain rule
+    H(Y_A | S) is at most the sum of the brackets.  S3: the answers that lie e errors from what one state says
+    are as many as without telling, C(n, e) (q-1)^e, since a word and its pattern of errors fix each other, one
+    token after the other.  S4 and S5: two rows that share a state are not both answered without error.
     """
 
     prefix: np.ndarray
     queries: np.ndarray
     answers: np.ndarray
+    suffixes: np.ndarray | None = None
+
+    def whole(self, answer: np.ndarray) -> np.ndarray:
+        """Prefix and suffix joined, int64 (n, n_positions), such that row i asks for its answer ``answer[i]``."""
+        if self.suffixes is None:
+            suffix = self.queries[answer]
+        else:
+            n_told = self.answers.shape[1] // self.suffixes.shape[1]
+            suffix = self.suffixes[np.arange(len(self.prefix)), np.asarray(answer) // n_told]
+        return np.concatenate([self.prefix, suffix], axis=1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +92,7 @@ class StateCase:
     Attributes
     ----------
     n_answers : int
-        Size of the query set.
+        Size of the query set; under teacher forcing, tokens asked for over all suffixes.
     n_values : int
         Number of values that each answer can take, K.
     entropy_bits : float
@@ -98,16 +125,19 @@ class WindowCase:
     one of ``candidate_distances``; those tokens are independent and uniform over ``n_values`` values, and
     the control part picks one of them uniformly.
 
+    Without control tokens far away (``control_distances`` and ``candidates_if_blind_to`` empty) there is one
+    candidate: who sees it can answer, to anyone else the answer is uniform over ``n_values`` values.
+
     Attributes
     ----------
     seq_len : int
     n_values : int
     control_distances : tuple of int
-        Distances of the control tokens, the farthest first.
+        Distances of the control tokens, the farthest first; empty where what asks is in sight anyway.
     candidates_if_blind_to : tuple of int
         Entry j: how many candidates remain when the j+1 farthest control tokens are out of sight.
     candidate_distances : tuple of int
-        Distances of the tokens that can be the answer.
+        Distances of the tokens that can be the answer (or, in position retrieval, that settle it).
     theorem, forces : str
     """
 
@@ -122,7 +152,7 @@ class WindowCase:
     @property
     def sensitivity_distance(self) -> int:
         """Distance of the earliest token that matters, d in W1."""
-        return self.control_distances[0]
+        return max(self.control_distances + self.candidate_distances)
 
 
 @dataclass(frozen=True)
@@ -141,16 +171,26 @@ class AbstractTask(ABC):
     @property
     @abstractmethod
     def vocab_size(self) -> int:
-        """Number of token ids, 0..vocab_size-1."""
+        """Size V of the alphabet; where V is a parameter, markers are not in it (see ``n_token_ids``)."""
 
     @property
     @abstractmethod
     def seq_len(self) -> int:
-        """Length L of every sampled sequence."""
+        """Length L; in the retrieval tasks that of the content alone (see ``n_positions``)."""
+
+    @property
+    def n_token_ids(self) -> int:
+        """Number of token ids, markers included: ids are 0..n_token_ids-1, what a model's embedding needs."""
+        return self.vocab_size
+
+    @property
+    def n_positions(self) -> int:
+        """Number of tokens of every sampled sequence, the width of ``tokens``."""
+        return self.seq_len
 
     @abstractmethod
     def answers(self, tokens: np.ndarray) -> np.ndarray:
-        """Answer at every position: int64 (n, L) -> int64 (n, L), ``IGNORE`` where undefined.  Vectorised."""
+        """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined.  Vectorised."""
 
     @abstractmethod
     def reference_answer(self, tokens: Sequence[int]) -> int | None:
@@ -173,7 +213,7 @@ class AbstractTask(ABC):
 
     @abstractmethod
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
-        """Draw state-hard prefixes with the whole query set; prefix_len + query_len == L."""
+        """Draw state-hard prefixes with the whole query set; prefix_len + query_len == n_positions."""
 
     def parameters(self) -> dict[str, object]:
         """The task's parameters by name, as in TOML and JSON."""
@@ -185,15 +225,15 @@ def check_distribution(name: str, allowed: Sequence[str] = DISTRIBUTIONS) -> str
     return check_word("distribution", name, allowed)
 
 
-def check_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+def check_tokens(tokens: np.ndarray, n_token_ids: int) -> np.ndarray:
     """Return ``tokens`` as an int64 array (n, L), or raise ``ValueError`` where one is not a token id."""
     array = np.asarray(tokens)
     if array.ndim != 2 or array.dtype.kind not in "iu":
         found = f"tokens have shape {array.shape} and type {array.dtype}"
         raise ValueError(f"{found}; allowed: integers of shape (n, seq_len); pass a batch of id sequences")
-    if array.size and (array.min() < 0 or array.max() >= vocab_size):
-        wrong = array[(array < 0) | (array >= vocab_size)][0]
-        raise ValueError(f"tokens hold {wrong}; allowed: ids 0 to {vocab_size - 1}; use the task's own ids")
+    if array.size and (array.min() < 0 or array.max() >= n_token_ids):
+        wrong = array[(array < 0) | (array >= n_token_ids)][0]
+        raise ValueError(f"tokens hold {wrong}; allowed: ids 0 to {n_token_ids - 1}; use the task's own ids")
     return array.astype(np.int64, copy=False)
 
 

@@ -20,7 +20,7 @@ def build_task(name: str, parameters: Mapping[str, object], preset: str | None =
     Parameters
     ----------
     name : str
-        A key of ``TASKS``.
+        A key of ``TASKS``, or a user's own: ``module:name`` or ``file.py:name`` (see ``custom.load_task``).
     parameters : mapping
         Values by parameter name; strings, as a command line gives them ("10", "0.2", "none"), are converted
         to the parameter's type.
@@ -49,6 +49,13 @@ bit_probability, seq_len, word_bits; rename or drop it
     """
     # Imported here because the package's __init__ imports this module.
     from boundprobe.tasks import TASKS
+
+    if ":" in str(name):  # a user's own
+        from boundprobe.tasks.custom import load_task
+
+        if preset is not None:
+            raise ValueError(f"preset {preset!r} of {name} is not known; allowed: none; give parameters with -p")
+        return load_task(name, parameters)
 
     task_class = TASKS[check_word("task", name, sorted(TASKS))]
     settings: dict[str, object] = {}

@@ -108,7 +108,7 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
     weights = read_or_refuse(path, lambda: load_file(path))
     models = []
     for i in range(config.schedule.n_seeds):
-        model = SequenceModel(config.model, config.task.vocab_size, config.scan)
+        model = SequenceModel(config.model, config.task.n_token_ids, config.scan)
         prefix = f"member{i}."
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         read_or_refuse(path, partial(model.load_state_dict, own))
@@ -121,7 +121,7 @@ def build_model(config: TrainConfig, member: Member) -> SequenceModel:
     seed = int(seed_sequence(config.seed, "initialisation", *member.key).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
         torch.manual_seed(seed)
-        return SequenceModel(config.model, config.task.vocab_size, config.scan)
+        return SequenceModel(config.model, config.task.n_token_ids, config.scan)
 
 
 def _train_member(
@@ -158,7 +158,7 @@ def _train_member(
             state.step, state.model, state.optimizer = last, model.state_dict(), optimizer.adamw.state_dict()
             state.save(run.path / "train_state.pt")
     seconds = time.perf_counter() - started
-    n_tokens = (schedule.steps - first_step) * schedule.batch * config.task.seq_len
+    n_tokens = (schedule.steps - first_step) * schedule.batch * config.task.n_positions
     state.finished.append(
         {
             "result": _evaluate(config, member, model)

@@ -1,6 +1,7 @@
 """Ball packing (S3) against exact integers, brute force over every encoder, and Fano."""
 
 import math
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boundprobe.bounds import best_encoder_error, mean_error_fano_bits, packing_bits, packing_error_floor
+from boundprobe.bounds.packing import _log_tables
 
 
 def words(n, q):
@@ -134,6 +136,14 @@ def test_the_largest_tasks_are_finite_and_between_the_known_bounds():
     assert np.all(bits >= fano - 1e-6)
     assert np.all(bits <= fano + 36.0)
     np.testing.assert_allclose(packing_error_floor(bits, n, q), errors, atol=1e-9)
+
+
+def test_large_sizes_take_less_than_a_second():
+    _log_tables.cache_clear()
+    start = time.process_time()
+    packing_bits(np.linspace(0.0, 1.0, 101), 4096, 4096)
+    packing_error_floor(np.linspace(0.0, 4096 * 12.0, 101), 4096, 4096)
+    assert time.process_time() - start < 1.0
 
 
 def test_bad_arguments_are_named():

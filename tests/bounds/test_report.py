@@ -1,5 +1,6 @@
 """The report on the real tasks: contract keys, printed numbers, and the tasks' cases enumerated."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -10,7 +11,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from boundprobe.bounds import BoundsReport, bounds_report, distinct_rows, window_accuracy_ceiling
+from boundprobe.bounds import Bound, BoundsReport, bounds_report, distinct_rows, window_accuracy_ceiling
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 NUMBERS = {"entropy_bits", "fano_bits", "packing_bits", "zero_error_bits"}
@@ -113,15 +114,83 @@ def test_claims_of_a_foreign_task_are_its_authors():
     assert set(bounds_report(TaskOfAnAuthor()).state.evidence.values()) == {"author"}
 
 
+STATEMENTS = {
+    "fano", "rate_distortion", "packing", "zero_error", "whole_string", "receptive_field", "sum_window_minus_one",
+    "blind_accuracy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [SelectiveCopying(), AssociativeRecallDecoding()])
+def test_every_bound_is_an_object_that_agrees_with_the_report(task):
+    report = bounds_report(task, 0.1)
+    bounds = {bound.name: bound for bound in report.bounds}
+    assert set(bounds) == STATEMENTS
+    assert json.loads(json.dumps([bound.to_json() for bound in report.bounds], allow_nan=False))
+    for name, value in (
+        ("fano", report.state.fano_bits),
+        ("rate_distortion", pytest.approx(report.state.fano_bits, abs=1e-9)),  # S2 is S1 for uniform answers
+        ("packing", report.state.packing_bits),
+        ("zero_error", report.state.zero_error_bits),
+        ("whole_string", report.state.entropy_bits + math.log2(0.9)),
+        ("receptive_field", report.window.min_receptive_field),
+        ("sum_window_minus_one", report.window.min_sum_window_minus_one),
+        ("blind_accuracy", report.window.blind_accuracy),
+    ):
+        assert bounds[name].value == value, name
+        assert bounds[name].assumptions
+        assert bounds[name].evidence == "proved"
+        assert not bounds[name].vacuous
+    assert bounds["blind_accuracy"].direction == "upper"
+
+
+def test_bounds_without_their_condition_are_unavailable():
+    bounds = {bound.name: bound for bound in bounds_report(DependentAnswers()).bounds}
+    for name in ("rate_distortion", "packing"):
+        assert (bounds[name].value, bounds[name].evidence, bounds[name].vacuous) == (None, "unavailable", False)
+    assert bounds["fano"].evidence == bounds["whole_string"].evidence == "author"
+    chance = {bound.name: bound for bound in bounds_report(AssociativeRecallDecoding(), error=15 / 16).bounds}
+    assert {name for name in chance if chance[name].vacuous} == {"fano", "rate_distortion", "packing"}
+
+
+class UnequalRows(TaskOfAnAuthor):
+    """Fewer bits of entropy than distinct rows: some memory parts are likelier than others."""
+
+    def state_case(self):
+        case = super().state_case()
+        return type(case)(case.n_answers, case.n_values, 20.0, False, 21.0, case.theorem, case.forces)
+
+
+def test_whole_string_needs_equally_likely_memory_parts():
+    bounds = {bound.name: bound for bound in bounds_report(UnequalRows()).bounds}
+    assert bounds["whole_string"].value is None
+    assert bounds["zero_error"].value == 21.0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"unit": "nats"}, "unit 'nats' is not known"),
+        ({"direction": "up"}, "direction 'up' is not known"),
+        ({"evidence": "sure"}, "evidence 'sure' is not known"),
+        ({"evidence": "unavailable"}, "has value 1.0 and evidence 'unavailable'"),
+        ({"value": math.nan}, "has value nan"),
+    ],
+)
+def test_a_bound_that_contradicts_itself_is_refused(change, said):
+    bound = Bound("x", "y", 1.0, "bits", "lower", "S1", (), "proved")
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(bound, **change)
+
+
 @pytest.mark.parametrize("error", [-0.1, 1.0, 1.5, math.nan])
 def test_bad_error_is_named_in_one_line(error):
-    with pytest.raises(ValueError, match=rf"error = {error}.*allowed: 0 <= error < 1; give") as caught:
+    with pytest.raises(ValueError, match=rf"error is {error}; allowed: from 0 and below 1; give") as caught:
         bounds_report(SelectiveCopying(), error=error)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_curve_points_are_named():
-    with pytest.raises(ValueError, match="curve_points = 1 "):
+    with pytest.raises(ValueError, match="curve_points is 1; allowed: at least 2"):
         bounds_report(SelectiveCopying(), curve_points=1)
 
 

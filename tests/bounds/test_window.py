@@ -141,6 +141,53 @@ def test_partial_sight_gives_an_upper_bound():
     assert window_accuracy_ceiling(case, 1) >= (2 * seen + unseen) / 3
 
 
+def best_accuracy_told_the_wanted(case, sees):
+    """E[max_y P(y | last R tokens)] by enumeration where it is known which candidate is wanted."""
+    seen = defaultdict(Counter)
+    for values in itertools.product(range(case.n_values), repeat=len(case.candidate_distances)):
+        view = tuple(v for v, d in zip(values, case.candidate_distances, strict=True) if d < sees)
+        for wanted in range(len(values)):
+            seen[view, wanted][values[wanted]] += 1
+    right = sum(max(answers.values()) for answers in seen.values())
+    return right / sum(sum(answers.values()) for answers in seen.values())
+
+
+NO_CONTROL = WindowCase(9, 4, (), (), (7,), "Theorem 3.7", "by hand")
+FAR_CANDIDATES = WindowCase(9, 3, (1, 0), (2, 3), (0, 5, 8), "Theorem 3.7", "by hand")
+
+
+def test_without_control_tokens_the_one_candidate_is_what_matters():
+    assert [window_accuracy_ceiling(NO_CONTROL, sees) for sees in (1, 7, 8, 9)] == [0.25, 0.25, 1.0, 1.0]
+    assert window_accuracy_ceiling(NO_CONTROL, None) == 1.0
+    for sees in range(1, 10):
+        assert window_accuracy_ceiling(NO_CONTROL, sees) == best_accuracy_told_the_wanted(NO_CONTROL, sees)
+    assert blind_accuracy(NO_CONTROL) == 0.25
+    assert min_sum_window_minus_one(NO_CONTROL) == 7
+    assert min_receptive_field(NO_CONTROL) == 8
+
+
+def test_candidates_may_be_farther_than_the_control():
+    # With both control tokens in sight, each candidate counts as seen or as a guess.
+    for sees in range(2, 11):
+        expected = best_accuracy_told_the_wanted(FAR_CANDIDATES, sees)
+        assert window_accuracy_ceiling(FAR_CANDIDATES, sees) == pytest.approx(expected, abs=1e-12), sees
+    assert window_accuracy_ceiling(FAR_CANDIDATES, 2) == pytest.approx((1 + 2 / 3) / 3)
+    assert window_accuracy_ceiling(FAR_CANDIDATES, 9) == 1.0
+    assert min_sum_window_minus_one(FAR_CANDIDATES) == 8
+    ceilings = [window_accuracy_ceiling(FAR_CANDIDATES, sees) for sees in range(1, 11)]
+    assert np.all(np.diff(ceilings) >= -1e-12)
+    # Negative control: the comparison tells 5 per cent.
+    assert 1.05 * ceilings[2] != pytest.approx(best_accuracy_told_the_wanted(FAR_CANDIDATES, 3), abs=1e-12)
+
+
+@pytest.mark.parametrize("candidates", [(), (1, 2)])
+def test_a_case_without_control_has_one_candidate(candidates):
+    case = WindowCase(9, 4, (), (), candidates, "Theorem 3.7", "by hand")
+    for function in (blind_accuracy, min_receptive_field, lambda case: window_accuracy_ceiling(case, 3)):
+        with pytest.raises(ValueError, match=rf"has {len(candidates)} candidates and 0 control tokens; allowed: one"):
+            function(case)
+
+
 def test_w1():
     assert min_receptive_field(SELECTIVE_COPYING) == 100
     assert min_sum_window_minus_one(SELECTIVE_COPYING) == 99

@@ -12,7 +12,7 @@ from boundprobe.export.blocks import SampleStream
 from boundprobe.export.files import WRITERS, write_stream
 from boundprobe.export.hugging_face import to_hugging_face
 from boundprobe.export.torch_dataset import SequenceDataset
-from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+from boundprobe.tasks import TASKS, AssociativeRecallDecoding, SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6)
 RECALL = AssociativeRecallDecoding(word_bits=2, seq_len=8)
@@ -55,6 +55,22 @@ def test_every_format_holds_the_stream(tmp_path: Path, task, distribution: str) 
         assert actual.keys() == expected.keys()
         for name, array in expected.items():
             np.testing.assert_array_equal(actual[name], array)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_a_stream(tmp_path: Path, name: str) -> None:
+    stream = SampleStream(TASKS[name](), 20, "state-hard", seed=1)
+    expected = whole(stream)
+    assert {array: value.shape for array, value in expected.items()} == stream.shapes()
+    assert (expected["targets"][:, -1] >= 0).all()
+    for file_format in WRITERS:
+        write_stream(stream, tmp_path / "file", file_format)
+        actual = read(tmp_path / "file", file_format)
+        assert {array: value.tolist() for array, value in actual.items()} == {
+            array: value.tolist() for array, value in expected.items()
+        }
+    rows = list(to_hugging_face(stream))
+    assert [row["tokens"] for row in rows] == expected["tokens"].tolist()
 
 
 def test_state_hard_rows_are_a_prefix_and_a_query() -> None:

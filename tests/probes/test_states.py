@@ -7,12 +7,17 @@ import torch
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes import states as states_module
-from boundprobe.probes.states import answer_queries, states_at_cut, unchanged, wrong_answers
+from boundprobe.probes.states import answer_suffixes, states_at_cut, unchanged, wrong_answers
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=3, n_letters=5, seq_len=8)
 TASKS = [TASK, AssociativeRecallDecoding(word_bits=2, seq_len=12)]
 ARCHITECTURES = ["mamba", "attn", "mamba-attn", "attn-attn"]
+
+
+def answer(model, state, cut):
+    """Every query from each state."""
+    return answer_suffixes(model, state, torch.from_numpy(cut.queries).expand(state.batch, -1, -1), 1)
 
 
 def small_model(architecture, task=TASK):
@@ -35,7 +40,7 @@ def flipped(state):
 def test_answers_are_those_of_the_whole_sequences(architecture, task):
     model, cut = small_model(architecture, task), task.sample_cut(7, np.random.default_rng(0))
     (state,) = states_at_cut(model, cut.prefix)
-    answers = answer_queries(model, state, cut.queries)
+    answers = answer(model, state, cut)
     assert answers.shape == cut.answers.shape
     for j, query in enumerate(cut.queries):
         tokens = np.concatenate([cut.prefix, np.tile(query, (7, 1))], axis=1)
@@ -49,8 +54,8 @@ def test_swapping_the_states_of_two_sequences_swaps_their_answers(architecture):
     """Assumption A4: S holds everything that the continuation reads."""
     model, cut = small_model(architecture), TASK.sample_cut(20, np.random.default_rng(1))
     (state,) = states_at_cut(model, cut.prefix)
-    answers = answer_queries(model, state, cut.queries)
-    assert answer_queries(model, flipped(state), cut.queries).tolist() == answers[::-1].tolist()
+    answers = answer(model, state, cut)
+    assert answer(model, flipped(state), cut).tolist() == answers[::-1].tolist()
     # A model that says the same always would show nothing.
     assert len(np.unique(answers, axis=0)) > 1
 
@@ -60,9 +65,9 @@ def test_a_swap_shows_what_a_model_holds_outside_its_state(planted):
     honest, cheat = planted.Keeper(TASK, 3), planted.Blank(TASK)
     for model, moves in ((honest, True), (cheat, False)):
         (state,) = states_at_cut(model, cut.prefix)
-        answers = answer_queries(model, state, cut.queries)
+        answers = answer(model, state, cut)
         assert (answers == cut.answers).all()
-        swapped = answer_queries(model, flipped(state), cut.queries)
+        swapped = answer(model, flipped(state), cut)
         assert (swapped.tolist() == answers[::-1].tolist()) is moves
 
 

@@ -72,10 +72,13 @@ def test_hard_cases_have_their_structure(task: AssociativeRecallDecoding, case: 
     state = case == "state-hard"
     bits = batch.tokens[:, -b:] if state else batch.tokens[:, :b]
     words = batch.tokens[:, :-b] if state else batch.tokens[:, b:]
-    assert (bits < 2).all() and (bits[:, -1] == 0).all() and (words >= 2).all()
+    assert (bits < 2).all()
+    assert (bits[:, -1] == 0).all()
+    assert (words >= 2).all()
     keys, values, filler = words[:, -2 * m :: 2] - 2, words[:, 1 - 2 * m :: 2] - 2, words[:, : -2 * m] - 2
     assert (np.sort(keys, axis=1) == np.arange(0, task.n_words, 2)).all()
-    assert (values % 2 == 1).all() and (filler % 2 == 1).all()
+    assert (values % 2 == 1).all()
+    assert (filler % 2 == 1).all()
     asked = bits @ (1 << np.arange(b)[::-1])
     assert (batch.targets[:, -1] == 2 + values[keys == asked[:, None]]).all()
     assert (batch.targets == task.answers(batch.tokens)).all()
@@ -97,9 +100,11 @@ def test_state_hard_and_the_cut_have_one_law() -> None:
     n, prefixes = 16_000, enumerate_prefixes()
     joint = [prefix + query for prefix in prefixes for query in ((0, 0), (1, 0))]
     sampled = rows(TINY.sample(n, np.random.default_rng(1), "state-hard").tokens)
-    assert set(sampled) == set(joint) and abs(z_score(sampled, joint)) < 6
+    assert set(sampled) == set(joint)
+    assert abs(z_score(sampled, joint)) < 6
     cut = TINY.sample_cut(n, np.random.default_rng(2))
-    assert set(rows(cut.prefix)) == set(prefixes) and abs(z_score(rows(cut.prefix), prefixes)) < 6
+    assert set(rows(cut.prefix)) == set(prefixes)
+    assert abs(z_score(rows(cut.prefix), prefixes)) < 6
     answers = list(itertools.product((3, 5), repeat=2))
     assert abs(z_score(rows(cut.answers), answers)) < 6
     # Negative control: the same counts, with one prefix in 20 replaced by the first one, are told apart.
@@ -111,7 +116,8 @@ def test_state_hard_and_the_cut_have_one_law() -> None:
 def test_window_hard_law() -> None:
     support = [query + prefix for prefix in enumerate_prefixes() for query in ((0, 0), (1, 0))]
     sampled = rows(TINY.sample(16_000, np.random.default_rng(3), "window-hard").tokens)
-    assert set(sampled) == set(support) and abs(z_score(sampled, support)) < 6
+    assert set(sampled) == set(support)
+    assert abs(z_score(sampled, support)) < 6
 
 
 def test_key_orders_are_uniform() -> None:

@@ -34,7 +34,7 @@ def test_a_whole_number_becomes_a_float() -> None:
 def test_texts_stay_texts() -> None:
     assert _convert("form", "suffix", str) == "suffix"
     assert _convert("form", "none", str | None) is None
-    with pytest.raises(ValueError, match="form is 3; allowed: a text; write e.g. form=suffix"):
+    with pytest.raises(ValueError, match=r"form is 3; allowed: a text; write e\.g\. form=suffix"):
         _convert("form", 3, str)
 
 

@@ -72,7 +72,8 @@ def test_hard_cases_have_their_structure(task: SelectiveCopying, seed: int) -> N
     back = np.array(task.distances)[state.tokens[:, -1]]
     assert (state.targets[:, -1] == state.tokens[np.arange(20), task.seq_len - 1 - back]).all()
     window = task.sample(20, np.random.default_rng(seed), "window-hard")
-    assert (window.tokens[:, 0] < n).all() and (window.tokens[:, 1:] >= n).all()
+    assert (window.tokens[:, 0] < n).all()
+    assert (window.tokens[:, 1:] >= n).all()
     assert np.isin(window.targets[:, -1], letters).all()
     back = np.array(task.distances)[window.tokens[:, 0]]
     assert (window.targets[:, -1] == window.tokens[np.arange(20), task.seq_len - 1 - back]).all()
@@ -121,7 +122,8 @@ def test_paper_mixture_is_the_exact_conditional_law() -> None:
 
     batch = TINY.sample(200_000, np.random.default_rng(4), "paper-mixture")
     counts = np.bincount(cells((batch.tokens < 2).astype(int), 2), minlength=16)
-    assert counts[0] == 0 and (batch.targets[:, -1] != IGNORE).all()
+    assert counts[0] == 0
+    assert (batch.targets[:, -1] != IGNORE).all()
     assert abs(chi_square(counts[1:], law(0.03))) < 6
     assert chi_square(counts[1:], law(0.035)) > 6  # negative control
     ids = np.bincount(batch.tokens.ravel(), minlength=4)

@@ -1,0 +1,202 @@
+"""Copying (Jelassi et al. 2024): repeat the tokens before the marker, one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from boundprobe.checks import check_integer
+from boundprobe.tasks.base import (
+    IGNORE,
+    AbstractTask,
+    Batch,
+    CutBatch,
+    StateCase,
+    WindowCase,
+    check_distribution,
+    check_tokens,
+    uniform_integers,
+)
+from boundprobe.tasks.sampling import answer_blocks, sample_blocks
+
+
+@dataclass(frozen=True)
+class Copying(AbstractTask):
+    """Copying: ``x_1..x_n``, the copy marker, then ``x_1..x_n`` again, of which each token is asked for.
+
+    A model reads the earlier tokens of its copy before it is asked for the next (teacher forcing).  On any
+    sequence: with the first copy marker in place m (counted from 0), the answer in place m + i, i < m, is the
+    token in place i, whatever was read since the marker.  Undefined before the marker and from place 2m on.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of content tokens, V, at least 2; the copy marker is not counted.
+    n_tokens : int
+        Tokens to copy, n, at least 1.
+
+    Raises
+    ------
+    ValueError
+        For a parameter of the wrong type or outside its limits.
+
+    Notes
+    -----
+    Token ids: 0..V-1 content, V the copy marker.  Sequences are ``x_1..x_n marker x_1..x_{n-1}``, x uniform.
+    All distributions are this one: all of x must cross the cut before the marker (state-hard), and each
+    token is asked for n places later (window-hard).
+
+    References
+    ----------
+    Jelassi et al. 2024, Repeat After Me (arXiv 2402.01032), Theorem 2.7; Cooper et al. 2026, Theorem 3.3.
+
+    Examples
+    --------
+    To copy "a c b" (ids 0, 2, 1; the marker is 3), the marker asks for a, then a for c, then c for b:
+
+    >>> import numpy as np
+    >>> Copying(vocab_size=3, n_tokens=3).answers(np.array([[0, 2, 1, 3, 0, 2]])).tolist()
+    [[-100, -100, -100, 0, 2, 1]]
+    >>> round(Copying().state_case().entropy_bits, 3)
+    94.009
+    """
+
+    name: ClassVar[str] = "copying"
+    presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"vocab_size": 26, "n_tokens": 300}}
+
+    vocab_size: int = 26
+    n_tokens: int = 20
+
+    def __post_init__(self) -> None:
+        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer); raise vocab_size")
+        check_integer("n_tokens", self.n_tokens, 1, why="; raise n_tokens")
+
+    @property
+    def n_token_ids(self) -> int:
+        """Number of token ids, V + 1."""
+        return self.vocab_size + 1
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens per sequence, 2n: the string, the marker, and the copy without its last token."""
+        return 2 * self.n_tokens
+
+    def answers(self, tokens: np.ndarray) -> np.ndarray:
+        """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined.
+
+        >>> Copying(vocab_size=3).answers(np.array([[2, 1, 3, 0, 0]])).tolist()
+        [[-100, -100, 2, 1, -100]]
+        """
+        return answer_blocks(check_tokens(tokens, self.n_token_ids), self._answer_block)
+
+    def _answer_block(self, tokens: np.ndarray, out: np.ndarray) -> None:
+        length = tokens.shape[1]
+        out[...] = IGNORE
+        if length == 0:
+            return
+        is_marker = tokens == self.vocab_size
+        marker = np.where(is_marker.any(axis=1), is_marker.argmax(axis=1), 0)
+        for m in np.unique(marker):  # one value only, in this task's own sequences
+            rows, n_copied = marker == m, min(m, length - m)
+            out[rows, m : m + n_copied] = tokens[rows, :n_copied]
+
+    def reference_answer(self, tokens: Sequence[int]) -> int | None:
+        """Answer at the last position of one sequence, straight from the definition; None where undefined.
+
+        >>> Copying(vocab_size=3).reference_answer([2, 1, 3, 0])
+        1
+        """
+        words = [int(token) for token in tokens]
+        if self.vocab_size not in words:
+            return None
+        marker = words.index(self.vocab_size)
+        wanted = len(words) - 1 - marker
+        return words[wanted] if wanted < marker else None
+
+    def state_case(self) -> StateCase:
+        """The whole string crosses the cut: n log2 V bits; and S5, whole-string success at most M / V^n.
+
+        >>> Copying(vocab_size=2, n_tokens=5).state_case().zero_error_bits
+        5.0
+        """
+        entropy = self.n_tokens * math.log2(self.vocab_size)
+        return StateCase(
+            n_answers=self.n_tokens,
+            n_values=self.vocab_size,
+            entropy_bits=entropy,
+            independent_uniform=True,
+            zero_error_bits=entropy,
+            theorem="Theorem 2.7 (Jelassi et al. 2024) and Theorem 3.3 (Cooper et al. 2026), by the chain rule",
+            forces=f"hold all {self.n_tokens} tokens; with M states, at most M / V^n of strings are copied whole (S5)",
+        )
+
+    def window_case(self) -> WindowCase:
+        """Each token is asked for n places later, and the tokens in between tell nothing about it.
+
+        >>> Copying().window_case().sensitivity_distance
+        20
+        """
+        return WindowCase(
+            seq_len=self.seq_len,
+            n_values=self.vocab_size,
+            control_distances=(),
+            candidates_if_blind_to=(),
+            candidate_distances=(self.n_tokens,),
+            theorem="Theorem 3.7 (Cooper et al. 2026) for copying (Jelassi et al. 2024)",
+            forces=f"see or remember each token for {self.n_tokens} positions",
+        )
+
+    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
+        """Draw sequences, with the answer at the marker and after it; all ``distributions`` are one law.
+
+        Parameters
+        ----------
+        n_sequences : int
+        rng : numpy Generator
+        distribution : str
+            Any of ``distributions``; see the class.
+
+        Returns
+        -------
+        Batch
+            ``tokens`` and ``targets``, int64 (n_sequences, 2 n_tokens).
+
+        Raises
+        ------
+        ValueError
+            For an unknown distribution or a negative count.
+
+        Examples
+        --------
+        >>> Copying(vocab_size=2, n_tokens=3).sample(1, np.random.default_rng(0)).tokens.tolist()
+        [[1, 1, 1, 2, 1, 1]]
+        """
+        check_distribution(distribution, self.distributions)
+        return sample_blocks(n_sequences, self.seq_len, rng, self._draw, self._answer_block)
+
+    def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
+        """Draw strings (n, n_tokens), what follows each (n, 1, n_tokens), and all answers (n, n_tokens).
+
+        The marker alone asks for the first token only.  What asks for token i holds the i - 1 before it, so
+        it differs from string to string: ``suffixes`` holds it, there are no ``queries``, and the bounds hold
+        by the chain rule (see ``CutBatch``).
+
+        >>> cut = Copying(vocab_size=2, n_tokens=3).sample_cut(1, np.random.default_rng(0))
+        >>> cut.prefix.tolist(), cut.suffixes.tolist(), cut.answers.tolist()
+        ([[1, 1, 1]], [[[2, 1, 1]]], [[1, 1, 1]])
+        """
+        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.n_tokens)).astype(np.int64)
+        suffixes = np.empty((n_sequences, 1, self.n_tokens), np.int64)
+        suffixes[:, 0, 0], suffixes[:, 0, 1:] = self.vocab_size, prefix[:, :-1]
+        return CutBatch(prefix, np.empty((0, self.n_tokens), np.int64), prefix.copy(), suffixes)
+
+    def _draw(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        n = self.n_tokens
+        tokens[:, :n] = uniform_integers(rng, 0, self.vocab_size, (len(tokens), n))
+        tokens[:, n] = self.vocab_size
+        tokens[:, n + 1 :] = tokens[:, : n - 1]

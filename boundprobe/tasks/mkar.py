@@ -1,0 +1,257 @@
+"""Multi-key associative recall (Cooper et al. 2026, Def. 5.1): what followed the last q tokens before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from boundprobe.checks import check_integer
+from boundprobe.tasks.base import (
+    IGNORE,
+    AbstractTask,
+    Batch,
+    CutBatch,
+    StateCase,
+    WindowCase,
+    check_distribution,
+    check_tokens,
+    row_blocks,
+    uniform_integers,
+)
+from boundprobe.tasks.sampling import (
+    Draw,
+    answer_blocks,
+    draw_key_blocks,
+    draw_mixture,
+    gram_codes,
+    key_grams,
+    recall,
+    sample_blocks,
+)
+
+
+@dataclass(frozen=True)
+class MultiKeyRecall(AbstractTask):
+    """Multi-key associative recall: the token after the last earlier occurrence of the last q tokens.
+
+    ``y_t = x_{i+1}``, i the largest i < t with ``x_{i-q+1..i} = x_{t-q+1..t}``.  The two occurrences may
+    overlap (Def. 5.1 does not say; only ``i < t`` is asked).  Undefined where the last q tokens are new.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of tokens, V, at least 3.
+    key_length : int
+        Tokens of the query, q, at least 1, with ``V^(q+1) < 2^40``.
+    n_key_tokens : int or None
+        K: in the hard cases keys are the K^q words over tokens 0..K-1, values the other V-K tokens; at most
+        V - 2.  None takes the K that maximises ``K^q log2(V-K)`` among those that fit into seq_len.
+    seq_len : int
+        Tokens per sequence, L, at least ``(q+1) K^q + q`` (each key with its value, and the query).
+
+    Raises
+    ------
+    ValueError
+        For a parameter of the wrong type or outside its limits.
+
+    Notes
+    -----
+    Distributions: 'uniform' (every token uniform; sequences without an answer at the end may occur),
+    'state-hard' (uniform value tokens, then each key once in random order, each followed by a uniform value,
+    then a uniform key), 'window-hard' (a uniform key and the value first, then uniform value tokens, then the
+    key again), 'mixture' (each sequence one or the other, with probability 1/2).
+
+    References
+    ----------
+    Cooper et al. 2026, Def. 5.1; sizes in Appendix E.1.
+
+    Examples
+    --------
+    In "a b c a b" the last two tokens occurred before, and c (id 2) followed them:
+
+    >>> import numpy as np
+    >>> task = MultiKeyRecall(vocab_size=3, seq_len=5)
+    >>> task.answers(np.array([[0, 1, 2, 0, 1]])).tolist()
+    [[-100, -100, -100, -100, 2]]
+    >>> task = MultiKeyRecall()
+    >>> task.n_keys, round(task.state_case().entropy_bits, 2)
+    (25, 39.62)
+    """
+
+    name: ClassVar[str] = "mkar"
+    presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"vocab_size": 8, "key_length": 2, "seq_len": 100}}
+
+    vocab_size: int = 8
+    key_length: int = 2
+    n_key_tokens: int | None = None
+    seq_len: int = 100
+
+    def __post_init__(self) -> None:
+        check_integer("vocab_size", self.vocab_size, 3, 2**19, why=" (a key token and two values); change it")
+        longest = int(39.999 / math.log2(self.vocab_size)) - 1
+        why = f" (vocab_size {self.vocab_size} to the power of key_length + 1 stays below 2^40); change key_length"
+        check_integer("key_length", self.key_length, 1, longest, why=why)
+        if self.n_key_tokens is not None:
+            why = f" (vocab_size is {self.vocab_size}, two of them values); lower n_key_tokens, or none for the best"
+            check_integer("n_key_tokens", self.n_key_tokens, 1, self.vocab_size - 2, why=why)
+        shortest = self._shortest(self.n_key_tokens or 1)
+        why = f" ({(self.n_key_tokens or 1) ** self.key_length} keys, their values, and a query); raise seq_len"
+        check_integer("seq_len", self.seq_len, shortest, why=why)
+
+    def _shortest(self, n_key_tokens: int) -> int:
+        return (self.key_length + 1) * int(n_key_tokens**self.key_length) + self.key_length
+
+    @property
+    def split(self) -> int:
+        """Number of key tokens in the hard cases, K: the parameter, or the best that fits."""
+        if self.n_key_tokens is not None:
+            return self.n_key_tokens
+        # Beyond the least K that does not fit, none does.
+        most = int((self.seq_len / (self.key_length + 1)) ** (1 / self.key_length)) + 1
+        fit = [k for k in range(1, min(self.vocab_size - 2, most) + 1) if self._shortest(k) <= self.seq_len]
+        return max(fit, key=lambda k: k**self.key_length * math.log2(self.vocab_size - k))
+
+    @property
+    def n_keys(self) -> int:
+        """Number of keys in the hard cases, K^q."""
+        return int(self.split**self.key_length)
+
+    def answers(self, tokens: np.ndarray) -> np.ndarray:
+        """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined.
+
+        >>> MultiKeyRecall(key_length=1).answers(np.array([[0, 0, 1, 0]])).tolist()
+        [[-100, 0, -100, 1]]
+        """
+        return answer_blocks(check_tokens(tokens, self.vocab_size), self._answer_block)
+
+    def _answer_block(self, tokens: np.ndarray, out: np.ndarray) -> None:
+        q, base = self.key_length, self.vocab_size
+        out[:, : q - 1] = IGNORE
+        if tokens.shape[1] >= q:
+            follower = np.full((len(tokens), tokens.shape[1] - q + 1), -1)
+            follower[:, :-1] = tokens[:, q:]
+            out[:, q - 1 :] = recall(gram_codes(tokens, q, base), follower, base**q, base)
+
+    def reference_answer(self, tokens: Sequence[int]) -> int | None:
+        """Answer at the last position of one sequence, straight from Def. 5.1; None where undefined.
+
+        >>> MultiKeyRecall().reference_answer([0, 1, 2, 0, 1, 3, 0, 1])
+        3
+        """
+        words = [int(token) for token in tokens]
+        query = words[-self.key_length :]
+        for end in range(len(words) - 1, self.key_length - 1, -1):
+            if words[end - self.key_length : end] == query:
+                return words[end]
+        return None
+
+    def state_case(self) -> StateCase:
+        """Each key's value is independent and uniform over V-K tokens: K^q log2(V-K) bits.
+
+        >>> MultiKeyRecall(vocab_size=4, seq_len=16).state_case().zero_error_bits
+        4.0
+        """
+        entropy = self.n_keys * math.log2(self.vocab_size - self.split)
+        return StateCase(
+            n_answers=self.n_keys,
+            n_values=self.vocab_size - self.split,
+            entropy_bits=entropy,
+            independent_uniform=True,
+            zero_error_bits=entropy,
+            theorem="Theorem 3.3 for Def. 5.1 (Cooper et al. 2026)",
+            forces=f"hold what followed each of {self.n_keys} keys until the last {self.key_length} tokens ask for one",
+        )
+
+    def window_case(self) -> WindowCase:
+        """The only token that answers follows the first q; the query is in sight at the end.
+
+        >>> MultiKeyRecall().window_case().sensitivity_distance
+        97
+        """
+        distance = self.seq_len - 1 - self.key_length
+        return WindowCase(
+            seq_len=self.seq_len,
+            n_values=self.vocab_size - self.split,
+            control_distances=(),
+            candidates_if_blind_to=(),
+            candidate_distances=(distance,),
+            theorem="Theorem 3.7 for Def. 5.1 (Cooper et al. 2026)",
+            forces=f"see or remember the token after the first key, {distance} positions before the answer",
+        )
+
+    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
+        """Draw sequences of one of ``distributions``, with the answer at every position where it is defined.
+
+        Parameters
+        ----------
+        n_sequences : int
+        rng : numpy Generator
+        distribution : str
+            See the class.  All but 'uniform' have an answer at the last position of every sequence.
+
+        Returns
+        -------
+        Batch
+            ``tokens`` and ``targets``, int64 (n_sequences, seq_len).
+
+        Raises
+        ------
+        ValueError
+            For an unknown distribution or a negative count.
+
+        Examples
+        --------
+        >>> task = MultiKeyRecall(vocab_size=4, seq_len=8, n_key_tokens=1)
+        >>> task.sample(1, np.random.default_rng(0), "window-hard").tokens.tolist()
+        [[0, 0, 2, 1, 1, 1, 0, 0]]
+        """
+        check_distribution(distribution, self.distributions)
+        draws: dict[str, Draw] = {
+            "uniform": self._draw_uniform,
+            "state-hard": self._draw_state_hard,
+            "window-hard": self._draw_window_hard,
+            "mixture": partial(draw_mixture, first=self._draw_state_hard, second=self._draw_window_hard),
+        }
+        return sample_blocks(n_sequences, self.seq_len, rng, draws[distribution], self._answer_block)
+
+    def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
+        """Draw state-hard prefixes (n, L-q), every key as a query (K^q, q), and all answers (n, K^q).
+
+        >>> task = MultiKeyRecall(vocab_size=4, seq_len=5, n_key_tokens=1)
+        >>> cut = task.sample_cut(1, np.random.default_rng(0))
+        >>> cut.prefix.tolist(), cut.queries.tolist(), cut.answers.tolist()
+        ([[0, 0, 2]], [[0, 0]], [[2]])
+        """
+        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        prefix = np.empty((n_sequences, self.seq_len - self.key_length), np.int64)
+        answers = np.empty((n_sequences, self.n_keys), np.int64)
+        keys = self._keys()
+        for rows in row_blocks(*prefix.shape):
+            answers[rows] = draw_key_blocks(prefix[rows], rng, keys, 1, self._values)
+        return CutBatch(prefix, keys, answers)
+
+    @property
+    def _values(self) -> range:
+        return range(self.split, self.vocab_size)
+
+    def _keys(self) -> np.ndarray:
+        return key_grams(self.split, self.key_length)
+
+    def _draw_uniform(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        tokens[...] = uniform_integers(rng, 0, self.vocab_size, tokens.shape)
+
+    def _draw_state_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        keys = self._keys()
+        draw_key_blocks(tokens[:, : -self.key_length], rng, keys, 1, self._values)
+        tokens[:, -self.key_length :] = keys[uniform_integers(rng, 0, len(keys), (len(tokens),))]
+
+    def _draw_window_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        # Only values in between, so that the first key stands nowhere else.
+        tokens[...] = uniform_integers(rng, self.split, self.vocab_size, tokens.shape)
+        key = uniform_integers(rng, 0, self.split, (len(tokens), self.key_length))
+        tokens[:, : self.key_length] = tokens[:, -self.key_length :] = key

@@ -1,0 +1,299 @@
+"""N-gram retrieval (arXiv 2603.02874): the tokens that followed q given ones, asked one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from boundprobe.checks import check_integer, check_word
+from boundprobe.tasks.base import (
+    DISTRIBUTIONS,
+    AbstractTask,
+    Batch,
+    CutBatch,
+    StateCase,
+    WindowCase,
+    check_distribution,
+    check_tokens,
+    row_blocks,
+    uniform_integers,
+)
+from boundprobe.tasks.ngram_draws import Layout, draw_duplicates, draw_once, find_gram
+from boundprobe.tasks.sampling import Draw, answer_blocks, draw_key_blocks, draw_mixture, key_grams, sample_blocks
+
+
+@dataclass(frozen=True)
+class NgramRetrieval(AbstractTask):
+    """N-gram retrieval: the n-q tokens t that follow a q-gram g, where it occurs exactly once in x.
+
+    Suffix form: ``<bos> x_1..x_L <bos> <query> g <query> t_1..t_{n-q-1}``; prefix form: ``<query> g <bos>
+    x_1..x_L <bos> <query> t_1..t_{n-q-1}``.  The answers, asked at the last n-q positions, are t_1..t_{n-q}: a
+    model is told the earlier targets (teacher forcing; on any sequence the answer is the token of x, whatever
+    was told).  Undefined elsewhere, where the markers are not in their places, where g does not occur exactly
+    once in x, and where fewer than n-q tokens of x follow it.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of content tokens, V, at least 3; the two markers are not counted.
+    n : int
+        Tokens of query and target together, at least 2.
+    query_length : int
+        Tokens of the query, q, from 1 to n - 1, with ``V^q < 2^40``.
+    seq_len : int
+        Tokens of x, L, at least n; sequences are longer by n + 3.
+    form : str
+        'suffix' or 'prefix': where the query stands.
+
+    Raises
+    ------
+    ValueError
+        For a parameter of the wrong type or outside its limits.
+
+    Notes
+    -----
+    Token ids: 0..V-1 content, V ``<bos>``, V+1 ``<query>``.  Distributions: 'uniform' (x uniform, the query
+    uniform among places where it occurs once; a sequence with no such place has no answers), 'state-hard' (x is
+    uniform value tokens, then ``n_grams`` fixed q-grams of key tokens in random order, each with n-q uniform
+    values; one of them is asked), 'window-hard' (a uniform key q-gram first, then uniform values), 'mixture'
+    (each sequence one or the other, with probability 1/2), and 'duplicate-query' (x uniform, but the query
+    occurs twice, in two of four bins, with different next tokens: no answer is defined; see ``answer_bins``).
+
+    References
+    ----------
+    Retrievit, arXiv 2603.02874.
+
+    Examples
+    --------
+    With 4 content tokens a..d, 4 is <bos> and 5 <query>.  In "d a b c" the 2-gram "d a" is followed by b, c:
+
+    >>> import numpy as np
+    >>> task = NgramRetrieval(vocab_size=4, n=4, query_length=2, seq_len=4)
+    >>> task.answers(np.array([[4, 3, 0, 1, 2, 4, 5, 3, 0, 5, 1]]))[0, -3:].tolist()
+    [-100, 1, 2]
+    >>> [round(NgramRetrieval(form=form).state_case().entropy_bits, 2) for form in ("suffix", "prefix")]
+    [169.22, 14.1]
+    """
+
+    name: ClassVar[str] = "ngram-retrieval"
+    distributions: ClassVar[tuple[str, ...]] = (*DISTRIBUTIONS, "duplicate-query")
+    presets: ClassVar[dict[str, dict[str, object]]] = {
+        "paper": {"vocab_size": 30, "n": 5, "query_length": 2, "seq_len": 100, "form": "suffix"}
+    }
+
+    vocab_size: int = 30
+    n: int = 5
+    query_length: int = 2
+    seq_len: int = 64
+    form: str = "suffix"
+
+    def __post_init__(self) -> None:
+        check_integer("vocab_size", self.vocab_size, 3, 2**30, why=" (a key token and two values); change vocab_size")
+        check_integer("n", self.n, 2, why=" (a query and a target); raise n")
+        longest = min(self.n - 1, int(39.999 / math.log2(self.vocab_size)))
+        why = f" (n is {self.n}, and vocab_size {self.vocab_size} to its power stays below 2^40); change query_length"
+        check_integer("query_length", self.query_length, 1, longest, why=why)
+        check_integer("seq_len", self.seq_len, self.n, why=f" (n is {self.n}); raise seq_len or lower n")
+        check_word("form", self.form, ("suffix", "prefix"))
+
+    @property
+    def n_token_ids(self) -> int:
+        """Number of token ids, V + 2."""
+        return self.vocab_size + 2
+
+    @property
+    def n_positions(self) -> int:
+        """Tokens per sequence, L + n + 3."""
+        return self.seq_len + self.n + 3
+
+    @property
+    def n_targets(self) -> int:
+        """Tokens asked for, n - q."""
+        return self.n - self.query_length
+
+    @property
+    def split(self) -> int:
+        """Number of key tokens in the hard cases, K: maximises ``n_grams * log2(V-K)``; values are the others."""
+        most = min(self.vocab_size - 2, self.seq_len // self.n)  # more key tokens make no more key grams
+        return max(range(1, most + 1), key=lambda k: self._n_grams(k) * math.log2(self.vocab_size - k))
+
+    def _n_grams(self, n_key_tokens: int) -> int:
+        return int(min(n_key_tokens**self.query_length, self.seq_len // self.n))
+
+    @property
+    def n_grams(self) -> int:
+        """Number of key q-grams in the state-hard case, as many as there are and fit: ``min(K^q, floor(L / n))``."""
+        return self._n_grams(self.split)
+
+    @property
+    def _keys(self) -> np.ndarray:
+        return key_grams(self.split, self.query_length, self.n_grams)
+
+    @property
+    def _layout(self) -> Layout:
+        return Layout(self.seq_len, self.n, self.query_length, self.form == "suffix", self.vocab_size)
+
+    def answers(self, tokens: np.ndarray) -> np.ndarray:
+        """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined."""
+        return answer_blocks(check_tokens(tokens, self.n_token_ids), self._layout.answer)
+
+    def reference_answer(self, tokens: Sequence[int]) -> int | None:
+        """Answer at the last position of one sequence, straight from the definition; None where undefined.
+
+        >>> task = NgramRetrieval(vocab_size=4, n=4, query_length=2, seq_len=4)
+        >>> task.reference_answer([4, 3, 0, 1, 2, 4, 5, 3, 0, 5])
+        1
+        """
+        words, bos, query, q = [int(t) for t in tokens], self.vocab_size, self.vocab_size + 1, self.query_length
+        told = len(words) - (self.seq_len + q + 4)
+        if not 0 <= told < self.n_targets:
+            return None
+        if self.form == "suffix":
+            x, gram = words[1 : self.seq_len + 1], words[self.seq_len + 3 : self.seq_len + 3 + q]
+            shape = [bos, *x, bos, query, *gram, query]
+        else:
+            x, gram = words[q + 2 : q + 2 + self.seq_len], words[1 : q + 1]
+            shape = [query, *gram, bos, *x, bos, query]
+        starts = [i for i in range(self.seq_len - q + 1) if x[i : i + q] == gram]
+        well_formed = words[: len(shape)] == shape and max(x + gram) < self.vocab_size
+        if not well_formed or len(starts) != 1 or starts[0] > self.seq_len - self.n:
+            return None
+        return x[starts[0] + q + told]
+
+    def state_case(self) -> StateCase:
+        """Suffix form: all values after all key q-grams, ``n_grams (n-q) log2(V-K)`` bits.  Prefix form: of one.
+
+        >>> NgramRetrieval(vocab_size=5, n=3, seq_len=12).state_case().zero_error_bits
+        6.339850002884624
+        """
+        suffix = self.form == "suffix"
+        n_answers = self.n_targets * (self.n_grams if suffix else 1)
+        entropy = n_answers * math.log2(self.vocab_size - self.split)
+        return StateCase(
+            n_answers=n_answers,
+            n_values=self.vocab_size - self.split,
+            entropy_bits=entropy,
+            independent_uniform=True,
+            zero_error_bits=entropy,
+            theorem="Theorem 3.3 (Cooper et al. 2026) for n-gram retrieval (arXiv 2603.02874), by the chain rule",
+            forces=f"hold {self.n_targets} tokens after each of {self.n_grams} keys until the query says which"
+            if suffix
+            else f"hold {self.n_targets} tokens after the one key that was asked for at the start",
+        )
+
+    def window_case(self) -> WindowCase:
+        """The last target follows the key q-gram in first place of x, and nothing else tells it.
+
+        >>> [NgramRetrieval(form=form).window_case().sensitivity_distance for form in ("suffix", "prefix")]
+        [66, 63]
+        """
+        distance = self.n_positions - self._layout.x_at - self.n
+        return WindowCase(
+            seq_len=self.n_positions,
+            n_values=self.vocab_size - self.split,
+            control_distances=(),
+            candidates_if_blind_to=(),
+            candidate_distances=(distance,),
+            theorem="Theorem 3.7 (Cooper et al. 2026) for n-gram retrieval (arXiv 2603.02874)",
+            forces=f"see or remember the n-gram in first place, its end {distance} positions before the answer",
+        )
+
+    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
+        """Draw sequences of one of ``distributions``, with the answers at the last n-q positions.
+
+        'state-hard', 'window-hard' and 'mixture' have all answers in every sequence, 'duplicate-query' none.
+        Returns ``tokens`` and ``targets``, int64 (n_sequences, seq_len + n + 3).
+
+        Raises
+        ------
+        ValueError
+            For an unknown distribution or a negative count, and for 'duplicate-query' where x has no room for
+            it (``seq_len < 4 n``) or other repeats would be common (``vocab_size ** query_length < seq_len``).
+
+        Examples
+        --------
+        >>> task = NgramRetrieval(vocab_size=4, n=3, query_length=2, seq_len=4)
+        >>> task.sample(1, np.random.default_rng(0), "window-hard").tokens.tolist()
+        [[4, 0, 0, 2, 1, 4, 5, 0, 0, 5]]
+        """
+        check_distribution(distribution, self.distributions)
+        draws: dict[str, Draw] = {
+            "uniform": self._draw_uniform,
+            "state-hard": self._draw_state_hard,
+            "window-hard": self._draw_window_hard,
+            "mixture": partial(draw_mixture, first=self._draw_state_hard, second=self._draw_window_hard),
+            "duplicate-query": self._draw_duplicates,
+        }
+        if distribution == "duplicate-query":
+            why = " for duplicate-query (an n-gram in each quarter); change seq_len"
+            check_integer("seq_len", self.seq_len, 4 * self.n, self.vocab_size**self.query_length, why=why)
+        return sample_blocks(n_sequences, self.n_positions, rng, draws[distribution], self._layout.answer)
+
+    def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
+        """Draw state-hard prefixes, what follows each for every key q-gram, and all answers.
+
+        What asks for a target holds the ones before it, so it differs from prefix to prefix: see ``CutBatch``
+        for why the bounds hold.  Suffix form: prefixes (n, L+1), suffixes (n, n_grams, n+2), answers
+        (n, n_grams * (n-q)), q-gram by q-gram.  Prefix form: (n, q+L+2), (n, 1, n-q+1) and (n, n-q).
+
+        >>> task = NgramRetrieval(vocab_size=4, n=4, query_length=2, seq_len=4)
+        >>> cut = task.sample_cut(1, np.random.default_rng(0))
+        >>> cut.prefix.tolist(), cut.suffixes.tolist(), cut.answers.tolist()
+        ([[4, 0, 0, 2, 1]], [[[4, 5, 0, 0, 5, 2]]], [[2, 1]])
+        """
+        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        keys, suffix = self._keys, self.form == "suffix"
+        parts = []
+        for rows in row_blocks(n_sequences, self.n_positions) if n_sequences else [slice(0, 0)]:
+            tokens = np.empty((rows.stop - rows.start, self.n_positions), np.int64)
+            answers, key = self._draw_state_hard(tokens, rng)
+            answers = answers if suffix else answers[np.arange(len(key)), key][:, None]
+            parts.append(
+                (*self._layout.cut(tokens, answers, keys), answers.reshape(len(key), math.prod(answers.shape[1:])))
+            )
+        prefix, suffixes, all_answers = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return CutBatch(prefix, np.empty((0, suffixes.shape[2]), np.int64), all_answers, suffixes)
+
+    def _draw_uniform(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        self._layout.finish(
+            tokens, draw_once(self._layout.split(tokens)[0], rng, self.vocab_size, self.n, self.query_length)
+        )
+
+    def _draw_state_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Fill ``tokens``; return the values (n, n_grams, n-q) after each key, and which key is asked (n,)."""
+        keys, x = self._keys, self._layout.split(tokens)[0]
+        values = range(self.split, self.vocab_size)
+        after = draw_key_blocks(x, rng, keys, self.n_targets, values).reshape(len(x), len(keys), self.n_targets)
+        key = uniform_integers(rng, 0, len(keys), (len(x),))
+        self._layout.finish(tokens, find_gram(x, keys[key])[1])
+        return after, key
+
+    def _draw_window_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        x, keys = self._layout.split(tokens)[0], self._keys
+        x[...] = uniform_integers(rng, self.split, self.vocab_size, x.shape)
+        x[:, : self.query_length] = keys[uniform_integers(rng, 0, len(keys), (len(x),))]
+        self._layout.finish(tokens, np.zeros(len(x), np.int64))
+
+    def _draw_duplicates(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
+        x = self._layout.split(tokens)[0]
+        self._layout.finish(tokens, draw_duplicates(x, rng, self.vocab_size, self.n, self.query_length)[0])
+
+    def answer_bins(self, tokens: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """Which quarter of x, 0 to 3, each answer comes from, (n,); -1 where it follows no occurrence of the query.
+
+        ``tokens`` (n, n_positions) are such as 'duplicate-query' draws; ``answers`` (n, k) are the first k,
+        1 to n-q, that a model returned.
+
+        >>> task = NgramRetrieval(vocab_size=9, n=3, seq_len=12)
+        >>> batch = task.sample(1, np.random.default_rng(0), "duplicate-query")
+        >>> batch.tokens[0, 1:13].tolist(), batch.tokens[0, 15:17].tolist()
+        ([6, 5, 4, 5, 8, 2, 7, 6, 0, 6, 5, 1], [6, 5])
+        >>> task.answer_bins(np.repeat(batch.tokens, 3, axis=0), np.array([[4], [1], [2]])).tolist()
+        [0, 3, -1]
+        """
+        return self._layout.bins(check_tokens(tokens, self.n_token_ids), answers)
