@@ -49,7 +49,10 @@ def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Pro
     ------
     RunDirectoryError
         If the run directory is damaged, foreign or in use.
+    ValueError
+        If the distribution asks for no answer.
     """
+    _check_asks(config)
     run = open_run(root, "train", config.to_dict())
     if run.result() is not None:
         return run
@@ -81,6 +84,17 @@ def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Pro
             }
         )
     return run
+
+
+def _check_asks(config: TrainConfig) -> None:
+    """Raise ``ValueError`` for a distribution without targets: it is there to be looked at, not to train on."""
+    distribution = config.schedule.distribution
+    looked_at = config.task.sample(64, generator(config.seed, "sample"), distribution)
+    if (looked_at.targets == IGNORE).all():
+        others = [name for name in config.task.distributions if name != distribution]
+        raise ValueError(
+            f"distribution {distribution!r} asks for no answer; allowed: {', '.join(others)}; choose one of them"
+        )
 
 
 def choose_learning_rate(config: TrainConfig, calibration: list[dict[str, Any]]) -> float:
