@@ -24,13 +24,13 @@ ARCHITECTURES = ("attn-attn", "mamba-mamba", "mamba-attn")
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "ar-decoding": {
         "task": {"word_bits": 3, "seq_len": 22},
-        "model": {"d_model": 24, "window": 10, "d_state": 8},
-        "train": {"steps": 1800, "batch": 64, "learning_rates": [0.005, 0.01]},
+        "model": {"d_model": 16, "window": 10, "d_state": 8, "mlp_ratio": 2},
+        "train": {"steps": 1500, "batch": 64, "learning_rates": [0.005, 0.01], "weight_decay": 0.01},
     },
     "selective-copying": {
         "task": {"n_numbers": 8, "n_letters": 24, "seq_len": 24},
-        "model": {"d_model": 16, "window": 9, "d_state": 4},
-        "train": {"steps": 1000, "batch": 32, "learning_rates": [0.005, 0.01]},
+        "model": {"d_model": 16, "window": 9, "d_state": 4, "mlp_ratio": 2},
+        "train": {"steps": 800, "batch": 32, "learning_rates": [0.005, 0.01], "weight_decay": 0.01},
     },
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from boundprobe.checks import check_integer
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import AbstractTask, check_distribution
+from boundprobe.tasks.base import IGNORE, AbstractTask, check_distribution
 
 #: Sequences that are drawn together.  Part of every stream: another number would draw other sequences.
 BLOCK_SEQUENCES = 4096
@@ -67,7 +67,9 @@ class SampleStream:
             batch = self.task.sample(n_rows, rng, self.distribution)
             return {"tokens": batch.tokens, "targets": batch.targets}
         cut = self.task.sample_cut(n_rows, rng)
-        tokens = cut.whole(rng.integers(cut.answers.shape[1], size=n_rows))
+        # A query that is defined for the prefix, uniformly: the greatest of independent uniform numbers.
+        chances = np.where(cut.answers == IGNORE, -1.0, rng.random(cut.answers.shape))
+        tokens = cut.whole(chances.argmax(axis=1))
         arrays = {
             "tokens": tokens,
             "targets": self.task.answers(tokens),

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from boundprobe.bounds import (
+    fano_accuracy_ceiling,
     packing_accuracy_ceiling,
     receptive_field,
     store_some_accuracy,
@@ -40,24 +41,26 @@ LEFT_BITS = 0.5
 def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:
     """Accuracy on the state-hard half against bits of state at the cut (log axis).
 
-    The forbidden region is above the ceiling S3; each model stands at its nominal bits with the limits of its
-    accuracy, its rounded machines are small dots, and a triangle on the axis is the memory it certainly uses.
+    The forbidden region is above the ceiling S3, or S1 where S3 does not hold; each model stands at its nominal
+    bits with the limits of its accuracy, its rounded machines are small dots, and a triangle on the axis is the
+    memory it certainly uses.
     """
     case = task.state_case()
     n, q = case.n_answers, case.n_values
     right = 2 * max([*(probe["nominal_bits"] for probe in probes), case.entropy_bits])
     bits = np.geomspace(LEFT_BITS, right, N_POINTS)
-    ceiling = packing_accuracy_ceiling(bits, n, q)
-    ax.fill_between(bits, ceiling, 1.05, color=FORBIDDEN, lw=0, label="forbidden: no machine (S3)")
-    ax.plot(bits, ceiling, color="0.35", lw=1.2)
-    ax.plot(
-        bits,
-        store_some_accuracy(bits, n, q),
-        color="0.35",
-        ls="--",
-        lw=1.2,
-        label="store some, guess the rest",
+    # S3, and the strategy that keeps some coordinates, are for independent uniform answers only.
+    theorem = "S3" if case.independent_uniform else "S1"
+    ceiling = (
+        packing_accuracy_ceiling(bits, n, q)
+        if case.independent_uniform
+        else fano_accuracy_ceiling(bits, case.entropy_bits, n, q)
     )
+    ax.fill_between(bits, ceiling, 1.05, color=FORBIDDEN, lw=0, label=f"forbidden: no machine ({theorem})")
+    ax.plot(bits, ceiling, color="0.35", lw=1.2)
+    if case.independent_uniform:
+        label = "store some, guess the rest"
+        ax.plot(bits, store_some_accuracy(bits, n, q), color="0.35", ls="--", lw=1.2, label=label)
     ax.axvline(case.entropy_bits, color="0.35", ls=":", lw=1)
     ax.annotate(
         f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 0.06), rotation=90,

@@ -41,7 +41,8 @@ class Rounding:
         # In float64, because half precision cannot count to 2^b.
         low, high, levels = self.low.double(), self.high.double(), 2**self.entry_bits - 1
         width = torch.where(high > low, high - low, 1.0)
-        return ((entries.double().clamp(low, high) - low) / width * levels).round().long()
+        codes: Tensor = ((entries.double().clamp(low, high) - low) / width * levels).round().long()
+        return codes
 
     def __call__(self, state: CutState) -> CutState:
         """The state that is read back from its codes."""

@@ -13,8 +13,8 @@ ERROR = 0.1
 HEAD = f"""# Every task at the paper's sizes
 
 Made by `docs/theory/make_tables.py` from `boundprobe.bounds`; a test compares this page with what the code says.  Bits of
-state at the cut: joint entropy of all answers, what S1 and S3 ask at a mean error of {ERROR:g}, and what zero error asks
-(S4).  Then the window-hard half: the last tokens that must be seen, and the best accuracy without the far token (W2).
+state at the cut: joint entropy of all answers, what S1 and S3 ask at a mean error of {ERROR:g}, and what zero error
+asks (S4).  Then the window-hard half: the last tokens that must be seen, and the best accuracy without the far token (W2).
 A dash says that a bound's condition does not hold, so that nothing is claimed.
 
 | task | preset | parameters | H(Y) | S1 | S3 | zero error | must see | blind | proof of the hard case |
@@ -40,9 +40,10 @@ def tasks_table() -> str:
             cells += [bits(state.packing_bits), bits(state.zero_error_bits), f"{window.min_receptive_field} tokens"]
             cells += [f"{window.blind_accuracy:.6f}", task.state_case().theorem]
             rows.append(f"| {' | '.join(cells)} |\n")
+    cases = {name: (task_class().state_case(), task_class().window_case()) for name, task_class in TASKS.items()}
     forces = "".join(
-        f"- **`{name}`**. State-hard: {task_class().state_case().forces}. Window-hard: {task_class().window_case().forces}.\n"
-        for name, task_class in TASKS.items()
+        f"- **`{name}`**. State-hard: {state.forces}. Window-hard: {window.forces}.\n"
+        for name, (state, window) in cases.items()
     )
     return HEAD + "".join(rows) + "\n## What each hard distribution forces\n\n" + forces
 

@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": BOTTOM | {"tasks", "bounds", "models", "training", "probes"},
     "plots": BOTTOM | {"tasks", "bounds", "models", "probes"},
     "export": BOTTOM | {"tasks"},
+    "testing": BOTTOM | {"tasks", "bounds"},
     "cli": BOTTOM | {"tasks", "bounds", "models", "training", "probes", "sweep", "plots", "export"},
     "__main__": {"cli"},
 }

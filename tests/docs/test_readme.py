@@ -18,8 +18,9 @@ SNIPPETS = [text for kind, text in BLOCKS if kind == "python"]
 
 def run(command: list[str] | str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    shell = isinstance(command, str)
     return subprocess.run(
-        command, cwd=cwd, env=environment, shell=isinstance(command, str), capture_output=True, text=True, timeout=300
+        command, cwd=cwd, env=environment, shell=shell, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -1,0 +1,270 @@
+"""Contract checks that anyone can run on a task or a bound, and hypothesis strategies for tiny ones.
+
+``check_task`` holds a task against its own definition, ``check_bound`` a lower bound against every machine on
+random tiny answer tables: a bound that is too high is caught by the machine that beats it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boundprobe.bounds.machines import Machine, machines
+from boundprobe.checks import check_word
+from boundprobe.errors import MissingDependencyError
+from boundprobe.tasks import IGNORE, AbstractTask
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = ["Machine", "check_bound", "check_task", "encoders", "machines", "tiny_tasks"]
+
+Table = NDArray[np.int64]
+
+#: Bits by which a bound may be above the truth: rounding of floats, and far below any real mistake.
+SLACK_BITS = 1e-9
+
+#: Answer tables of up to so many cut sequences are compared with the entropy that a task states.
+_SEEN_ROWS = 20_000
+
+
+#: From a table and a machine's errors to bits that it must have; None where the bound's conditions do not hold.
+BoundFunction = Callable[[Table, Machine], float | None]
+
+
+def check_bound(
+    bound: BoundFunction,
+    tables: SearchStrategy[Table] | Sequence[Table],
+    *,
+    of: str = "states",
+    max_examples: int = 50,
+) -> None:
+    """Search for a machine that has less than a lower bound says it must.
+
+    Parameters
+    ----------
+    bound : callable
+        From (table, machine) to bits, or None where it does not apply.  Of the machine it may use the errors.
+    tables : strategy or sequence of int64 arrays (n_prefixes, n_queries)
+        Such as ``tiny_tasks()``; a strategy needs hypothesis and is reduced to a small counterexample.
+    of : "states" | "information"
+        What is bounded: log2 of the number of states, or I(U;S).
+    max_examples : int
+        Tables that are drawn from a strategy.
+
+    Raises
+    ------
+    AssertionError
+        If some machine beats the bound, or the bound never applied.
+    MissingDependencyError
+        If a strategy is given without hypothesis.
+
+    Examples
+    --------
+    >>> words = np.array(list(np.ndindex(2, 2)))
+    >>> check_bound(lambda table, machine: 2.0 if machine.mean_error == 0 else 0.0, [words])
+    >>> check_bound(lambda table, machine: 2.1 if machine.mean_error == 0 else 0.0, [words])
+    Traceback (most recent call last):
+    ...
+    AssertionError: the bound says 2.1 bits, a machine with these errors has 2 bits of states: table [[0, 0], \
+[0, 1], [1, 0], [1, 1]], states (0, 1, 2, 3), errors [0.0, 0.0]
+    """
+    check_word("of", of, ("states", "information"))
+    applied = 0
+
+    def beat(table: Table) -> None:
+        nonlocal applied
+        for machine in machines(table):
+            bits = bound(table, machine)
+            if bits is None:
+                continue
+            applied += 1
+            has = math.log2(machine.n_states) if of == "states" else machine.information_bits
+            if not bits <= has + SLACK_BITS:  # a bound that is nan is wrong as well
+                raise AssertionError(
+                    f"the bound says {bits:g} bits, a machine with these errors has {has:g} bits of {of}: "
+                    f"table {table.tolist()}, states {machine.labels}, errors {machine.errors.tolist()}"
+                )
+
+    if isinstance(tables, Sequence):
+        for table in tables:
+            beat(np.asarray(table))
+    else:
+        hypothesis = _hypothesis()
+        settings = hypothesis.settings(
+            max_examples=max_examples, deadline=None, derandomize=True, database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )  # fmt: skip
+        settings(hypothesis.given(tables)(beat))()
+    if not applied:
+        raise AssertionError("the bound applied to no table; allowed: tables that meet its conditions; give others")
+
+
+def tiny_tasks(
+    max_prefixes: int = 6, max_queries: int = 3, max_values: int = 3, *, undefined: bool = False
+) -> SearchStrategy[Table]:
+    """Random answer tables, small enough to try every encoder.
+
+    Parameters
+    ----------
+    max_prefixes, max_queries, max_values : int
+        At most 12 prefixes; up to 6 take milliseconds, 8 a second.
+    undefined : bool
+        Whether answers may be undefined (``IGNORE``); at least one is defined.
+
+    Raises
+    ------
+    MissingDependencyError
+        If hypothesis is not installed.
+    """
+    _hypothesis()
+    from hypothesis import strategies as st
+
+    answers = st.integers(0, max_values - 1)
+    cells = st.one_of(answers, st.just(IGNORE)) if undefined else answers
+    shapes = st.tuples(st.integers(1, max_prefixes), st.integers(1, max_queries))
+
+    def table(shape: tuple[int, int]) -> SearchStrategy[Table]:
+        flat = st.lists(cells, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])
+        return flat.map(lambda values: np.array(values, np.int64).reshape(shape))
+
+    return shapes.flatmap(table).filter(lambda drawn: bool((drawn != IGNORE).any()))
+
+
+def encoders(n_prefixes: int, n_states: int) -> SearchStrategy[tuple[int, ...]]:
+    """Random maps from prefixes to states.
+
+    Parameters
+    ----------
+    n_prefixes, n_states : int
+
+    Raises
+    ------
+    MissingDependencyError
+        If hypothesis is not installed.
+    """
+    _hypothesis()
+    from hypothesis import strategies as st
+
+    return st.tuples(*[st.integers(0, n_states - 1)] * n_prefixes)
+
+
+def check_task(task: AbstractTask, n_sequences: int = 48) -> None:
+    """Hold a task against its own definition: answers, samplers, the cut, and the numbers of its cases.
+
+    Parameters
+    ----------
+    task : AbstractTask
+        A user's object becomes one with ``boundprobe.tasks.custom.wrap_task``.
+    n_sequences : int
+        Sequences that are drawn from each distribution.
+
+    Raises
+    ------
+    AssertionError
+        Lists everything that is wrong.
+
+    Examples
+    --------
+    >>> from boundprobe.tasks import SelectiveCopying
+    >>> check_task(SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6))
+    """
+    wrong = [
+        *(problem for law in task.distributions for problem in _sample_problems(task, law, n_sequences)),
+        *_cut_problems(task, n_sequences),
+        *_case_problems(task),
+    ]
+    if wrong:
+        raise AssertionError(f"{task.name} breaks the contract of a task: {'; '.join(wrong)}")
+
+
+def _oracle(task: AbstractTask, tokens: NDArray[np.int64]) -> int:
+    answer = task.reference_answer(tokens.tolist())
+    return IGNORE if answer is None else answer
+
+
+def _sample_problems(task: AbstractTask, law: str, n: int) -> Iterator[str]:
+    batch, again = (task.sample(n, np.random.default_rng(1), law) for _ in range(2))
+    if not (np.array_equal(batch.tokens, again.tokens) and np.array_equal(batch.targets, again.targets)):
+        yield f"{law}: two samples of one seed differ"
+    for name, array in (("tokens", batch.tokens), ("targets", batch.targets)):
+        if array.shape != (n, task.n_positions) or array.dtype != np.int64:
+            yield f"{law}: {name} are {array.dtype} {array.shape}, not int64 ({n}, {task.n_positions})"
+            return
+    if batch.tokens.min() < 0 or batch.tokens.max() >= task.n_token_ids:
+        yield f"{law}: tokens are outside 0..{task.n_token_ids - 1}"
+        return
+    asked = batch.targets != IGNORE
+    if law in ("state-hard", "window-hard", "mixture") and not asked[:, -1].all():
+        yield f"{law}: a sequence has no answer at its end"
+    if (batch.targets[asked] != task.answers(batch.tokens)[asked]).any():
+        yield f"{law}: a target is not what answers() says"
+    for tokens, target in zip(batch.tokens[:8], batch.targets[:8, -1], strict=True):
+        if target not in (IGNORE, _oracle(task, tokens)):
+            yield f"{law}: {tokens.tolist()} has the target {target}, reference_answer says {_oracle(task, tokens)}"
+    if task.sample(0, np.random.default_rng(1), law).tokens.shape != (0, task.n_positions):
+        yield f"{law}: a sample of none is not empty"
+
+
+def _cut_problems(task: AbstractTask, n: int) -> Iterator[str]:
+    cut, again = (task.sample_cut(n, np.random.default_rng(2)) for _ in range(2))
+    if not (np.array_equal(cut.prefix, again.prefix) and np.array_equal(cut.answers, again.answers)):
+        yield "sample_cut: two samples of one seed differ"
+    if cut.answers.shape != (n, task.state_case().n_answers):
+        yield f"sample_cut: answers have shape {cut.answers.shape}, not ({n}, n_answers)"
+    elif cut.suffixes is None:
+        for a in range(cut.answers.shape[1])[:64]:
+            whole = cut.whole(np.full(n, a))
+            if whole.shape[1] != task.n_positions:
+                yield f"sample_cut: prefix and query have {whole.shape[1]} tokens together, not {task.n_positions}"
+                return
+            if (task.answers(whole)[:, -1] != cut.answers[:, a]).any() or any(
+                _oracle(task, whole[i]) != cut.answers[i, a] for i in range(min(n, 4))
+            ):
+                yield f"sample_cut: an answer to query {cut.queries[a].tolist()} is not reference_answer's"
+
+
+def _case_problems(task: AbstractTask) -> Iterator[str]:
+    case, window = task.state_case(), task.window_case()
+    most = case.n_answers * math.log2(case.n_values)
+    if not 0 <= case.entropy_bits <= most * (1 + 1e-9):
+        yield f"state_case: {case.entropy_bits} bits are more than {case.n_answers} answers carry, {most}"
+    if case.zero_error_bits < case.entropy_bits * (1 - 1e-9):
+        yield f"state_case: zero_error_bits {case.zero_error_bits} are less than entropy_bits {case.entropy_bits}"
+    if case.independent_uniform and case.entropy_bits < most * (1 - 1e-9):
+        yield f"state_case: independent uniform answers have {most} bits, not {case.entropy_bits}"
+    if not 0 <= window.sensitivity_distance < task.n_positions:
+        yield f"window_case: no token is {window.sensitivity_distance} before the end of {task.n_positions}"
+    if case.zero_error_bits <= math.log2(_SEEN_ROWS / 50):
+        yield from _entropy_problems(task, case.entropy_bits, case.zero_error_bits)
+
+
+def _entropy_problems(task: AbstractTask, entropy_bits: float, zero_error_bits: float) -> Iterator[str]:
+    """Rows and their entropy in a sample that is large next to their number."""
+    answers = task.sample_cut(_SEEN_ROWS, np.random.default_rng(3)).answers
+    counts = np.unique(answers, axis=0, return_counts=True)[1]
+    if (answers == IGNORE).any():
+        return  # the entropies are given which answers are defined
+    if len(counts) > round(2**zero_error_bits):
+        yield f"state_case: {len(counts)} rows were seen, more than 2^zero_error_bits = {2**zero_error_bits:g}"
+    share = counts / _SEEN_ROWS
+    seen = float(-(share * np.log2(share)).sum())
+    # The estimate is low by about (rows - 1) / (2 N ln 2); its standard error is at most that of -log2 share.
+    bias = (len(counts) - 1) / (2 * _SEEN_ROWS * math.log(2))
+    spread = math.sqrt(max(0.0, float((share * np.log2(share) ** 2).sum()) - seen**2) / _SEEN_ROWS)
+    if abs(seen + bias - entropy_bits) > 6 * spread + 2 * bias + 1e-9:
+        yield f"state_case: the rows of a sample have {seen:.4f} bits, entropy_bits is {entropy_bits:.4f}"
+
+
+def _hypothesis() -> Any:
+    try:
+        import hypothesis
+    except ImportError:
+        raise MissingDependencyError(
+            "hypothesis is not installed; allowed: boundprobe[test]; pip install hypothesis, or give tables"
+        ) from None
+    return hypothesis
