@@ -155,7 +155,7 @@ def used_information(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
     >>> case = StateCase(2, 2, 2.0, True, 2.0, "", "")
     >>> used = used_information(case, answer_errors(np.zeros((1000, 2), bool), alpha=0.05))
     >>> round(used.lower, 2), used.estimate
-    (1.9, 2.0)
+    (1.92, 2.0)
     """
     if len(errors.estimate) != case.n_answers:
         raise ValueError(f"errors has {len(errors.estimate)} answers; the case has {case.n_answers}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boundprobe.models.memory import CutState
 from boundprobe.models.stack import SequenceModel
-from boundprobe.tasks.base import CutBatch
+from boundprobe.tasks.base import IGNORE, CutBatch
 from boundprobe.training.evaluate import model_device
 
 CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
@@ -71,5 +71,7 @@ def wrong_answers(
     predictions = [
         answer_suffixes(model, transform(state), piece, n_told) for state, piece in zip(states, pieces, strict=True)
     ]
-    wrong: NDArray[np.bool_] = np.concatenate(predictions) != cut.answers
+    # Undefined answers never count: the error of answer a is then P(defined, and wrong) = e_a p_a, and as Phi is
+    # concave with Phi(0) = 0, Phi(e_a p_a) is at least the e_a Phi(p_a) of the bound for absent answers.
+    wrong: NDArray[np.bool_] = (np.concatenate(predictions) != cut.answers) & (cut.answers != IGNORE)
     return wrong

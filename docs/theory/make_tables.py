@@ -12,9 +12,10 @@ ERROR = 0.1
 
 HEAD = f"""# Every task at the paper's sizes
 
-Made by `docs/theory/make_tables.py` from `boundprobe.bounds`; a test compares this page with what the code says.  Bits of
-state at the cut: joint entropy of all answers, what S1 and S3 ask at a mean error of {ERROR:g}, and what zero error
-asks (S4).  Then the window-hard half: the last tokens that must be seen, and the best accuracy without the far token (W2).
+Made by `docs/theory/make_tables.py` from `boundprobe.bounds`; a test compares this page with what the code says.
+Bits of state at the cut: joint entropy of all answers, what S1 and S3 ask at a mean error of {ERROR:g}, and what zero
+error asks (S4).  Then the window-hard half: the last tokens that must be seen, and the best accuracy without the far
+token (W2).
 A dash says that a bound's condition does not hold, so that nothing is claimed.
 
 | task | preset | parameters | H(Y) | S1 | S3 | zero error | must see | blind | proof of the hard case |

@@ -351,6 +351,7 @@ def test_data_of_the_phases_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(SelectiveCopying, "sample", spy)
     schedule = replace(SCHEDULE, steps=12, n_eval=40)
     train(replace(CONFIG, schedule=schedule), tmp_path)
+    del drawn[0]  # the look at whether the distribution asks anything
     per_member = 2 + 3  # two draws of training data, three distributions
     members = [drawn[i : i + per_member] for i in range(0, len(drawn), per_member)]
     assert len(members) == 3
