@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_word
+from boundprobe.checks import check_integer, check_word
 
 #: Target where no answer is asked or none is defined; the value that cross-entropy ignores.
 IGNORE = -100
@@ -207,9 +207,43 @@ class AbstractTask(ABC):
     def window_case(self) -> WindowCase:
         """The window-hard case in numbers."""
 
-    @abstractmethod
     def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences: a pure function of the task's parameters, the arguments and the generator."""
+        """Draw sequences of one distribution, with the answer at every position where one is asked.
+
+        A pure function of the task's parameters, the arguments and the generator's state.
+
+        Parameters
+        ----------
+        n_sequences : int
+        rng : numpy Generator
+        distribution : str
+            One of the class's ``distributions``.  Sequences of state-hard, window-hard and mixture always have an
+            answer at the last position.
+
+        Returns
+        -------
+        Batch
+            ``tokens`` and ``targets``, int64 (n_sequences, n_positions).
+
+        Raises
+        ------
+        ValueError
+            For an unknown distribution or a negative count.
+
+        Examples
+        --------
+        >>> from boundprobe.tasks import MultiQueryRecall
+        >>> task = MultiQueryRecall(n_pairs=2, n_keys=2, n_values=2, seq_len=7)
+        >>> task.sample(1, np.random.default_rng(0), "state-hard").tokens.tolist()
+        [[4, 4, 0, 3, 1, 3, 0]]
+        """
+        check_distribution(distribution, self.distributions)
+        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        return self._sample(n_sequences, rng, distribution)
+
+    @abstractmethod
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
+        """Draw sequences; the arguments have been checked."""
 
     @abstractmethod
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:

@@ -17,7 +17,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
     uniform_integers,
 )
@@ -150,32 +149,7 @@ class Copying(AbstractTask):
             forces=f"see or remember each token for {self.n_tokens} positions",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences, with the answer at the marker and after it; all ``distributions`` are one law.
-
-        Parameters
-        ----------
-        n_sequences : int
-        rng : numpy Generator
-        distribution : str
-            Any of ``distributions``; see the class.
-
-        Returns
-        -------
-        Batch
-            ``tokens`` and ``targets``, int64 (n_sequences, 2 n_tokens).
-
-        Raises
-        ------
-        ValueError
-            For an unknown distribution or a negative count.
-
-        Examples
-        --------
-        >>> Copying(vocab_size=2, n_tokens=3).sample(1, np.random.default_rng(0)).tokens.tolist()
-        [[1, 1, 1, 2, 1, 1]]
-        """
-        check_distribution(distribution, self.distributions)
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         return sample_blocks(n_sequences, self.seq_len, rng, self._draw, self._answer_block)
 
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:

@@ -19,7 +19,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
 )
 from boundprobe.tasks.custom_material import Material
@@ -117,10 +116,8 @@ class CustomTask(AbstractTask):
             forces=f"see or remember a token {distance} positions before the answer",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         """Draw sequences with the answer at the last position, which is always defined."""
-        check_distribution(distribution, self.distributions)
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         hard = np.full(n_sequences, distribution == "window-hard")
         if distribution == "mixture":
             hard = rng.random(n_sequences) < 0.5

@@ -18,7 +18,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -184,33 +183,7 @@ class MultiKeyRecall(AbstractTask):
             forces=f"see or remember the token after the first key, {distance} positions before the answer",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences of one of ``distributions``, with the answer at every position where it is defined.
-
-        Parameters
-        ----------
-        n_sequences : int
-        rng : numpy Generator
-        distribution : str
-            See the class.  All but 'uniform' have an answer at the last position of every sequence.
-
-        Returns
-        -------
-        Batch
-            ``tokens`` and ``targets``, int64 (n_sequences, seq_len).
-
-        Raises
-        ------
-        ValueError
-            For an unknown distribution or a negative count.
-
-        Examples
-        --------
-        >>> task = MultiKeyRecall(vocab_size=4, seq_len=8, n_key_tokens=1)
-        >>> task.sample(1, np.random.default_rng(0), "window-hard").tokens.tolist()
-        [[0, 0, 2, 1, 1, 1, 0, 0]]
-        """
-        check_distribution(distribution, self.distributions)
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         draws: dict[str, Draw] = {
             "uniform": self._draw_uniform,
             "state-hard": self._draw_state_hard,

@@ -18,7 +18,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -166,34 +165,7 @@ class MultiQueryRecall(AbstractTask):
             forces=f"see or remember the value of the first pair, {distance} positions before the answer",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences of one of ``distributions``, with the answer at every position where it is defined.
-
-        Parameters
-        ----------
-        n_sequences : int
-        rng : numpy Generator
-        distribution : str
-            See the class.  All but 'uniform' have an answer at the last position of every sequence.
-
-        Returns
-        -------
-        Batch
-            ``tokens`` and ``targets``, int64 (n_sequences, seq_len).
-
-        Raises
-        ------
-        ValueError
-            For an unknown distribution or a negative count.
-
-        Examples
-        --------
-        >>> task = MultiQueryRecall(n_pairs=2, n_keys=2, n_values=2, seq_len=7)
-        >>> task.sample(1, np.random.default_rng(0), "state-hard").tokens.tolist()
-        [[4, 4, 0, 3, 1, 3, 0]]
-        """
-        check_distribution(distribution, self.distributions)
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         draw = {
             "uniform": self._draw_uniform,
             "state-hard": self._draw_state_hard,

@@ -18,7 +18,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
     uniform_integers,
 )
@@ -139,32 +138,7 @@ class Needle(AbstractTask):
             forces=f"see or remember the token after the marker, {distance} positions before the answer",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences of one of ``distributions``, each with its one answer at the last position.
-
-        Parameters
-        ----------
-        n_sequences : int
-        rng : numpy Generator
-        distribution : str
-            See the class.
-
-        Returns
-        -------
-        Batch
-            ``tokens`` and ``targets``, int64 (n_sequences, seq_len).
-
-        Raises
-        ------
-        ValueError
-            For an unknown distribution or a negative count.
-
-        Examples
-        --------
-        >>> Needle(vocab_size=2, seq_len=5).sample(1, np.random.default_rng(0), "window-hard").tokens.tolist()
-        [[2, 1, 1, 0, 3]]
-        """
-        check_distribution(distribution, self.distributions)
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         draws: dict[str, Draw] = {
             "uniform": self._draw_uniform,
             "state-hard": self._draw_state_hard,

@@ -18,7 +18,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -203,25 +202,15 @@ class NgramRetrieval(AbstractTask):
             forces=f"see or remember the n-gram in first place, its end {distance} positions before the answer",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences of one of ``distributions``, with the answers at the last n-q positions.
-
-        'state-hard', 'window-hard' and 'mixture' have all answers in every sequence, 'duplicate-query' none.
-        Returns ``tokens`` and ``targets``, int64 (n_sequences, seq_len + n + 3).
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
+        """All answers in every sequence of the hard laws; 'duplicate-query' asks for none (see ``answer_bins``).
 
         Raises
         ------
         ValueError
-            For an unknown distribution or a negative count, and for 'duplicate-query' where x has no room for
-            it (``seq_len < 4 n``) or other repeats would be common (``vocab_size ** query_length < seq_len``).
-
-        Examples
-        --------
-        >>> task = NgramRetrieval(vocab_size=4, n=3, query_length=2, seq_len=4)
-        >>> task.sample(1, np.random.default_rng(0), "window-hard").tokens.tolist()
-        [[4, 0, 0, 2, 1, 4, 5, 0, 0, 5]]
+            For 'duplicate-query' where x has no room for it (``seq_len < 4 n``) or other repeats would be common
+            (``vocab_size ** query_length < seq_len``).
         """
-        check_distribution(distribution, self.distributions)
         draws: dict[str, Draw] = {
             "uniform": self._draw_uniform,
             "state-hard": self._draw_state_hard,

@@ -18,7 +18,6 @@ from boundprobe.tasks.base import (
     CutBatch,
     StateCase,
     WindowCase,
-    check_distribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -177,32 +176,7 @@ class PositionRetrieval(AbstractTask):
             forces=f"see or remember {what}, {distance} positions before the answer, to tell position 1 from 2",
         )
 
-    def sample(self, n_sequences: int, rng: np.random.Generator, distribution: str = "uniform") -> Batch:
-        """Draw sequences of one of ``distributions``, each with its one answer at the last position.
-
-        Parameters
-        ----------
-        n_sequences : int
-        rng : numpy Generator
-        distribution : str
-            See the class.
-
-        Returns
-        -------
-        Batch
-            ``tokens`` and ``targets``, int64 (n_sequences, seq_len + 3).
-
-        Raises
-        ------
-        ValueError
-            For an unknown distribution or a negative count.
-
-        Examples
-        --------
-        >>> PositionRetrieval(seq_len=3).sample(1, np.random.default_rng(0)).tokens.tolist()
-        [[6, 2, 0, 1, 7, 2]]
-        """
-        check_distribution(distribution, self.distributions)
+    def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         state_hard = partial(self._draw, law="state-hard")
         window_hard = partial(self._draw, law="window-hard")
         draws: dict[str, Draw] = {

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from boundprobe.checks import check_integer
 from boundprobe.tasks.base import IGNORE, Batch, row_blocks, uniform_integers
 
 #: Fills ``tokens`` (n, n_positions) with draws of one distribution; what it returns is not used.
@@ -31,7 +30,6 @@ def sample_blocks(
     n_sequences: int, n_positions: int, rng: np.random.Generator, draw: Draw, answer_block: AnswerBlock
 ) -> Batch:
     """Draw sequences and their answers, block by block: temporaries stay small next to what is returned."""
-    check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
     tokens = np.empty((n_sequences, n_positions), np.int64)
     targets = np.empty_like(tokens)
     for rows in row_blocks(n_sequences, n_positions, CACHED):
