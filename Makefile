@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boundprobe demo
@@ -14,9 +14,6 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
-
-test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"boundprobe needs Python 3.11 or newer; {sys.executable} is {v.major}.{v.minor}: make PYTHON=python3.12")'

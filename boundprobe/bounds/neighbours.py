@@ -40,8 +40,8 @@ def copying_bits(success: Floats, n_tokens: int, n_values: int) -> Floats:
 
     References
     ----------
-    Statement S5; Jelassi, Brandfonbrener, Kakade, Malach 2024 (arXiv 2402.01032), Theorem 2.7: error above
-    1 - M / V^n.  M states do attain 1 - M / V^n, so here it is "at least".
+    Statement S5; Jelassi, Brandfonbrener, Kakade, Malach 2024 (arXiv 2402.01032), Theorem 2.7 as
+    quoted by others: error above 1 - M / V^n.  M states do attain 1 - M / V^n, so here it is "at least".
 
     Examples
     --------

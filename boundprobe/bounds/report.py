@@ -18,7 +18,8 @@ from boundprobe.bounds.state import (
 from boundprobe.bounds.statements import state_statements, window_statements
 from boundprobe.bounds.window import blind_accuracy, min_receptive_field, min_sum_window_minus_one
 from boundprobe.checks import check_integer, check_number
-from boundprobe.tasks.base import AbstractTask, StateCase
+from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks.cases import StateCase
 
 #: Name and version of the JSON document; its keys are a contract.
 SCHEMA = "boundprobe.bounds/1"

@@ -7,7 +7,7 @@ import math
 from boundprobe.bounds.state import required_bits
 from boundprobe.bounds.window import min_sum_window_minus_one
 from boundprobe.checks import check_integer, check_number
-from boundprobe.tasks.base import StateCase, WindowCase
+from boundprobe.tasks.cases import StateCase, WindowCase
 
 
 def required_state_entries(case: StateCase, error: float, entry_bits: float = 32.0) -> int:

@@ -17,7 +17,7 @@ from boundprobe.bounds.information import (
 )
 from boundprobe.bounds.packing import packing_bits, packing_error_floor
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import StateCase
+from boundprobe.tasks.cases import StateCase
 
 
 def fano_bits(entropy_bits: float, n_values: int, errors: FloatArray) -> float:

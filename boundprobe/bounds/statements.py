@@ -8,7 +8,7 @@ from boundprobe.bounds.packing import packing_bits
 from boundprobe.bounds.state import mean_error_fano_bits
 from boundprobe.bounds.whole import whole_success_bits
 from boundprobe.bounds.window import blind_accuracy, min_receptive_field, min_sum_window_minus_one
-from boundprobe.tasks.base import StateCase, WindowCase
+from boundprobe.tasks.cases import StateCase, WindowCase
 
 _STATES = "log2 of the number of states at the cut"
 _INFORMATION = "bits that the state at the cut holds of the memory part, I(U;S)"

@@ -72,7 +72,8 @@ def vc_dimension(table: NDArray[np.integer], work_limit: int = WORK_LIMIT) -> VC
 
     References
     ----------
-    Kremer, Nisan, Ron 1999 (Computational Complexity 8:21), Theorem 3.2; Sauer 1972 and Shelah 1972; S1, S3.
+    Kremer, Nisan, Ron 1999 (Computational Complexity 8:21), cited from memory, proved here;
+    Sauer 1972 and Shelah 1972; S1, S3.
 
     Examples
     --------

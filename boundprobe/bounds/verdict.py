@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from boundprobe.bounds.state import fano_accuracy_ceiling, packing_accuracy_ceiling
-from boundprobe.bounds.window import receptive_field, window_accuracy_ceiling
+from boundprobe.bounds.window import min_receptive_field, receptive_field, window_accuracy_ceiling
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import AbstractTask, StateCase, WindowCase, check_distribution
+from boundprobe.tasks.base import AbstractTask, check_distribution
+from boundprobe.tasks.cases import StateCase, WindowCase
 
 CAN_PASS, MUST_FAIL, UNDECIDED = "can pass", "must fail", "undecided"
 
@@ -166,6 +167,6 @@ def _state_ceiling(case: StateCase, state_bits: int) -> tuple[float, str, str]:
 def _window_ceiling(case: WindowCase, sees: int | None) -> tuple[float, str, str]:
     """Ceiling, theorem and reason on the window-hard distribution."""
     accuracy = window_accuracy_ceiling(case, sees)
-    needed = max(*case.control_distances, *case.candidate_distances, 0) + 1
+    needed = min_receptive_field(case)
     seen = "a recurrent layer hears of every token" if sees is None else f"it sees the last {sees} tokens"
     return accuracy, "W2 exact ceiling (Theorem 3.7)", f"{seen}, of {needed} that matter"

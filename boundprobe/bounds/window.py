@@ -13,7 +13,7 @@ import numpy as np
 
 from boundprobe.bounds.information import FloatArray
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import WindowCase
+from boundprobe.tasks.cases import WindowCase
 
 
 def receptive_field(windows: Sequence[int | None]) -> int | None:
@@ -237,7 +237,7 @@ def min_sum_window_minus_one(case: WindowCase) -> int:
     99
     """
     _check_control(case)
-    return max(*case.control_distances, *case.candidate_distances, 0)
+    return case.sensitivity_distance
 
 
 def _check_control(case: WindowCase) -> None:

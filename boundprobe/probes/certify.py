@@ -15,7 +15,7 @@ from scipy.special import betaincinv
 
 from boundprobe.bounds.state import fano_bits, required_bits
 from boundprobe.checks import check_number
-from boundprobe.tasks.base import StateCase
+from boundprobe.tasks.cases import StateCase
 
 FloatArray = NDArray[np.float64]
 

@@ -31,7 +31,8 @@ from boundprobe.probes.certify import (
 from boundprobe.probes.rounding import ENTRY_BITS, Rounding, entry_limits
 from boundprobe.probes.states import states_at_cut, wrong_answers
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import AbstractTask, CutBatch, StateCase
+from boundprobe.tasks.base import AbstractTask, CutBatch
+from boundprobe.tasks.cases import StateCase
 from boundprobe.training.evaluate import count_correct
 
 #: Parts of a report that share its failure probability equally: the answers from the whole state, the answers

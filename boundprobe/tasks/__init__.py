@@ -6,8 +6,8 @@ from boundprobe.tasks.base import IGNORE as IGNORE
 from boundprobe.tasks.base import AbstractTask as AbstractTask
 from boundprobe.tasks.base import Batch as Batch
 from boundprobe.tasks.base import CutBatch as CutBatch
-from boundprobe.tasks.base import StateCase as StateCase
-from boundprobe.tasks.base import WindowCase as WindowCase
+from boundprobe.tasks.cases import StateCase as StateCase
+from boundprobe.tasks.cases import WindowCase as WindowCase
 from boundprobe.tasks.copying import Copying as Copying
 from boundprobe.tasks.mkar import MultiKeyRecall as MultiKeyRecall
 from boundprobe.tasks.mqar import MultiQueryRecall as MultiQueryRecall

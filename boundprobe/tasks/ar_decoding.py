@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,17 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_number
-from boundprobe.tasks.base import (
-    IGNORE,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    StateCase,
-    WindowCase,
-    check_tokens,
-    row_blocks,
-    uniform_integers,
-)
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.cases import StateCase, WindowCase
 
 _FIRST_WORD = 2  # ids 0 and 1 are the bits
 
@@ -163,13 +153,9 @@ class AssociativeRecallDecoding(AbstractTask):
         >>> AssociativeRecallDecoding(word_bits=3).state_case().zero_error_bits
         8.0
         """
-        entropy = self.n_keys * math.log2(self.n_keys)
-        return StateCase(
-            n_answers=self.n_keys,
-            n_values=self.n_keys,
-            entropy_bits=entropy,
-            independent_uniform=True,
-            zero_error_bits=entropy,
+        return StateCase.of_uniform_answers(
+            self.n_keys,
+            self.n_keys,
             theorem="Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026)",
             forces=f"hold the value of each of {self.n_keys} keys until the last bits say which is wanted",
         )

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_word
+from boundprobe.tasks.cases import StateCase, WindowCase
 
 #: Target where no answer is asked or none is defined; the value that cross-entropy ignores.
 IGNORE = -100
@@ -83,76 +84,6 @@ class CutBatch:
             n_told = self.answers.shape[1] // self.suffixes.shape[1]
             suffix = self.suffixes[np.arange(len(self.prefix)), np.asarray(answer) // n_told]
         return np.concatenate([self.prefix, suffix], axis=1)
-
-
-@dataclass(frozen=True)
-class StateCase:
-    """The state-hard case in numbers: what a state at the cut must tell apart (theory, section 2).
-
-    Attributes
-    ----------
-    n_answers : int
-        Size of the query set; under teacher forcing, tokens asked for over all suffixes.
-    n_values : int
-        Number of values that each answer can take, K.
-    entropy_bits : float
-        Joint entropy H(Y_A) of all answers, in bits.
-    independent_uniform : bool
-        Whether the answers are independent and uniform, i.e. the memory part is read coordinate by
-        coordinate (what ball packing, S3, needs).
-    zero_error_bits : float
-        log2 of the number of distinct rows of the answer table (S4).
-    theorem : str
-        The published theorem whose proof this case comes from.
-    forces : str
-        In words, what the case forces a model to do.
-    """
-
-    n_answers: int
-    n_values: int
-    entropy_bits: float
-    independent_uniform: bool
-    zero_error_bits: float
-    theorem: str
-    forces: str
-
-
-@dataclass(frozen=True)
-class WindowCase:
-    """The window-hard case in numbers: a control part far away that picks one of several answers.
-
-    Distances are counted back from the last position, which has distance 0.  The answer is the token at
-    one of ``candidate_distances``; those tokens are independent and uniform over ``n_values`` values, and
-    the control part picks one of them uniformly.
-
-    Without control tokens far away (``control_distances`` and ``candidates_if_blind_to`` empty) there is one
-    candidate: who sees it can answer, to anyone else the answer is uniform over ``n_values`` values.
-
-    Attributes
-    ----------
-    seq_len : int
-    n_values : int
-    control_distances : tuple of int
-        Distances of the control tokens, the farthest first; empty where what asks is in sight anyway.
-    candidates_if_blind_to : tuple of int
-        Entry j: how many candidates remain when the j+1 farthest control tokens are out of sight.
-    candidate_distances : tuple of int
-        Distances of the tokens that can be the answer (or, in position retrieval, that settle it).
-    theorem, forces : str
-    """
-
-    seq_len: int
-    n_values: int
-    control_distances: tuple[int, ...]
-    candidates_if_blind_to: tuple[int, ...]
-    candidate_distances: tuple[int, ...]
-    theorem: str
-    forces: str
-
-    @property
-    def sensitivity_distance(self) -> int:
-        """Distance of the earliest token that matters, d in W1."""
-        return max(self.control_distances + self.candidate_distances)
 
 
 @dataclass(frozen=True)

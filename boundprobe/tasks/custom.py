@@ -12,15 +12,8 @@ from typing import cast
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import (
-    IGNORE,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    StateCase,
-    WindowCase,
-    check_tokens,
-)
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.custom_material import Material
 from boundprobe.tasks.custom_source import HASH_KEY, build_object, read_reference
 from boundprobe.tasks.custom_state import answer_case, sampled_case

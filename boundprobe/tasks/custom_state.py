@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, StateCase
+from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks.cases import StateCase
 from boundprobe.tasks.custom_table import PrefixSampler
 
 _THEOREM = "Theorem 3.3 (Cooper et al. 2026)"

@@ -11,17 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import (
-    IGNORE,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    StateCase,
-    WindowCase,
-    check_tokens,
-    row_blocks,
-    uniform_integers,
-)
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import (
     Draw,
     answer_blocks,
@@ -155,13 +146,9 @@ class MultiKeyRecall(AbstractTask):
         >>> MultiKeyRecall(vocab_size=4, seq_len=16).state_case().zero_error_bits
         4.0
         """
-        entropy = self.n_keys * math.log2(self.vocab_size - self.split)
-        return StateCase(
-            n_answers=self.n_keys,
-            n_values=self.vocab_size - self.split,
-            entropy_bits=entropy,
-            independent_uniform=True,
-            zero_error_bits=entropy,
+        return StateCase.of_uniform_answers(
+            self.n_keys,
+            self.vocab_size - self.split,
             theorem="Theorem 3.3 for Def. 5.1 (Cooper et al. 2026)",
             forces=f"hold what followed each of {self.n_keys} keys until the last {self.key_length} tokens ask for one",
         )
@@ -173,12 +160,10 @@ class MultiKeyRecall(AbstractTask):
         97
         """
         distance = self.seq_len - 1 - self.key_length
-        return WindowCase(
-            seq_len=self.seq_len,
-            n_values=self.vocab_size - self.split,
-            control_distances=(),
-            candidates_if_blind_to=(),
-            candidate_distances=(distance,),
+        return WindowCase.of_one_token(
+            self.seq_len,
+            self.vocab_size - self.split,
+            distance,
             theorem="Theorem 3.7 for Def. 5.1 (Cooper et al. 2026)",
             forces=f"see or remember the token after the first key, {distance} positions before the answer",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,17 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import (
-    IGNORE,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    StateCase,
-    WindowCase,
-    check_tokens,
-    row_blocks,
-    uniform_integers,
-)
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall
 
 
@@ -137,13 +127,9 @@ class MultiQueryRecall(AbstractTask):
         >>> MultiQueryRecall(n_pairs=4).state_case().zero_error_bits
         24.0
         """
-        entropy = self.n_pairs * math.log2(self.n_values)
-        return StateCase(
-            n_answers=self.n_pairs,
-            n_values=self.n_values,
-            entropy_bits=entropy,
-            independent_uniform=True,
-            zero_error_bits=entropy,
+        return StateCase.of_uniform_answers(
+            self.n_pairs,
+            self.n_values,
             theorem="Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023)",
             forces=f"hold the value of each of {self.n_pairs} keys until the last token says which is wanted",
         )
@@ -155,12 +141,10 @@ class MultiQueryRecall(AbstractTask):
         62
         """
         distance = self.seq_len - 2
-        return WindowCase(
-            seq_len=self.seq_len,
-            n_values=self.n_values,
-            control_distances=(),
-            candidates_if_blind_to=(),
-            candidate_distances=(distance,),
+        return WindowCase.of_one_token(
+            self.seq_len,
+            self.n_values,
+            distance,
             theorem="Theorem 3.7 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023)",
             forces=f"see or remember the value of the first pair, {distance} positions before the answer",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import (
-    IGNORE,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    StateCase,
-    WindowCase,
-    check_tokens,
-    uniform_integers,
-)
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, uniform_integers
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks
 
 
@@ -110,13 +101,9 @@ class Needle(AbstractTask):
         >>> Needle(vocab_size=64).state_case().zero_error_bits
         6.0
         """
-        entropy = math.log2(self.vocab_size)
-        return StateCase(
-            n_answers=1,
-            n_values=self.vocab_size,
-            entropy_bits=entropy,
-            independent_uniform=True,
-            zero_error_bits=entropy,
+        return StateCase.of_uniform_answers(
+            1,
+            self.vocab_size,
             theorem="Theorem 3.3 for Def. 5.2 (Cooper et al. 2026)",
             forces="hold one token: only one query exists, so no injectivity bound beyond log2 V is known",
         )
@@ -128,12 +115,10 @@ class Needle(AbstractTask):
         98
         """
         distance = self.seq_len - 2
-        return WindowCase(
-            seq_len=self.seq_len,
-            n_values=self.vocab_size,
-            control_distances=(),
-            candidates_if_blind_to=(),
-            candidate_distances=(distance,),
+        return WindowCase.of_one_token(
+            self.seq_len,
+            self.vocab_size,
+            distance,
             theorem="Theorem 3.7 for Def. 5.2 (Cooper et al. 2026)",
             forces=f"see or remember the token after the marker, {distance} positions before the answer",
         )

@@ -16,12 +16,11 @@ from boundprobe.tasks.base import (
     AbstractTask,
     Batch,
     CutBatch,
-    StateCase,
-    WindowCase,
     check_tokens,
     row_blocks,
     uniform_integers,
 )
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.ngram_draws import Layout, draw_duplicates, draw_once, find_gram
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_key_blocks, draw_mixture, key_grams, sample_blocks
 
@@ -172,13 +171,9 @@ class NgramRetrieval(AbstractTask):
         """
         suffix = self.form == "suffix"
         n_answers = self.n_targets * (self.n_grams if suffix else 1)
-        entropy = n_answers * math.log2(self.vocab_size - self.split)
-        return StateCase(
-            n_answers=n_answers,
-            n_values=self.vocab_size - self.split,
-            entropy_bits=entropy,
-            independent_uniform=True,
-            zero_error_bits=entropy,
+        return StateCase.of_uniform_answers(
+            n_answers,
+            self.vocab_size - self.split,
             theorem="Theorem 3.3 (Cooper et al. 2026) for n-gram retrieval (arXiv 2603.02874), by the chain rule",
             forces=f"hold {self.n_targets} tokens after each of {self.n_grams} keys until the query says which"
             if suffix
@@ -192,12 +187,10 @@ class NgramRetrieval(AbstractTask):
         [66, 63]
         """
         distance = self.n_positions - self._layout.x_at - self.n
-        return WindowCase(
-            seq_len=self.n_positions,
-            n_values=self.vocab_size - self.split,
-            control_distances=(),
-            candidates_if_blind_to=(),
-            candidate_distances=(distance,),
+        return WindowCase.of_one_token(
+            self.n_positions,
+            self.vocab_size - self.split,
+            distance,
             theorem="Theorem 3.7 (Cooper et al. 2026) for n-gram retrieval (arXiv 2603.02874)",
             forces=f"see or remember the n-gram in first place, its end {distance} positions before the answer",
         )

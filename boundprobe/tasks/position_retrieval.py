@@ -11,17 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.tasks.base import (
-    IGNORE,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    StateCase,
-    WindowCase,
-    check_tokens,
-    row_blocks,
-    uniform_integers,
-)
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks
 
 #: Whether the query stands after the content or before it.
@@ -166,12 +157,10 @@ class PositionRetrieval(AbstractTask):
         """
         distance = self.seq_len + (self.form == "prefix")
         what = "x_2" if self.form == "suffix" else "the query"
-        return WindowCase(
-            seq_len=self.n_positions,
-            n_values=2,
-            control_distances=(),
-            candidates_if_blind_to=(),
-            candidate_distances=(distance,),
+        return WindowCase.of_one_token(
+            self.n_positions,
+            2,
+            distance,
             theorem="Theorem 3.7 (Cooper et al. 2026) for position retrieval (arXiv 2603.02874)",
             forces=f"see or remember {what}, {distance} positions before the answer, to tell position 1 from 2",
         )

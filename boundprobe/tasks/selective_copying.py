@@ -16,12 +16,11 @@ from boundprobe.tasks.base import (
     AbstractTask,
     Batch,
     CutBatch,
-    StateCase,
-    WindowCase,
     check_tokens,
     row_blocks,
     uniform_integers,
 )
+from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import CACHED, answer_blocks, fill_uniform
 
 # The two halves of the authors' mixed distribution: how often a position holds a number.
@@ -166,13 +165,9 @@ class SelectiveCopying(AbstractTask):
         >>> SelectiveCopying().state_case().n_values
         36
         """
-        entropy = self.n_numbers * math.log2(self.vocab_size)
-        return StateCase(
-            n_answers=self.n_numbers,
-            n_values=self.vocab_size,
-            entropy_bits=entropy,
-            independent_uniform=True,
-            zero_error_bits=entropy,
+        return StateCase.of_uniform_answers(
+            self.n_numbers,
+            self.vocab_size,
             theorem="Theorem 4.2 via Theorem 3.3 (Cooper et al. 2026)",
             forces=f"hold each of {self.n_numbers} earlier tokens until the last token says which is wanted",
         )

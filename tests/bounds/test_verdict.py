@@ -18,7 +18,7 @@ from boundprobe.bounds import (
 from boundprobe.models.sizes import nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
-from boundprobe.tasks.base import StateCase
+from boundprobe.tasks.cases import StateCase
 
 TASKS = [SelectiveCopying(), AssociativeRecallDecoding()]
 NAMES = ("state-hard", "window-hard", "mixture")

@@ -16,7 +16,7 @@ from boundprobe.probes.certify import (
     required_by,
     used_information,
 )
-from boundprobe.tasks.base import StateCase
+from boundprobe.tasks.cases import StateCase
 
 
 def independent(n_answers, n_values):

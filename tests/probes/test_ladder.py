@@ -15,7 +15,7 @@ from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors
 from boundprobe.probes.ladder import N_PARTS, ProbeConfig, Proportion, RoundedMachine, find_violations, measure
 from boundprobe.probes.rounding import ENTRY_BITS
 from boundprobe.tasks import SelectiveCopying
-from boundprobe.tasks.base import StateCase
+from boundprobe.tasks.cases import StateCase
 
 TASK = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=12)  # V = 8: 3 bits an answer, 12 in all
 CONFIG = ProbeConfig(n_sequences=600, n_calibration=200)
