@@ -7,7 +7,7 @@ import numpy as np
 from boundprobe.checks import check_integer, check_word
 
 #: What random numbers are drawn for.  The order is part of every result: append, never insert.
-ROLES = ("initialisation", "training-data", "calibration", "evaluation", "sample")
+ROLES = ("initialisation", "training-data", "calibration", "evaluation", "sample", "bottleneck")
 
 
 def seed_sequence(seed: int, role: str, *indices: int) -> np.random.SeedSequence:

@@ -28,10 +28,17 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "train": {"steps": 1500, "batch": 64, "learning_rates": [0.005, 0.01], "weight_decay": 0.01},
     },
     "selective-copying": {
-        "task": {"n_numbers": 8, "n_letters": 24, "seq_len": 24},
-        "model": {"d_model": 16, "window": 9, "d_state": 4, "mlp_ratio": 2},
+        "task": {"n_numbers": 4, "n_letters": 4, "seq_len": 24},
+        "model": {"d_model": 16, "window": 5, "d_state": 4, "mlp_ratio": 2},
         "train": {"steps": 800, "batch": 32, "learning_rates": [0.005, 0.01], "weight_decay": 0.01},
     },
+}
+
+#: Bottlenecks (entries, bits of an entry) that the first model of each architecture is also measured behind, from
+#: well below the bits that no error takes to above them.
+BUDGETS: dict[str, tuple[tuple[int, int], ...]] = {
+    "ar-decoding": ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (4, 2), (4, 3)),  # 8 bits for no error
+    "selective-copying": ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (4, 3), (4, 4)),  # 12 bits
 }
 
 #: Of everything that the demo certifies, together.
@@ -63,13 +70,15 @@ def run(args: argparse.Namespace) -> int:
     for name in ("n_seeds", "n_sequences"):
         check_integer(name, given[name], 1)
     configs = build_configs(given)
-    n_models = len(configs) * given["n_seeds"]
+    # A ladder for each model, and a curve of bottlenecks for one model of each run, share what may fail.
+    n_reports = len(configs) * (given["n_seeds"] + 1)
     probe = {
         "n_sequences": given["n_sequences"],
-        "confidence": 1 - (1 - CONFIDENCE) / n_models,
+        "confidence": 1 - (1 - CONFIDENCE) / n_reports,
         "seed": given["seed"],
     }
-    settings = {"probe": probe, "runs": [config.to_dict() for config in configs]}
+    budgets = {name: [f"{m}x{b}" for m, b in pairs] for name, pairs in BUDGETS.items()}
+    settings = {"probe": probe, "budgets": budgets, "runs": [config.to_dict() for config in configs]}
     if args.print_config:
         return print_config(given)
     device = find_device(args.device)
@@ -81,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if result is None:
         from boundprobe.sweep.jobs import TrainAndProbe
 
-        jobs = [TrainAndProbe(config, probe, args.out, device) for config in configs]
+        jobs = [TrainAndProbe(config, probe, args.out, device, BUDGETS[config.task.name]) for config in configs]
         with demo.session(device=device, seeds={"seed": given["seed"]}):
             outcomes = run_all(jobs, args.workers, quiet=args.quiet)
             result = summarise(configs, outcomes, demo.path)
@@ -183,7 +192,7 @@ def summarise(configs: list[TrainConfig], outcomes: list[dict[str, Any]], path: 
             f"{model['task']['name']} {model['model']['architecture']} ({model['run_id']}): {violation}"
             for task in tasks
             for model in task["models"]
-            for violation in model["violations"]
+            for violation in (*model["violations"], *model.get("bottleneck", {"violations": ()})["violations"])
         ],
     }
 
@@ -212,7 +221,12 @@ def print_summary(result: dict[str, Any]) -> None:
     print(
         "\nrecurrent, conv, cache: bits of the state at the cut, by kind.  required: bits that theorem S3 asks of any\n"
         "state with the measured error.  used: certified lower limit of I(U;S) (Fano per answer, Clopper-Pearson).\n"
-        f"All limits of all {len(models)} rows hold together with probability at least {result['confidence']:.0%}."
+    )
+    print_table(*bottleneck_table(models))
+    print(
+        "\nThe best of the machines with exactly so many bits at the cut: trained, run, and measured.  ceiling: no\n"
+        "machine of so many bits is better (S3).  All limits of both tables hold together with probability at least\n"
+        f"{result['confidence']:.0%}."
     )
     for task in result["tasks"]:
         note(f"figure {task['figures'][0]}", quiet=False)
@@ -221,6 +235,30 @@ def print_summary(result: dict[str, Any]) -> None:
             print(f"VIOLATION, a bug in the theory or in the code: {violation}")
     else:
         print(f"No measured point violates a bound ({len(models)} models, {len(result['tasks'])} tasks).")
+
+
+def bottleneck_table(models: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """For each task and number of bits the best machine, beside the ceiling and what anyone can build."""
+    best: dict[tuple[str, int], tuple[str, dict[str, Any]]] = {}
+    for model in models:
+        for point in model.get("bottleneck", {"points": ()})["points"]:
+            key = model["task"]["name"], point["bits"]
+            if key not in best or point["accuracy"]["estimate"] > best[key][1]["accuracy"]["estimate"]:
+                best[key] = model["model"]["architecture"], point
+    columns = ["task", "bits", "entries", "store some", "best machine", "ceiling", "architecture"]
+    rows = [
+        [
+            task,
+            str(bits),
+            f"{point['entries']} x {point['entry_bits']}",
+            f"{point['accuracy_floor_strategy']:.4f}",
+            _accuracy(point["accuracy"]),
+            f"{point['accuracy_ceiling']:.4f}",
+            architecture,
+        ]
+        for (task, bits), (architecture, point) in sorted(best.items())
+    ]
+    return columns, rows
 
 
 def _accuracy(proportion: dict[str, float]) -> str:

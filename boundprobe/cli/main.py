@@ -15,7 +15,7 @@ from boundprobe.cli.options import OneLineParser
 from boundprobe.errors import MissingDependencyError, RunDirectoryError
 
 #: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
-VERBS = ("demo", "bounds", "sample", "train", "probe", "plot")
+VERBS = ("demo", "bounds", "construct", "sample", "train", "probe", "plot", "doctor")
 
 
 def build_parser() -> OneLineParser:

@@ -110,14 +110,24 @@ TASK_OPTIONS = (
 )
 
 MODEL_OPTIONS = (
-    Option("--model", ("model", "architecture"), word, "mixers joined by '-', as in mamba-attn", "LAYERS"),
+    Option("--model", ("model", "architecture"), word, "layers joined by '-': mamba-attn, 3xgla, mamba|attn", "LAYERS"),
     Option("--d-model", ("model", "d_model"), whole_number(1), "width of the residual stream", "N"),
     Option("--window", ("model", "window"), whole_number(1), "attention window in tokens, itself included", "N"),
     Option("--heads", ("model", "n_heads"), whole_number(1), "attention heads", "N"),
-    Option("--d-state", ("model", "d_state"), whole_number(1), "state entries per Mamba channel", "N"),
-    Option("--d-conv", ("model", "d_conv"), whole_number(1), "width of Mamba's convolution", "N"),
-    Option("--expand", ("model", "expand"), whole_number(1), "Mamba's inner width over d_model", "N"),
+    Option("--d-state", ("model", "d_state"), whole_number(1), "state entries per channel of a recurrent layer", "N"),
+    Option("--d-conv", ("model", "d_conv"), whole_number(1), "width of a recurrent layer's convolution", "N"),
+    Option("--expand", ("model", "expand"), whole_number(1), "inner width of Mamba, lstm and gru over d_model", "N"),
+    Option("--position", ("model", "position"), word, "position encoding of attention: rope, learned or none", "NAME"),
+    Option("--d-head", ("model", "d_head"), whole_number(1), "channels of a Mamba-2 head", "N"),
+    Option("--chunk", ("model", "chunk"), whole_number(1), "tokens between the states that mamba+chunks keeps", "N"),
     Option("--mlp-ratio", ("model", "mlp_ratio"), whole_number(0), "MLP width over d_model; 0: none", "N"),
+    Option("--mlp-after", ("model", "mlp_after"), word, "MLPs after 'attn' layers (default) or 'every' layer", "NAME"),
+    Option("--norm", ("model", "norm"), word, "'pre' (default): a norm before each mixer; 'none'", "NAME"),
+)
+
+BOTTLENECK_OPTIONS = (
+    Option("--budgets", ("bottleneck", "budgets"), word, "also behind bottlenecks of so many bits", "1x2,4x3,.."),
+    Option("--bottleneck-steps", ("bottleneck", "steps"), whole_number(1), "training steps of each (default 400)", "N"),
 )
 
 SEED_OPTION = Option("--seed", ("seed",), whole_number(0), "seed of everything random (default 0)", "N")

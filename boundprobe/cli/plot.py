@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options, number, resolve, whole_number
+from boundprobe.cli.options import (
+    BOTTLENECK_OPTIONS,
+    SEED_OPTION,
+    Option,
+    add_device,
+    add_options,
+    number,
+    resolve,
+    whole_number,
+)
 from boundprobe.cli.output import find_device, print_config, print_json
 
 HELP = "draw bound_vs_empirical.png and .svg for finished training runs of one task"
@@ -16,6 +25,7 @@ OPTIONS = (
     Option("--calibration", ("n_calibration",), whole_number(1), "sequences that set the rounding (default 1000)", "N"),
     Option("--confidence", ("confidence",), number, "of each model's report (default 0.95)", "P"),
     Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
+    *BOTTLENECK_OPTIONS,
 )
 
 
@@ -31,11 +41,15 @@ def run(args: argparse.Namespace) -> int:
     """Probe what is not probed yet, then draw."""
     from dataclasses import asdict
 
+    from boundprobe.probes.bottleneck import curve_config, probe_bottleneck
     from boundprobe.probes.ladder import ProbeConfig
 
-    settings = ProbeConfig(**resolve(OPTIONS, args))
+    given = resolve(OPTIONS, args)
+    bottleneck = given.pop("bottleneck", {})
+    settings = ProbeConfig(**given)
+    curve = curve_config(bottleneck, settings)
     if args.print_config:
-        return print_config(asdict(settings))
+        return print_config(asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
     from boundprobe.plots.bound_vs_empirical import save
     from boundprobe.probes.run import probe_member
     from boundprobe.runs.store import load_run
@@ -52,7 +66,11 @@ def run(args: argparse.Namespace) -> int:
     probes = []
     for trained in runs:
         n_members = len((trained.result() or {}).get("members", [None]))  # None: probe_member says what is wrong
-        probes += [probe_member(trained, i, settings, device=device) for i in range(n_members)]
+        for member in range(n_members):
+            probe = probe_member(trained, member, settings, device=device)
+            if curve is not None:
+                probe["bottleneck"] = probe_bottleneck(trained, member, curve, device=device)
+            probes.append(probe)
     args.out.mkdir(parents=True, exist_ok=True)
     paths = save(TrainConfig.from_dict(runs[0].config).task, probes, args.out / "bound_vs_empirical")
     if args.json:

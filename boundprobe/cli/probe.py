@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.checks import check_integer
-from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options, number, resolve, whole_number
-from boundprobe.cli.output import find_device, note, print_config, print_json, print_pairs
+from boundprobe.cli.options import (
+    BOTTLENECK_OPTIONS,
+    SEED_OPTION,
+    Option,
+    add_device,
+    add_options,
+    number,
+    resolve,
+    whole_number,
+)
+from boundprobe.cli.output import find_device, note, print_config, print_json, print_pairs, print_table
 
 HELP = "certified lower limit of the memory that a trained model uses, beside what theory requires"
 
@@ -19,6 +28,7 @@ OPTIONS = (
     Option("--calibration", ("n_calibration",), whole_number(1), "sequences that set the rounding (default 1000)", "N"),
     Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
     Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
+    *BOTTLENECK_OPTIONS,
 )  # fmt: skip
 
 
@@ -34,26 +44,56 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print, and exit with 1 if an inequality that must hold does not."""
     from dataclasses import asdict
 
-    config = resolve(OPTIONS, args)
-    member = check_integer("member", config.pop("member", 0), 0)
+    given = resolve(OPTIONS, args)
+    bottleneck = given.pop("bottleneck", {})
+    member = check_integer("member", given.pop("member", 0), 0)
 
+    from boundprobe.probes.bottleneck import curve_config, probe_bottleneck
     from boundprobe.probes.ladder import ProbeConfig
     from boundprobe.probes.run import probe_member
     from boundprobe.runs.store import load_run
 
-    settings = ProbeConfig(**config)
+    settings = ProbeConfig(**given)
+    curve = curve_config(bottleneck, settings)
     if args.print_config:
-        return print_config({"member": member} | asdict(settings))
+        return print_config({"member": member} | asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
     trained = load_run(args.run_dir)
-    ladder = probe_member(trained, member, settings, args.out, device=find_device(args.device))
+    device = find_device(args.device)
+    document = probe_member(trained, member, settings, args.out, device=device)
+    violations = list(document["violations"])
+    if curve is not None:
+        document["bottleneck"] = probe_bottleneck(trained, member, curve, args.out, device=device)
+        violations += document["bottleneck"]["violations"]
     if args.json:
-        print_json(ladder)
+        print_json(document)
     else:
-        print(f"{ladder['task']['name']}, {ladder['model']['architecture']}, member {member} of {ladder['trained']}\n")
-        print_pairs(_rows(ladder))
-    for violation in ladder["violations"]:
+        names = document["task"]["name"], document["model"]["architecture"]
+        print(f"{', '.join(names)}, member {member} of {document['trained']}\n")
+        print_pairs(_rows(document))
+        if curve is not None:
+            _print_curve(document["bottleneck"])
+    for violation in violations:
         note(f"boundprobe: VIOLATION, a bug in the theory or in the code: {violation}", quiet=False)
-    return 1 if ladder["violations"] else 0
+    return 1 if violations else 0
+
+
+def _print_curve(curve: dict[str, Any]) -> None:
+    """The machines of exactly so many bits, beside the ceiling and what anyone can build."""
+    print(f"\nthe same model behind a bottleneck at the cut, limits of all rows together at {curve['confidence']:.0%}:")
+    rows = [
+        [
+            f"{point['entries']} x {point['entry_bits']}",
+            str(point["bits"]),
+            str(point["n_states_seen"]),
+            f"{point['accuracy']['estimate']:.4f}",
+            f"[{point['accuracy']['lower']:.4f}, {point['accuracy']['upper']:.4f}]",
+            f"{point['accuracy_ceiling']:.4f}",
+            "-" if point["accuracy_floor_strategy"] is None else f"{point['accuracy_floor_strategy']:.4f}",
+            f">= {point['used_bits']['lower']:.2f}",
+        ]
+        for point in sorted(curve["points"], key=lambda point: int(point["bits"]))
+    ]
+    print_table(["entries", "bits", "states seen", "accuracy", "limits", "ceiling", "store some", "bits used"], rows)
 
 
 def _rows(ladder: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Causal sliding-window attention with rotary positions.
+"""Causal sliding-window attention with rotary, learned or no positions.
 
 Glossary: B batch, T new tokens, P cached tokens, H heads, E = d_model / H width of a head, w window.
 """
@@ -6,53 +6,65 @@ Glossary: B batch, T new tokens, P cached tokens, H heads, E = d_model / H width
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.checks import check_integer, check_word
 from boundprobe.models.memory import LayerState, StateTensor
-
-ROTARY_BASE = 10_000.0
-
-
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary encoding (Su et al. 2021, arXiv 2104.09864, eq. 34), halves convention of GPT-NeoX.
-
-    Parameters
-    ----------
-    x : Tensor (..., T, E), E even
-    positions : Tensor (T,)
-
-    Returns
-    -------
-    Tensor (..., T, E)
-        Each pair (x_i, x_{i+E/2}) turned by ``positions * base^(-2i/E)``; inner products of rotated vectors
-        depend on the difference of their positions alone.
-    """
-    half = x.shape[-1] // 2
-    exponents = torch.arange(half, device=x.device, dtype=torch.float32) / half
-    angles = positions.to(torch.float32)[:, None] * ROTARY_BASE ** (-exponents)[None, :]  # (T, E/2)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.positions import POSITIONS
+from boundprobe.models.window_blocks import attend_in_window
 
 
-class SlidingWindowAttention(nn.Module):
+def check_heads(d_model: int, n_heads: int) -> int:
+    """Return the width of a head, or raise ``ValueError`` unless ``n_heads`` divides ``d_model``."""
+    if d_model % check_integer("n_heads", n_heads, 1):
+        raise ValueError(
+            f"d_model is {d_model} with n_heads {n_heads}; allowed: multiples of {n_heads}, because heads share the "
+            "width equally; change d_model or n_heads"
+        )
+    return d_model // n_heads
+
+
+class SlidingWindowAttention(AbstractMixer):
     """Softmax attention in which a position sees itself and the ``window - 1`` before it.
 
-    The cache holds keys *before* rotation: rotary scores depend on differences of positions alone, so keys
-    can be rotated by their place in the window when they are read.  The state then needs no position counter,
-    and its bits are exactly those of its tensors.
+    ``y_t = out(sum_s softmax_s(score(q_t, k_s) / sqrt(E)) v_s)`` over ``t - window < s <= t``, in H heads
+    (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).  From a few windows' length on it costs time and memory
+    proportional to ``T * window``.
+
+    The cache holds keys *before* their position is applied: scores depend on differences of positions alone, so
+    keys can be rotated by their place in the window when they are read.  The state then needs no position
+    counter, and its bits are exactly those of its tensors.
 
     Parameters
     ----------
     d_model, n_heads, window : int
-        ``d_model / n_heads`` must be even.
+        ``n_heads`` divides ``d_model``.
+    position : "rope" | "learned" | "none"
+        A key of ``boundprobe.models.positions.POSITIONS``: rotations (``d_model / n_heads`` must be even), learned
+        vectors for each distance, or nothing.
+
+    Raises
+    ------
+    ValueError
+        If a size is not allowed, or there is no such position encoding.
+
+    Examples
+    --------
+    >>> layer = SlidingWindowAttention(d_model=8, n_heads=2, window=4, position="rope")
+    >>> y, state = layer(torch.zeros(1, 6, 8))
+    >>> [(tensor.name, tuple(tensor.value.shape)) for tensor in state]
+    [('keys', (1, 2, 3, 4)), ('values', (1, 2, 3, 4))]
     """
 
-    def __init__(self, d_model: int, n_heads: int, window: int) -> None:
+    state_names = ("keys", "values")
+
+    def __init__(self, d_model: int, n_heads: int, window: int, position: str) -> None:
         super().__init__()
-        self.n_heads, self.window = n_heads, window
+        head_width = check_heads(d_model, n_heads)
+        self.n_heads, self.window = n_heads, check_integer("window", window, 1)
         self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.position = POSITIONS[check_word("position", position, POSITIONS)](head_width, window)
         self.out = nn.Linear(d_model, d_model)
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
@@ -60,23 +72,14 @@ class SlidingWindowAttention(nn.Module):
 
         The state is the cache of at most ``window - 1`` tokens: keys and values (B, H, P, E).
         """
-        batch, n_new, d_model = x.shape
-        qkv = self.qkv(x).reshape(batch, n_new, 3, self.n_heads, d_model // self.n_heads)
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, E)
         if state:
             k, v = (torch.cat([cached.value, new], dim=2) for cached, new in zip(state, (k, v), strict=True))
-        n_keys = k.shape[2]
-        keys_at = torch.arange(n_keys, device=x.device)
-        queries_at = keys_at[n_keys - n_new :]
-        distance = queries_at[:, None] - keys_at[None, :]
-        visible = (distance >= 0) & (distance < self.window)
-        y = F.scaled_dot_product_attention(
-            rotate(q, queries_at), rotate(k, keys_at), v, attn_mask=visible
-        )  # (B, H, T, E)
-        y = self.out(y.transpose(1, 2).reshape(batch, n_new, d_model))
+        y = attend_in_window(q, k, v, self.window, self.position)  # (B, H, T, E)
         # The next token sees window - 1 tokens before it, and no later one sees further back.
-        first = max(n_keys - (self.window - 1), 0)
-        return y, (
+        first = max(k.shape[2] - (self.window - 1), 0)
+        return self.out(y.transpose(1, 2).flatten(2)), (
             StateTensor("keys", "cache", k[:, :, first:]),
             StateTensor("values", "cache", v[:, :, first:]),
         )

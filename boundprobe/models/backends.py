@@ -37,13 +37,20 @@ class Backend:
 
 def find_problem(backend: Backend, device_type: str) -> str | None:
     """Why a backend cannot be used on a device, and what to do; None if it can."""
+    problems = []
     if (problem := _load_problem(backend)) is not None:
-        return f"{problem}; {backend.install}"
+        problems.append(f"{problem}; {backend.install}")
     if device_type not in backend.devices:
-        return f"it runs on {' and '.join(backend.devices)}, not on {device_type}; give --device {backend.devices[0]}"
-    if device_type == "cuda" and not torch.cuda.is_available():
-        return "no CUDA device; run it where there is one"
-    return None
+        devices = " and ".join(backend.devices)
+        problems.append(f"it runs on {devices}, not on {device_type}; give --device {backend.devices[0]}")
+    elif device_type == "cuda" and not torch.cuda.is_available():
+        problems.append("no CUDA device; run it where there is one")
+    return "; ".join(problems) or None
+
+
+def usable(backends: Mapping[str, Backend], device_type: str) -> tuple[str, ...]:
+    """Names of the backends that can be used on a device, in order of preference."""
+    return tuple(key for key, backend in backends.items() if find_problem(backend, device_type) is None)
 
 
 @cache
@@ -69,14 +76,17 @@ def choose(operation: str, backends: Mapping[str, Backend], name: str, device_ty
     ValueError
         If there is no backend of that name.
     MissingDependencyError
-        If it cannot be used here; the line says why and what to install.
+        If it cannot be used here, or for ``auto`` none can; the line says why and what to install.
     """
     check_word(operation, name, (AUTO, *backends))
-    if name == AUTO:
-        return next(key for key, backend in backends.items() if find_problem(backend, device_type) is None)
-    if (problem := find_problem(backends[name], device_type)) is not None:
-        raise MissingDependencyError(f"{operation} {name!r} cannot be used here: {problem}")
-    return name
+    problems = {}
+    for key in backends if name == AUTO else (name,):
+        problem = find_problem(backends[key], device_type)
+        if problem is None:
+            return key
+        problems[key] = problem
+    reasons = "; ".join(f"{operation} {key!r} cannot be used here: {problem}" for key, problem in problems.items())
+    raise MissingDependencyError(reasons)
 
 
 def function(operation: str, backends: Mapping[str, Backend], name: str, device_type: str) -> Callable[..., Any]:

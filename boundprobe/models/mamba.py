@@ -1,7 +1,7 @@
 """Mamba's selective state space layer (S6) with its causal convolution.
 
 Glossary, code to paper (Gu and Dao 2023, arXiv 2312.00752, Algorithm 2 and Figure 3):
-B batch, T new tokens, D = expand * d_model inner channels, N = d_state, c = d_conv; ``dt`` is Delta,
+B batch, T new tokens, D = expand * d_model inner channels, N = d_state, R = dt_rank; ``dt`` is Delta,
 ``a`` is A (D, N), ``b`` and ``c`` are B and C (B, T, N), ``h`` is the recurrent state (B, D, N).
 Parameter names are those of the mamba-ssm package, so that weights can be exchanged.
 """
@@ -15,25 +15,44 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boundprobe.models.memory import LayerState, StateTensor
-from boundprobe.models.scan import selective_scan
+from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.scan import check_backend, selective_scan
+from boundprobe.models.short_conv import short_convolution
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of softplus(dt_proj.bias) at the start, as in mamba-ssm
 
 
-class Mamba(nn.Module):
+class Mamba(AbstractMixer):
     """Selective state space layer: project, convolve, scan, gate, project.
+
+    ``forward`` is four steps that other layers share: ``enter``, ``select``, ``recur``, ``leave``.
 
     Parameters
     ----------
     d_model, d_state, d_conv, expand : int
+        ``d_conv`` 1 is no convolution over time: a scale and a shift of each channel, and an empty buffer.
     scan : str
-        Backend of the selective scan, a key of ``boundprobe.models.scan.BACKENDS``.
+        Backend of the selective scan, a key of ``boundprobe.models.scan.BACKENDS``, or "auto".
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+
+    Examples
+    --------
+    >>> layer = Mamba(d_model=4, d_state=3, d_conv=4, expand=2, scan="reference")
+    >>> y, state = layer(torch.zeros(1, 6, 4))
+    >>> [(tensor.name, tuple(tensor.value.shape)) for tensor in state]
+    [('inputs', (1, 3, 8)), ('h', (1, 8, 3))]
     """
+
+    state_names = ("inputs", "h")
 
     def __init__(self, d_model: int, d_state: int, d_conv: int, expand: int, scan: str) -> None:
         super().__init__()
         d_inner, dt_rank = expand * d_model, math.ceil(d_model / 16)
-        self.d_state, self.d_conv, self.dt_rank, self.scan = d_state, d_conv, dt_rank, scan
+        self.d_state, self.dt_rank, self.backend = d_state, dt_rank, check_backend(scan)
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
         self.x_proj = nn.Linear(d_inner, dt_rank + 2 * d_state, bias=False)
@@ -56,31 +75,37 @@ class Mamba(nn.Module):
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
         """Mix (B, T, d_model) after ``state``; return the output (B, T, d_model) and the state after it.
 
-        The state is the convolution's last ``d_conv - 1`` inputs (B, c-1, D) and ``h`` (B, D, N).
+        The state is the convolution's last ``d_conv - 1`` inputs (B, d_conv - 1, D) and ``h`` (B, D, N).
         """
-        u, gate = self.in_proj(x).chunk(2, dim=-1)  # (B, T, D) each
-        if state:
-            buffer, h = (tensor.value for tensor in state)
-        else:
-            buffer = u.new_zeros(u.shape[0], self.d_conv - 1, u.shape[2])
-            h = u.new_zeros(u.shape[0], u.shape[2], self.d_state)
-        u, buffer = self._convolve(torch.cat([buffer, u], dim=1))
+        buffer, h = (tensor.value for tensor in state) if state else (None, None)
+        u, gate, buffer = self.enter(x, buffer)
+        dt, b, c = self.select(u)
+        y, h = self.recur(u, F.softplus(dt), b, c, h)
+        return self.leave(y, u, gate), self.as_state(buffer, h)
+
+    def enter(self, x: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Project and convolve: u and the gate (B, T, D) each, and the next buffer (B, d_conv - 1, D)."""
+        u, gate = self.in_proj(x).chunk(2, dim=-1)
+        u, buffer = short_convolution(self.conv1d, u, buffer)
+        return u, gate, buffer
+
+    def select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What depends on the input: dt (B, T, D) before its softplus, b and c (B, T, N)."""
         dt, b, c = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        dt = F.softplus(self.dt_proj(dt))  # (B, T, D)
-        y, h = selective_scan(u, dt, -torch.exp(self.A_log), b, c, h, backend=self.scan)
-        y = (y + u * self.D) * F.silu(gate)
-        return self.out_proj(y), (StateTensor("inputs", "conv", buffer), StateTensor("h", "recurrent", h))
+        return self.dt_proj(dt), b, c
 
-    def _convolve(self, padded: Tensor) -> tuple[Tensor, Tensor]:
-        """Depthwise causal convolution of (B, c-1+T, D): SiLU of (B, T, D), and the next buffer (B, c-1, D).
+    def recur(self, u: Tensor, dt: Tensor, b: Tensor, c: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The selective scan after ``h`` (None at the start): y (B, T, D) and the next h (B, D, N)."""
+        # At least float32, as in mamba-ssm: an error in a is an error in every power of the decay.
+        a = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
+        return selective_scan(u, dt, a, b, c, h, backend=self.backend)
 
-        A sum of c shifted products: for layers this small it is several times faster on a CPU than a
-        grouped convolution, and it stays in the layout of its neighbours.
-        """
-        n_new = padded.shape[1] - (self.d_conv - 1)
-        taps = self.conv1d.weight[:, 0, :]  # (D, c)
-        assert self.conv1d.bias is not None
-        u = self.conv1d.bias.expand(1, n_new, -1)
-        for i in range(self.d_conv):
-            u = u + padded[:, i : i + n_new] * taps[:, i]
-        return F.silu(u), padded[:, n_new:]
+    def leave(self, y: Tensor, u: Tensor, gate: Tensor) -> Tensor:
+        """Add the skip connection, gate, project: (B, T, d_model)."""
+        out: Tensor = self.out_proj((y + u * self.D) * F.silu(gate))
+        return out
+
+    @staticmethod
+    def as_state(buffer: Tensor, h: Tensor) -> LayerState:
+        """The two tensors of the state under their names."""
+        return StateTensor("inputs", "conv", buffer), StateTensor("h", "recurrent", h)

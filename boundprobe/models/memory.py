@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+
+from boundprobe.checks import check_word
+from boundprobe.runs.files import write_whole
 
 Kind = Literal["recurrent", "conv", "cache"]
 
@@ -23,19 +30,24 @@ class StateTensor:
     kind : "recurrent" | "conv" | "cache"
         Recurrent state, convolution buffer, or key/value cache.
     value : Tensor (batch, ...)
+    entry_bits : int, in bits, optional
+        Of one entry, where it takes fewer values than its type has: a code of b bits in an int64 tensor.
     """
 
     name: str
     kind: Kind
     value: Tensor
+    entry_bits: int | None = None
 
     @property
     def bits(self) -> int:
-        """Entries of one sequence times the precision of the tensor's type, in bits."""
-        return self.value[0].numel() * self.value.element_size() * 8
+        """Entries of one sequence times the bits of an entry (those of the tensor's type if not fewer)."""
+        return self.value[0].numel() * (self.entry_bits or self.value.element_size() * 8)
 
 
 LayerState = tuple[StateTensor, ...]
+
+STATE_SCHEMA = "boundprobe.state/1"
 
 
 @dataclass(frozen=True)
@@ -77,14 +89,12 @@ class CutState:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> CutState:
         """The state with ``function`` applied to every tensor: repeat it, round it, move it."""
-        return CutState(
-            tuple(tuple(StateTensor(t.name, t.kind, function(t.value)) for t in layer) for layer in self.layers)
-        )
+        return CutState(tuple(tuple(replace(t, value=function(t.value)) for t in layer) for layer in self.layers))
 
     def flatten(self) -> Tensor:
         """All entries side by side, (batch, entries): what a probe reads."""
         tensors = [tensor.value for layer in self.layers for tensor in layer]
-        return torch.cat([value.reshape(value.shape[0], -1) for value in tensors], dim=1)
+        return torch.cat([value.flatten(1) for value in tensors], dim=1)
 
     def unflatten(self, entries: Tensor) -> CutState:
         """A state of this shape with its values from ``entries`` (batch, entries); inverse of ``flatten``.
@@ -103,3 +113,38 @@ class CutState:
             return next(pieces).reshape(len(entries), *value.shape[1:]).to(value.dtype)
 
         return self.map(take)
+
+    def save(self, path: Path) -> None:
+        """Write the state as safetensors, whole or not at all; tensors are named by layer and name, as ``0.keys``."""
+        tensors, notes = {}, []
+        for i, layer in enumerate(self.layers):
+            for tensor in layer:
+                key = f"{i}.{tensor.name}"
+                tensors[key] = tensor.value.detach().contiguous()
+                notes.append({"layer": i, "key": key, "kind": tensor.kind, "entry_bits": tensor.entry_bits})
+        metadata = {"schema": STATE_SCHEMA, "n_layers": str(len(self.layers)), "tensors": json.dumps(notes)}
+        write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+    @classmethod
+    def load(cls, path: Path) -> CutState:
+        """Read a state that ``save`` wrote, onto the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the file is not such a state.
+        """
+        advice = "give a file that CutState.save wrote"
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata: dict[str, str] = file.metadata() or {}
+                check_word("schema", metadata.get("schema"), (STATE_SCHEMA,), advice, of=f" of {path}")
+                layers: list[list[StateTensor]] = [[] for _ in range(int(metadata["n_layers"]))]
+                notes: list[dict[str, Any]] = json.loads(metadata["tensors"])
+                for note in notes:
+                    name = note["key"].split(".", 1)[1]
+                    value = file.get_tensor(note["key"])
+                    layers[note["layer"]].append(StateTensor(name, note["kind"], value, note["entry_bits"]))
+        except (KeyError, IndexError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); allowed: a saved state; {advice}") from None
+        return cls(tuple(tuple(layer) for layer in layers))

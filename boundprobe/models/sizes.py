@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from boundprobe.checks import check_integer, check_word
+from boundprobe.checks import check_integer
 from boundprobe.models.spec import ModelSpec
 
 
@@ -26,12 +27,64 @@ class NominalBits(NamedTuple):
         return sum(self)
 
 
+Entries = tuple[int, int, int]  # recurrent, convolution, cache
+
+
+def _attention(spec: ModelSpec, prefix_len: int) -> Entries:
+    return 0, 0, 2 * spec.d_model * min(spec.window - 1, prefix_len)
+
+
+def _mamba(spec: ModelSpec, prefix_len: int) -> Entries:
+    d_inner = spec.expand * spec.d_model
+    return d_inner * spec.d_state, d_inner * (spec.d_conv - 1), 0
+
+
+def _mamba2(spec: ModelSpec, prefix_len: int) -> Entries:
+    d_inner = spec.expand * spec.d_model
+    return d_inner * spec.d_state, (d_inner + 2 * spec.d_state) * (spec.d_conv - 1), 0
+
+
+def _gla(spec: ModelSpec, prefix_len: int) -> Entries:
+    return spec.d_state * spec.d_model, 0, 0
+
+
+def _deltanet(spec: ModelSpec, prefix_len: int) -> Entries:
+    convolved = 2 * spec.n_heads * spec.d_state + spec.d_model  # queries, keys and values
+    return spec.d_state * spec.d_model, convolved * (spec.d_conv - 1), 0
+
+
+def _mamba_chunks(spec: ModelSpec, prefix_len: int) -> Entries:
+    recurrent, conv, _ = _mamba(spec, prefix_len)
+    return recurrent, conv, spec.d_model * min(spec.window, prefix_len // spec.chunk)
+
+
+def _mamba_attention_step(spec: ModelSpec, prefix_len: int) -> Entries:
+    recurrent, conv, _ = _mamba(spec, prefix_len)
+    return recurrent, conv, _attention(spec, prefix_len)[2]
+
+
+#: State entries of each mixer after a prefix; a test counts them in the modules' own tensors.
+ENTRIES: dict[str, Callable[[ModelSpec, int], Entries]] = {
+    "attn": _attention,
+    "mamba": _mamba,
+    "mamba2": _mamba2,
+    "gla": _gla,
+    "deltanet": _deltanet,
+    "gated-deltanet": _deltanet,
+    "lstm": lambda spec, prefix_len: (2 * spec.expand * spec.d_model, 0, 0),
+    "gru": lambda spec, prefix_len: (spec.expand * spec.d_model, 0, 0),
+    "ssm": lambda spec, prefix_len: (spec.n_heads * spec.d_state, 0, 0),
+    "mamba+chunks": _mamba_chunks,
+    "mamba+attnstep": _mamba_attention_step,
+}
+
+
 def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> NominalBits:
     """Entries of the state after a prefix times their precision.
 
     A Mamba layer has expand * d_model * d_state recurrent entries and expand * d_model * (d_conv - 1) in its
     convolution's buffer; an attention layer caches keys and values, 2 * d_model entries, of the last
-    min(window - 1, prefix_len) tokens.
+    min(window - 1, prefix_len) tokens; the others are in ``ENTRIES``.
 
     Parameters
     ----------
@@ -48,7 +101,7 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
     Raises
     ------
     ValueError
-        If a number is too small, or a mixer's state is not known here.
+        If a number is too small.
 
     References
     ----------
@@ -61,11 +114,5 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
     """
     check_integer("prefix_len", prefix_len, 0)
     check_integer("entry_bits", entry_bits, 1)
-    d_inner = spec.expand * spec.d_model
-    entries = {
-        "mamba": (d_inner * spec.d_state, d_inner * (spec.d_conv - 1), 0),
-        "attn": (0, 0, 2 * spec.d_model * min(spec.window - 1, prefix_len)),
-    }
-    for mixer in spec.layers:
-        check_word("mixer", mixer, entries, "the size of its state is not known here")
-    return NominalBits(*(entry_bits * sum(column) for column in zip(*(entries[m] for m in spec.layers), strict=True)))
+    counts = [ENTRIES[mixer](spec, prefix_len) for mixer in spec.mixers]
+    return NominalBits(*(entry_bits * sum(column) for column in zip(*counts, strict=True)))

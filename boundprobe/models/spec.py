@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 from boundprobe.checks import check_integer, check_word
 
 #: Mixers that an architecture string may name.
-MIXERS = ("attn", "mamba")
+MIXERS = (
+    "attn",
+    "mamba",
+    "mamba2",
+    "gla",
+    "deltanet",
+    "gated-deltanet",
+    "lstm",
+    "gru",
+    "ssm",
+    "mamba+chunks",
+    "mamba+attnstep",
+)
+#: Mixers that look back through a window of attention and through nothing else.
+WINDOWED = ("attn",)
+
+#: Words that a field may take.
+WORDS = {
+    "position": ("rope", "learned", "none"),
+    "norm": ("pre", "none"),
+    "mlp_after": ("attn", "every"),
+}
+
+
+def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
+    """Layers of an architecture string, from input to output; each is the tuple of its parallel branches.
+
+    ``layer-layer`` stacks, ``3xlayer`` repeats, ``mixer|mixer`` reads one input twice and adds the outputs.
+
+    Raises
+    ------
+    ValueError
+        If a mixer is not known.
+
+    Examples
+    --------
+    >>> parse_architecture("2xmamba-attn")
+    (('mamba',), ('mamba',), ('attn',))
+    >>> parse_architecture("gated-deltanet-mamba|attn")
+    (('gated-deltanet',), ('mamba', 'attn'))
+    """
+    layers: list[tuple[str, ...]] = []
+    # A mixer's own name may hold the sign that joins layers.
+    for text in re.split(r"(?<!gated)-", str(architecture)):
+        repeated = re.fullmatch(r"([1-9][0-9]*)x(.+)", text)
+        times, layer = (int(repeated[1]), repeated[2]) if repeated else (1, text)
+        branches = tuple(layer.split("|"))
+        for mixer in branches:
+            advice = "join layers from input to output with '-', as in mamba-attn, 3xmamba-attn or mamba|attn-mamba"
+            check_word("mixer", mixer, MIXERS, advice, of=f" of architecture {architecture!r}")
+        layers += [branches] * times
+    return tuple(layers)
 
 
 @dataclass(frozen=True)
@@ -17,27 +69,39 @@ class ModelSpec:
     Attributes
     ----------
     architecture : str
-        Layers from input to output, joined by ``-``: ``mamba-attn``, ``attn-attn``, ``mamba-attn-attn``.
+        Layers from input to output, joined by ``-``: ``mamba-attn``, ``3xmamba-attn``, ``mamba|attn-attn``
+        (``parse_architecture``).
     d_model : int
         Width of the residual stream.
     window : int
-        Attention window in tokens: a position sees itself and the ``window - 1`` before it.
+        Attention window in tokens: a position sees itself and the ``window - 1`` before it.  In
+        ``mamba+chunks`` the number of chunk states that are kept.
     n_heads : int
-        Attention heads; ``d_model / n_heads`` must be even for rotary encoding.
+        Heads of attention, gla, the deltanets and ssm; must divide ``d_model``.
+    position : str
+        Position encoding of attention: ``rope`` (``d_model / n_heads`` must be even), ``learned`` (relative
+        key vectors), ``none``.
     d_state : int
-        State entries per channel of a Mamba layer, N.
+        State entries per channel of a recurrent layer, N; key width of gla and the deltanets.
     d_conv : int
-        Width of Mamba's causal convolution; it sees itself and the ``d_conv - 1`` inputs before it.
+        Width of a recurrent layer's causal convolution; it sees itself and the ``d_conv - 1`` inputs before it.
     expand : int
-        Inner width of a Mamba layer over ``d_model``.
+        Inner width of Mamba layers, and hidden width of lstm and gru, over ``d_model``.
+    d_head : int
+        Channels of a Mamba-2 head; must divide ``expand * d_model``.
+    chunk : int
+        Tokens between the states that ``mamba+chunks`` keeps.
     mlp_ratio : int
-        Hidden width of the MLP after each attention layer over ``d_model``; 0 for none.  Mamba layers
-        have none, as in the paper.
+        Hidden width of the MLPs over ``d_model``; 0 for none.
+    mlp_after : str
+        ``attn``: an MLP after each layer with attention and none after others, as in the paper; ``every`` layer.
+    norm : str
+        ``pre``: a norm before each mixer, each MLP and the read-out; ``none``.
 
     Examples
     --------
     >>> ModelSpec("mamba-attn", d_model=12).layers
-    ('mamba', 'attn')
+    (('mamba',), ('attn',))
     >>> ModelSpec("attn-attn", window=8).windows
     (8, 8)
     """
@@ -46,29 +110,49 @@ class ModelSpec:
     d_model: int = 16
     window: int = 32
     n_heads: int = 1
+    position: str = "rope"
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
+    d_head: int = 16
+    chunk: int = 8
     mlp_ratio: int = 4
+    mlp_after: str = "attn"
+    norm: str = "pre"
 
     def __post_init__(self) -> None:
-        for mixer in str(self.architecture).split("-"):
-            advice = "join layers from input to output with '-', as in mamba-attn"
-            check_word("mixer", mixer, MIXERS, advice, of=f" of architecture {self.architecture!r}")
+        mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
         for field in fields(self)[1:]:
-            check_integer(field.name, getattr(self, field.name), 0 if field.name == "mlp_ratio" else 1)
-        if "attn" in self.layers and self.d_model % (2 * self.n_heads):
+            value = getattr(self, field.name)
+            if field.name in WORDS:
+                check_word(field.name, value, WORDS[field.name])
+            else:
+                check_integer(field.name, value, 0 if field.name == "mlp_ratio" else 1)
+        with_heads = mixers & {"attn", "gla", "deltanet", "gated-deltanet", "ssm", "mamba+attnstep", "mamba+chunks"}
+        rotary = mixers & {"attn", "mamba+attnstep"} and self.position == "rope"
+        if with_heads and self.d_model % (heads := 2 * self.n_heads if rotary else self.n_heads):
+            why = "rotary encoding turns pairs" if rotary else "heads share the width equally"
             raise ValueError(
-                f"d_model is {self.d_model} with n_heads {self.n_heads}; allowed: multiples of 2 * n_heads = "
-                f"{2 * self.n_heads} (rotary encoding turns pairs); change d_model or n_heads"
+                f"d_model is {self.d_model} with n_heads {self.n_heads}; allowed: multiples of {heads} ({why}); "
+                "change d_model or n_heads"
+            )
+        if "mamba2" in mixers and (self.expand * self.d_model) % self.d_head:
+            raise ValueError(
+                f"d_head is {self.d_head} with expand * d_model = {self.expand * self.d_model}; allowed: its divisors; "
+                "change d_head"
             )
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the mixers, from input to output."""
-        return tuple(self.architecture.split("-"))
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the mixers of each layer, from input to output; several where branches run in parallel."""
+        return parse_architecture(self.architecture)
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        """Names of all mixers, from input to output."""
+        return tuple(mixer for layer in self.layers for mixer in layer)
 
     @property
     def windows(self) -> tuple[int | None, ...]:
-        """Window of each layer in tokens; None for a recurrent layer, which sees everything before it."""
-        return tuple(self.window if mixer == "attn" else None for mixer in self.layers)
+        """Window of each layer in tokens; None for a layer with recurrence, which hears of everything before it."""
+        return tuple(self.window if set(layer) <= set(WINDOWED) else None for layer in self.layers)

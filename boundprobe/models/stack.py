@@ -1,66 +1,26 @@
-"""A sequence model: embedding, a stack of residual mixer layers, a norm, and a read-out."""
+"""A sequence model: embedding, a stack of residual layers, a norm, and a read-out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
-from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.mamba import Mamba
-from boundprobe.models.memory import CutState, LayerState
-from boundprobe.models.scan import check_backend
+from boundprobe.checks import check_integer
+from boundprobe.models.layers import Layer
+from boundprobe.models.memory import CutState
+from boundprobe.models.operations import check_scan
 from boundprobe.models.spec import ModelSpec
-
-
-class AttentionLayer(nn.Module):
-    """x + attention(norm x), then x + MLP(norm x) where the spec has one."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(spec.d_model)
-        self.mixer = SlidingWindowAttention(spec.d_model, spec.n_heads, spec.window)
-        hidden = spec.mlp_ratio * spec.d_model
-        self.mlp = (
-            nn.Sequential(
-                nn.LayerNorm(spec.d_model),
-                nn.Linear(spec.d_model, hidden),
-                nn.GELU(),
-                nn.Linear(hidden, spec.d_model),
-            )
-            if hidden
-            else None
-        )
-
-    def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
-        """(B, T, d_model) and the state before it -> (B, T, d_model) and the state after it."""
-        y, state = self.mixer(self.norm(x), state)
-        x = x + y
-        if self.mlp is not None:
-            x = x + self.mlp(x)
-        return x, state
-
-
-class MambaLayer(nn.Module):
-    """x + mamba(norm x)."""
-
-    def __init__(self, spec: ModelSpec, scan: str) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(spec.d_model, eps=1e-5)
-        self.mixer = Mamba(spec.d_model, spec.d_state, spec.d_conv, spec.expand, scan)
-
-    def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
-        """(B, T, d_model) and the state before it -> (B, T, d_model) and the state after it."""
-        y, state = self.mixer(self.norm(x), state)
-        return x + y, state
 
 
 class SequenceModel(nn.Module):
     """Causal stack of mixers whose memory is an object.
 
     ``forward`` reads whole sequences; ``prefill`` reads a prefix and returns the state at the cut, all that
-    ``answer`` knows of it.  The three agree: ``model(cat(prefix, suffix))[:, P:]`` is
-    ``model.answer(model.prefill(prefix), suffix)``.
+    ``answer`` knows of it; ``return_states`` reads once and returns the state at any positions.  They agree:
+    ``model(cat(prefix, suffix))[:, P:]`` is ``model.answer(model.prefill(prefix), suffix)``.
 
     Parameters
     ----------
@@ -68,7 +28,7 @@ class SequenceModel(nn.Module):
     vocab_size : int
         Tokens in, and classes out.
     scan : str
-        Backend of the selective scan.
+        Backend of the recurrences; ``auto`` takes the fastest that is usable (``boundprobe doctor`` lists them).
 
     Examples
     --------
@@ -81,17 +41,13 @@ class SequenceModel(nn.Module):
     torch.Size([1, 1, 5])
     """
 
-    def __init__(self, spec: ModelSpec, vocab_size: int, scan: str = "time-major") -> None:
+    def __init__(self, spec: ModelSpec, vocab_size: int, scan: str = "auto") -> None:
         super().__init__()
-        check_backend(scan)
+        check_scan(scan)
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
-        build: dict[str, Callable[[], nn.Module]] = {
-            "attn": lambda: AttentionLayer(spec),
-            "mamba": lambda: MambaLayer(spec, scan),
-        }
-        self.layers = nn.ModuleList(build[mixer]() for mixer in spec.layers)
-        self.norm = nn.LayerNorm(spec.d_model)
+        self.layers = nn.ModuleList(Layer(spec, mixers, scan) for mixers in spec.layers)
+        self.norm = nn.LayerNorm(spec.d_model) if spec.norm == "pre" else nn.Identity()
         self.readout = nn.Linear(spec.d_model, vocab_size, bias=False)
 
     def extend(self, tokens: Tensor, state: CutState | None = None) -> tuple[Tensor, CutState]:
@@ -115,6 +71,43 @@ class SequenceModel(nn.Module):
     def answer(self, state: CutState, suffix: Tensor) -> Tensor:
         """Logits (B, Q, vocab_size) at every position of a suffix (B, Q), from the state at the cut alone."""
         return self.extend(suffix, state)[0]
+
+    def return_states(self, tokens: Tensor, positions: Sequence[int]) -> tuple[Tensor, tuple[CutState, ...]]:
+        """Logits of whole sequences and the state after each of some positions, from one pass.
+
+        Every token is read once: the pass stops at each position, hands the state out, and goes on from it.
+
+        Parameters
+        ----------
+        tokens : Tensor (B, T)
+        positions : sequence of int, increasing, 1 to T
+            Numbers of tokens read; the state at T is the one after the whole sequence.
+
+        Returns
+        -------
+        logits : Tensor (B, T, vocab_size)
+        states : tuple of CutState, one for each position
+
+        Raises
+        ------
+        ValueError
+            If the positions do not increase or lie outside the sequence.
+        """
+        length = tokens.shape[1]
+        for position in positions:
+            check_integer("position", position, 1, length)
+        if any(later <= earlier for earlier, later in pairwise(positions)):
+            raise ValueError(f"positions are {list(positions)}; allowed: increasing numbers; sort them, each once")
+        state: CutState | None = None
+        logits: list[Tensor] = []
+        states: list[CutState] = []
+        for start, stop in zip((0, *positions), (*positions, length), strict=True):
+            if stop > start:
+                piece, state = self.extend(tokens[:, start:stop], state)
+                logits.append(piece)
+            if state is not None and len(states) < len(positions):
+                states.append(state)
+        return torch.cat(logits, dim=1), tuple(states)
 
     @property
     def n_params(self) -> int:

@@ -80,6 +80,9 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
             max(probe["used_bits"]["lower"], LEFT_BITS), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
             alpha=0.85,
         )  # fmt: skip
+        _draw_bottlenecks(ax, probe, look["color"])
+    if any("bottleneck" in probe for probe in probes):
+        ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="-", lw=0.9, label="same model, trained bottleneck")
     ax.set_xscale("log", base=2)
     ax.set_xlim(LEFT_BITS, right)
     ax.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
@@ -89,6 +92,21 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
     ax.plot([], [], "k.-", ms=4, lw=0.7, alpha=0.6, label="same model, state rounded")
     ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used")
     return ax
+
+
+def _draw_bottlenecks(ax: Axes, probe: Probe, color: str) -> None:
+    """Accuracy of the machines of exactly so many bits, with limits, where they were trained."""
+    if "bottleneck" not in probe:
+        return
+    points = sorted(probe["bottleneck"]["points"], key=lambda point: int(point["bits"]))
+    at = [point["bits"] for point in points]
+    estimate, lower, upper = (
+        np.array([point["accuracy"][name] for point in points]) for name in ("estimate", "lower", "upper")
+    )
+    ax.errorbar(
+        at, estimate, yerr=[estimate - lower, upper - estimate], fmt="*-", color=color, ms=9, mec="white", mew=0.5,
+        lw=0.9, capsize=2, zorder=4,
+    )  # fmt: skip
 
 
 def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:

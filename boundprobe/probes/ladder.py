@@ -19,6 +19,7 @@ import torch
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.checks import check_integer, check_number
 from boundprobe.models.memory import CutState, MemoryBits
+from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certify import (
     AnswerErrors,
@@ -28,7 +29,6 @@ from boundprobe.probes.certify import (
     required_by,
     used_information,
 )
-from boundprobe.probes.rounding import ENTRY_BITS, Rounding, entry_limits
 from boundprobe.probes.states import states_at_cut, wrong_answers
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask, CutBatch

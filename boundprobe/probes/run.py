@@ -13,6 +13,27 @@ from boundprobe.training.config import TrainConfig
 from boundprobe.training.loop import load_models
 
 
+def check_trained(trained: Run, member: int) -> dict[str, Any]:
+    """The result of a finished training run that has this member.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is not a finished training run.
+    ValueError
+        If it has no such member.
+    """
+    if trained.verb != "train" or (result := trained.result()) is None:
+        raise RunDirectoryError(
+            f"{trained.path} is not a finished training run; allowed: a directory that 'boundprobe train' finished; "
+            "run its command again to the end"
+        )
+    n_members = len(result["members"])
+    if not 0 <= member < n_members:
+        raise ValueError(f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member")
+    return result
+
+
 def probe_member(
     trained: Run, member: int, config: ProbeConfig, root: Path | None = None, *, device: str = "cpu"
 ) -> dict[str, Any]:
@@ -41,14 +62,7 @@ def probe_member(
     ValueError
         If it has no such member.
     """
-    if trained.verb != "train" or (result := trained.result()) is None:
-        raise RunDirectoryError(
-            f"{trained.path} is not a finished training run; allowed: a directory that 'boundprobe train' finished; "
-            "run its command again to the end"
-        )
-    n_members = len(result["members"])
-    if not 0 <= member < n_members:
-        raise ValueError(f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member")
+    result = check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
     run = open_run(root or trained.path.parent, "probe", settings)
     if (known := run.result()) is not None:

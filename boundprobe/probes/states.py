@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,11 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boundprobe.models.memory import CutState
-from boundprobe.models.stack import SequenceModel
 from boundprobe.tasks.base import IGNORE, CutBatch
 from boundprobe.training.evaluate import model_device
 
 CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
+
+
+class CutModel(Protocol):
+    """What can be asked across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a machine of one's own."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Parameters; the first says on which device the model is."""
+
+    def prefill(self, prefix: Tensor) -> CutState:
+        """State at the cut after prefixes (B, P)."""
+
+    def answer(self, state: CutState, suffix: Tensor) -> Tensor:
+        """Logits (B, Q, vocab_size) at every position of suffixes (B, Q), from the state alone."""
 
 
 def unchanged(state: CutState) -> CutState:
@@ -23,14 +36,14 @@ def unchanged(state: CutState) -> CutState:
 
 
 @torch.no_grad()
-def states_at_cut(model: SequenceModel, prefix: NDArray[np.int64]) -> list[CutState]:
+def states_at_cut(model: CutModel, prefix: NDArray[np.int64]) -> list[CutState]:
     """States after prefixes (n, P), in pieces of ``CHUNK`` sequences."""
     tokens = torch.from_numpy(prefix).to(model_device(model))
     return [model.prefill(piece) for piece in tokens.split(CHUNK)]
 
 
 @torch.no_grad()
-def answer_suffixes(model: SequenceModel, state: CutState, suffixes: Tensor, n_told: int) -> NDArray[np.int64]:
+def answer_suffixes(model: CutModel, state: CutState, suffixes: Tensor, n_told: int) -> NDArray[np.int64]:
     """The model's answers after suffixes (batch, n_suffixes, Q) read from each state, (batch, n_suffixes * n_told).
 
     Each suffix is asked at its last ``n_told`` positions.  Each state is copied for each suffix; nothing else of the
@@ -43,7 +56,7 @@ def answer_suffixes(model: SequenceModel, state: CutState, suffixes: Tensor, n_t
 
 
 def wrong_answers(
-    model: SequenceModel,
+    model: CutModel,
     states: Iterable[CutState],
     cut: CutBatch,
     transform: Callable[[CutState], CutState] = unchanged,
@@ -52,7 +65,7 @@ def wrong_answers(
 
     Parameters
     ----------
-    model : SequenceModel
+    model : CutModel
         Frozen before ``cut`` was drawn (assumption A3).
     states : iterable of CutState
         ``states_at_cut(model, cut.prefix)``.

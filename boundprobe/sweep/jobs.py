@@ -11,6 +11,7 @@ from boundprobe.training.config import TrainConfig
 
 #: Relative time of one training step of a layer, measured on two CPU cores; only the time left is guessed by it.
 LAYER_COST = {"attn": 1.0, "mamba": 2.0}
+OTHER_COST = 3.0
 #: Time of probing one model, in training steps.
 PROBE_STEPS = 500
 
@@ -24,6 +25,8 @@ class TrainAndProbe:
     config : TrainConfig
     probe : dict
         Arguments of ``ProbeConfig``.
+    budgets : tuple of (entries, bits of an entry)
+        Bottlenecks that the first reported model is also measured behind; none if empty.
     root : Path
         Where run directories are.
     device : str
@@ -33,20 +36,22 @@ class TrainAndProbe:
     probe: dict[str, Any]
     root: Path
     device: str
+    budgets: tuple[tuple[int, int], ...] = ()
 
     @property
     def cost_per_step(self) -> float:
         """Relative time of one training step."""
-        return sum(LAYER_COST[mixer] for mixer in self.config.model.layers)
+        return sum(LAYER_COST.get(mixer, OTHER_COST) for mixer in self.config.model.mixers)
 
     @property
     def total_cost(self) -> float:
         """Units of work of the whole job."""
-        steps = self.config.total_steps + PROBE_STEPS * self.config.schedule.n_seeds
+        steps = self.config.total_steps + PROBE_STEPS * (self.config.schedule.n_seeds + len(self.budgets))
         return steps * self.cost_per_step
 
     def __call__(self, report: Callable[[float, str], None]) -> dict[str, Any]:
         """Do it; return the training result and the probe documents."""
+        from boundprobe.probes.bottleneck import CurveConfig, probe_bottleneck
         from boundprobe.probes.ladder import ProbeConfig
         from boundprobe.probes.run import probe_member
         from boundprobe.training.loop import train
@@ -60,5 +65,11 @@ class TrainAndProbe:
             done = (self.config.total_steps + PROBE_STEPS * member) * self.cost_per_step
             report(done, f"{self.config.task.name} {self.config.model.architecture} measuring memory")
             probes.append(probe_member(run, member, ProbeConfig(**self.probe), self.root, device=self.device))
+        if self.budgets:
+            probed = (self.config.total_steps + PROBE_STEPS * self.config.schedule.n_seeds) * self.cost_per_step
+            report(probed, f"{self.config.task.name} {self.config.model.architecture} bottlenecks")
+            given = {name: self.probe[name] for name in ("n_sequences", "confidence", "seed") if name in self.probe}
+            curve = CurveConfig(self.budgets, **given)
+            probes[0]["bottleneck"] = probe_bottleneck(run, 0, curve, self.root, device=self.device)
         report(self.total_cost, f"{self.config.task.name} {self.config.model.architecture} done")
         return {"train": run.result(), "probes": probes}

@@ -89,13 +89,16 @@ class TrainConfig:
     >>> config = TrainConfig(build_task("ar-decoding", {}), ModelSpec("attn-attn"), Schedule())
     >>> TrainConfig.from_dict(config.to_dict()) == config
     True
+
+    ``scan`` names the backend of the recurrences; ``auto`` leaves it to device and installation, and the result
+    says which was taken.
     """
 
     task: AbstractTask
     model: ModelSpec
     schedule: Schedule
     seed: int = 0
-    scan: str = "time-major"
+    scan: str = "auto"
 
     def __post_init__(self) -> None:
         check_distribution(self.schedule.distribution, self.task.distributions)
@@ -157,5 +160,5 @@ class TrainConfig:
             model=ModelSpec(**tables["model"]),
             schedule=Schedule(**tables["train"]),
             seed=config.get("seed", 0),
-            scan=config.get("scan", "time-major"),
+            scan=config.get("scan", "auto"),
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -11,7 +14,14 @@ from boundprobe.tasks.base import IGNORE, Batch
 CHUNK = 512  # sequences at a time: bounds memory, does not change the result
 
 
-def model_device(model: SequenceModel) -> torch.device:
+class HasParameters(Protocol):
+    """Anything with parameters, such as a module."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """The parameters."""
+
+
+def model_device(model: HasParameters) -> torch.device:
     """Device of a model's parameters."""
     return next(model.parameters()).device
 

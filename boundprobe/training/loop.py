@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from boundprobe.models.operations import chosen_backends
 from boundprobe.models.stack import SequenceModel
 from boundprobe.runs.files import write_whole
 from boundprobe.runs.store import Run, open_run, read_or_refuse
@@ -51,8 +52,11 @@ def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Pro
         If the run directory is damaged, foreign or in use.
     ValueError
         If the distribution asks for no answer.
+    MissingDependencyError
+        If the backend that ``config.scan`` names cannot be used here.
     """
     _check_asks(config)
+    backends = chosen_backends(config.model, config.scan, device)
     run = open_run(root, "train", config.to_dict())
     if run.result() is not None:
         return run
@@ -79,6 +83,7 @@ def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Pro
                 "run_id": run.run_id,
                 "run_dir": str(run.path),
                 "learning_rate": learning_rate,
+                "backends": backends,
                 "members": [done["result"] for done in finished],
                 "calibration": [done["result"] for done in state.finished[: len(calibration)]],
             }

@@ -1,74 +1,167 @@
-"""Sliding-window attention against softmax written out position by position."""
+"""Sliding-window attention against softmax over a brute-force mask, in every position encoding and both forms."""
 
 from __future__ import annotations
 
-import cmath
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from boundprobe.models.attention import SlidingWindowAttention, rotate
+from boundprobe.models import window_blocks
+from boundprobe.models.attention import SlidingWindowAttention
+from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.positions import POSITIONS, by_distance, rotate
+from boundprobe.models.window_blocks import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
 
-T, D_MODEL = 7, 8
-WINDOWS = (1, 2, 3, T, T + 5)
+D_MODEL = 8
+# New tokens, tokens read before, window: the window larger than all, one token, and enough tokens for blocks of
+# SMALLEST_BLOCK with some, none and all of the first block's past there.
+BLOCKS = FEWEST_BLOCKS * SMALLEST_BLOCK
+SIZES = [
+    (1, 0, 1),
+    (7, 0, 1),
+    (7, 0, 2),
+    (7, 0, 7),
+    (7, 0, 12),
+    (1, 9, 4),
+    (5, 2, 4),
+    (5, 20, 4),
+    (5, 3, 40),
+    (BLOCKS + 8, 0, 1),
+    (BLOCKS, 0, 5),
+    (BLOCKS + 13, 0, 5),
+    (BLOCKS, 10, 5),
+    (BLOCKS + 1, 2, 5),
+    (5 * 40 + 7, 0, 40),
+    (4 * 40, 45, 40),
+    (4 * 40 + 3, 17, 40),
+    (100 + 3 * 50, 0, 100),
+    (300, 0, 300),
+]
+each_size = pytest.mark.parametrize("size", SIZES, ids=str)
+each_heads = pytest.mark.parametrize("n_heads", [1, 2, 4])
+each_position = pytest.mark.parametrize("position", POSITIONS)
 
-each_window = pytest.mark.parametrize("window", WINDOWS)
-each_heads = pytest.mark.parametrize("n_heads", [1, 2])
 
-
-def make(n_heads: int, window: int, seed: int = 0) -> tuple[SlidingWindowAttention, Tensor]:
+def make(
+    n_heads: int, window: int, position: str = "rope", seed: int = 0, dtype: torch.dtype = torch.float64
+) -> SlidingWindowAttention:
     torch.manual_seed(seed)
-    layer = SlidingWindowAttention(D_MODEL, n_heads, window).double()
-    return layer, torch.randn(2, T, D_MODEL, dtype=torch.float64)
+    return SlidingWindowAttention(D_MODEL, n_heads, window, position).to(dtype)
 
 
-def turned(x: list[float], position: int) -> list[complex]:
+def draw(n_tokens: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(2, n_tokens, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
+        dtype
+    )
+
+
+def turned(x: Tensor) -> Tensor:
     """Rotary encoding as complex numbers: pair i is x_i + j x_{i + E/2}, turned by position * 10000^(-2i/E)."""
-    half = len(x) // 2
-    return [complex(x[i], x[i + half]) * cmath.exp(1j * position * 10_000 ** (-2 * i / len(x))) for i in range(half)]
+    half = x.shape[-1] // 2
+    rates = torch.tensor([10_000 ** (-2 * i / x.shape[-1]) for i in range(half)], dtype=torch.float64)
+    angles = torch.arange(x.shape[-2], dtype=torch.float64)[:, None] * rates
+    pairs = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat([pairs.real, pairs.imag], dim=-1)
 
 
-def brute_force(layer: SlidingWindowAttention, x: Tensor, n_heads: int, window: int) -> Tensor:
-    """One sequence (T, d_model), one position and one head at a time, in Python numbers."""
-    width = D_MODEL // n_heads
-    qkv = (x @ layer.qkv.weight.T + layer.qkv.bias).tolist()
-    rows = []
-    for t in range(len(qkv)):
-        mixed: list[float] = []
-        for head in range(n_heads):
-            place = slice(head * width, (head + 1) * width)
-            seen = range(max(0, t - window + 1), t + 1)
-            query = turned(qkv[t][:D_MODEL][place], t)
-            keys = [turned(qkv[s][D_MODEL:-D_MODEL][place], s) for s in seen]
-            products = [sum((q * k.conjugate()).real for q, k in zip(query, key, strict=True)) for key in keys]
-            scores = [product / math.sqrt(width) for product in products]
-            weights = [math.exp(score - max(scores)) for score in scores]
-            values = [qkv[s][-D_MODEL:][place] for s in seen]
-            mixed += [sum(w * v[j] for w, v in zip(weights, values, strict=True)) / sum(weights) for j in range(width)]
-        rows.append(mixed)
-    return torch.tensor(rows, dtype=torch.float64) @ layer.out.weight.T + layer.out.bias
+def expected_output(layer: SlidingWindowAttention, x: Tensor, position: str) -> Tensor:
+    """All of (B, L, d_model) at once with torch's own attention and a mask (L, L) made pair by pair."""
+    batch, length, _ = x.shape
+    heads = (batch, length, layer.n_heads, D_MODEL // layer.n_heads)
+    q, k, v = (
+        (x @ weight.T + bias).reshape(heads).transpose(1, 2)
+        for weight, bias in zip(layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3), strict=True)
+    )
+    if position == "rope":
+        q, k = turned(q), turned(k)
+    visible = torch.tensor([[0 <= t - s < layer.window for s in range(length)] for t in range(length)])
+    mask = torch.zeros(length, length, dtype=x.dtype).masked_fill(~visible, -torch.inf)
+    if position == "learned":
+        distances = torch.tensor([[max(t - s, 0) for s in range(length)] for t in range(length)])
+        vectors = layer.position.relative[distances.clamp(max=layer.window - 1)]  # (L, L, E)
+        mask = mask + torch.einsum("bhte,tse->bhts", q, vectors) / math.sqrt(heads[-1])
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return y.transpose(1, 2).reshape(x.shape) @ layer.out.weight.T + layer.out.bias
 
 
-@each_window
+@each_size
 @each_heads
-@torch.no_grad()
-def test_softmax_position_by_position(n_heads: int, window: int) -> None:
-    layer, x = make(n_heads, window)
-    y, _ = layer(x)
-    for row in range(len(x)):
-        # angles are computed in float32, hence not 1e-12
-        torch.testing.assert_close(y[row], brute_force(layer, x[row], n_heads, window), atol=1e-6, rtol=1e-6)
+@each_position
+def test_outputs_and_gradients_are_those_of_masked_softmax(
+    size: tuple[int, int, int], n_heads: int, position: str
+) -> None:
+    n_new, n_before, window = size
+    layer, x = make(n_heads, window, position), draw(n_before + n_new).requires_grad_()
+    loss_weights = torch.randn(2, n_new, D_MODEL, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    state = layer(x[:, :n_before])[1] if n_before else ()
+    found, _ = layer(x[:, n_before:], state)
+    expected = expected_output(layer, x, position)[:, n_before:]
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+
+    leaves = [x, *layer.parameters()]
+    gradients = [
+        torch.autograd.grad((y * loss_weights).sum(), leaves, materialize_grads=True) for y in (found, expected)
+    ]
+    for name, first, second in zip(["x", *dict(layer.named_parameters())], *gradients, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-9, rtol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@settings(max_examples=60)
+@given(
+    n_new=st.integers(1, 40),
+    n_before=st.integers(0, 12),
+    window=st.integers(1, 13),
+    block=st.integers(1, 6),
+    position=st.sampled_from(list(POSITIONS)),
+    seed=st.integers(0, 2**31),
+)
+def test_blocks_of_any_size_are_the_dense_form(
+    n_new: int, n_before: int, window: int, block: int, position: str, seed: int
+) -> None:
+    n_keys = n_new + min(n_before, window - 1)
+    torch.manual_seed(seed)
+    q = torch.randn(2, 3, n_new, 4, dtype=torch.float64)
+    k, v = torch.randn(2, 2, 3, n_keys, 4, dtype=torch.float64)
+    score = POSITIONS[position](4, window).double()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_blocks, "SMALLEST_BLOCK", block)
+        patch.setattr(window_blocks, "LARGEST_BLOCK", block)
+        patch.setattr(window_blocks, "FEWEST_BLOCKS", 1)
+        found = attend_in_window(q, k, v, window, score)
+    torch.testing.assert_close(found, attend(q, k, v, window, score), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("window", [1, 8, 32, 100])
+def test_the_number_of_scores_grows_with_the_window_and_not_with_the_square_of_the_length(window: int) -> None:
+    def n_scores(read: Callable[..., Tensor], length: int) -> int:
+        made = []
+
+        def score(q: Tensor, k: Tensor) -> Tensor:
+            made.append(q @ k.transpose(-1, -2))
+            return made[-1]
+
+        read(*torch.zeros(3, 1, 1, length, 2), window, score)
+        return sum(scores.numel() for scores in made)
+
+    for length in (1024, 2048, 4096):
+        # Blocks of c queries and c + w - 1 keys; before them fewer than w + c queries.
+        block = max(window // 2, SMALLEST_BLOCK)
+        assert n_scores(attend_in_window, length) <= length * (block + window) + (block + window) ** 2
+    assert n_scores(attend, 1024) == 1024**2  # the counter sees what the dense form costs
 
 
 @settings(max_examples=30)
 @given(
     half=st.integers(1, 4),
     places=st.tuples(st.integers(0, 200), st.integers(0, 200)),
-    shift=st.integers(0, 200),
+    shift=st.integers(0, 10_000),
     seed=st.integers(0, 2**31),
 )
 def test_rotary_scores_depend_on_differences_of_positions(
@@ -82,8 +175,8 @@ def test_rotary_scores_depend_on_differences_of_positions(
         turned_k = rotate(k, torch.tensor([places[1] + at]))
         return (turned_q * turned_k).sum()
 
-    # angles below 400 in float32 are off by 400 * 2^-24
-    torch.testing.assert_close(score(shift), score(0), atol=2e-3, rtol=0)
+    # angles of some 10^4 in float64 are off by some 10^4 * 2^-53
+    torch.testing.assert_close(score(shift), score(0), atol=1e-9, rtol=0)
     torch.testing.assert_close(rotate(q, torch.tensor([places[0]])).norm(), q.norm())
 
 
@@ -93,40 +186,160 @@ def test_rotary_scores_do_depend_on_the_difference() -> None:
     assert scores == pytest.approx([2 * math.cos(p) for p in range(4)], abs=1e-6)
 
 
-@each_window
+def test_half_precision_angles_are_computed_in_single_precision() -> None:
+    """At position 1000 a bfloat16 angle would be off by up to 2^-9 * 1000, about two radians."""
+    x = torch.ones(1, 8)
+    found = rotate(x.bfloat16(), torch.tensor([999])).double()
+    # one rounding of the cosine or sine, one of each product, one of the sum, of numbers up to 2
+    torch.testing.assert_close(found, turned(x.double().expand(1000, 8))[-1:], atol=2 * 4 * 2**-9, rtol=0)
+
+
+def test_scores_by_distance_land_on_their_keys() -> None:
+    q, relative = torch.ones(5, 1), torch.arange(1.0, 4.0)[:, None]  # r_d = d + 1, window 3
+    for n_keys in (5, 6, 7):
+        found = by_distance(q, relative, n_keys)
+        for i in range(5):
+            for j in range(n_keys):
+                distance = n_keys - 5 + i - j
+                if 0 <= distance < 3:
+                    assert found[i, j] == distance + 1
+
+
+@each_position
+@torch.no_grad()
+def test_what_is_seen_does_not_depend_on_where(position: str) -> None:
+    """The same window of tokens gives the same output after any number of other tokens."""
+    window = 6
+    layer, tokens = make(2, window, position), draw(window)
+    expected = layer(tokens)[0][:, -1]
+    for n_before in (1, 5, 31, 32, 33, BLOCKS, 1000):
+        found = layer(torch.cat([draw(n_before, seed=n_before), tokens], dim=1))[0][:, -1]
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+
+
+@each_position
+@torch.no_grad()
+def test_order_is_seen_with_positions_and_not_without(position: str) -> None:
+    layer, tokens = make(2, 6, position), draw(6)
+    swapped = tokens[:, [3, 1, 2, 0, 4, 5]]
+    same = torch.allclose(layer(tokens)[0][:, -1], layer(swapped)[0][:, -1], atol=1e-6)
+    assert same == (position == "none")
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 7, 12])
 @torch.no_grad()
 def test_the_cache_is_as_long_as_what_the_next_token_sees(window: int) -> None:
-    layer, x = make(2, window)
+    layer, x = make(2, window), draw(7)
     state = ()
-    for n_seen in range(1, T + 1):
+    for n_seen in range(1, 8):
         _, state = layer(x[:, n_seen - 1 : n_seen], state)
         _, at_once = layer(x[:, :n_seen])
         for tensor, same in zip(state, at_once, strict=True):
             assert tensor.kind == "cache"
             assert tensor.value.shape == same.value.shape == (2, 2, min(window - 1, n_seen), D_MODEL // 2)
             torch.testing.assert_close(tensor.value, same.value)
-    assert [tensor.name for tensor in state] == ["keys", "values"]
+    assert tuple(tensor.name for tensor in state) == layer.state_names
 
 
-@each_window
-@each_heads
+@pytest.mark.parametrize(("window", "length"), [(1, 7), (2, 7), (3, 7), (12, 7), (1, 150), (6, 150), (40, 170)])
+@each_position
 @torch.no_grad()
-def test_a_position_sees_itself_and_the_window_before_it(n_heads: int, window: int) -> None:
-    layer, x = make(n_heads, window)
+def test_a_position_sees_itself_and_the_window_before_it(window: int, length: int, position: str) -> None:
+    layer, x = make(2, window, position), draw(length)
     y, _ = layer(x)
-    for changed in range(T):
+    # every token of a short sequence; of a long one those around the ends of blocks, which lie 32 or 40 apart
+    for changed in range(0, length, 1 if length < 10 else 13):
         other = x.clone()
         other[:, changed] += 1.0
         differs = (layer(other)[0] != y).any(-1).all(0)
-        expected = [0 <= t - changed < window for t in range(T)]
+        expected = [0 <= t - changed < window for t in range(length)]
         assert differs.tolist() == expected, f"token {changed}"
 
 
-@each_window
-@pytest.mark.parametrize("cut", [1, 3, T - 1])
+@pytest.mark.parametrize(("window", "length"), [(1, 7), (3, 7), (12, 7), (6, 150)])
+@each_position
 @torch.no_grad()
-def test_the_cache_is_all_that_later_tokens_need(window: int, cut: int) -> None:
-    layer, x = make(2, window)
-    whole, _ = layer(x)
-    _, state = layer(x[:, :cut])
-    torch.testing.assert_close(layer(x[:, cut:], state)[0], whole[:, cut:], atol=1e-6, rtol=1e-6)
+def test_the_cache_is_all_that_later_tokens_need(window: int, length: int, position: str) -> None:
+    layer, x = make(2, window, position, dtype=torch.float32), draw(length, dtype=torch.float32)
+    whole, after = layer(x)
+    for cut in range(1, length, 1 if length < 10 else 11):
+        first, state = layer(x[:, :cut])
+        second, end = layer(x[:, cut:], state)
+        torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-5, rtol=1e-5)
+        for found, expected in zip(end, after, strict=True):
+            torch.testing.assert_close(found.value, expected.value, atol=1e-5, rtol=1e-5)
+
+
+@each_position
+@torch.no_grad()
+def test_half_precision(position: str) -> None:
+    """bfloat16 in, bfloat16 out, and near to what float32 gives for the same rounded numbers."""
+    half, x = make(2, 6, position, dtype=torch.bfloat16), draw(BLOCKS + 20, dtype=torch.bfloat16)
+    wide = make(2, 6, position, dtype=torch.float32)
+    wide.load_state_dict(half.state_dict())
+    found, state = half(x)
+    assert {found.dtype, *(tensor.value.dtype for tensor in state)} == {torch.bfloat16}
+    expected, _ = wide(x.float())
+    # some ten roundings of relative size 2^-9 of numbers up to 4
+    torch.testing.assert_close(found.float(), expected, atol=10 * 4 * 2**-9, rtol=0)
+
+
+@pytest.mark.parametrize("length", [9, BLOCKS + 20])
+@each_position
+def test_stacked_models(length: int, position: str) -> None:
+    """vmap over members gives each member's output and gradient, without a warning of a slow path."""
+    members = [make(2, 6, position, seed=seed, dtype=torch.float32) for seed in range(3)]
+    x = draw(length, dtype=torch.float32)
+    stacked = {
+        name: torch.stack([dict(member.named_parameters())[name].detach() for member in members])
+        for name, _ in members[0].named_parameters()
+    }
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(members[0], parameters, (x,))[0].square().mean()
+
+    gradients, losses = torch.func.vmap(torch.func.grad_and_value(loss))(stacked)
+    for i, member in enumerate(members):
+        value = member(x)[0].square().mean()
+        torch.testing.assert_close(losses[i], value.detach(), atol=1e-6, rtol=1e-5)
+        for (name, _), gradient in zip(
+            member.named_parameters(), torch.autograd.grad(value, list(member.parameters())), strict=True
+        ):
+            torch.testing.assert_close(gradients[name][i], gradient, atol=1e-6, rtol=1e-4)
+
+
+@each_position
+def test_every_parameter_gets_a_gradient(position: str) -> None:
+    layer = make(2, 4, position)
+    layer(draw(3))[0].square().sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in layer.parameters())
+
+
+@each_position
+def test_it_is_a_mixer_that_is_saved_and_loaded(position: str) -> None:
+    layer, other, x = make(2, 4, position), make(2, 4, position, seed=1), draw(9)
+    assert isinstance(layer, AbstractMixer)
+    assert not torch.equal(layer(x)[0], other(x)[0])
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(x)[0], other(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((6, 2, 4, "rope"), "position 'rope' with heads of width 3; allowed: even widths"),
+        ((8, 3, 4, "none"), "d_model is 8 with n_heads 3; allowed: multiples of 3"),
+        ((8, 2, 0, "none"), "window is 0; allowed: at least 1"),
+        ((8, 0, 2, "none"), "n_heads is 0; allowed: at least 1"),
+        ((8, 2, 2, "rpe"), "position 'rpe' is not known;.* allowed: rope, learned, none"),
+    ],
+)
+def test_sizes_that_are_not_allowed_are_refused_in_one_line(sizes: tuple[int, int, int, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        SlidingWindowAttention(*sizes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("position", ["learned", "none"])
+def test_odd_heads_are_for_the_others(position: str) -> None:
+    assert SlidingWindowAttention(6, 2, 4, position)(torch.zeros(1, 5, 6))[0].shape == (1, 5, 6)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def selective_scan_reference(
-    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial_state: Tensor
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """h_t = exp(dt_t a) h_{t-1} + dt_t b_t u_t;  y_t = c_t h_t.  Shapes as in ``selective_scan``."""
-    h = initial_state
+    h = u.new_zeros(u.shape[0], *a.shape) if initial_state is None else initial_state
     outputs = []
     for t in range(u.shape[1]):
         decay = torch.exp(dt[:, t, :, None] * a)  # (B, D, N)

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from boundprobe.models.scan.members import fold, size_of, unfold
+
 # Where the batch axis of each argument is.  Members of an ensemble (torch.func.vmap) are folded into it, so that one
 # pass serves all of them and nothing inside needs a batching rule.
 _BATCH_AXES = {"u": 1, "dt": 1, "a": 1, "b": 2, "c": 2, "initial_state": 1, "h": 2, "p": 2}
@@ -49,14 +51,14 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Any, ...]:
-        batch = inputs[0].shape[_batch_axis(1, in_dims[0])]
+        batch = size_of(inputs[0], 1, in_dims[0])
         folded = [
-            _fold(value, dim, _BATCH_AXES[name], info.batch_size, batch)
+            fold(value, dim, _BATCH_AXES[name], info.batch_size, batch)
             for name, value, dim in zip(_INPUTS, inputs, in_dims, strict=True)
         ]
         outputs = _Scan.apply(*folded)  # type: ignore[no-untyped-call]
         axes = (1, 1, 2, 2)
-        return tuple(_unfold(x, axis, info.batch_size) for x, axis in zip(outputs, axes, strict=True)), axes
+        return tuple(unfold(x, axis, info.batch_size) for x, axis in zip(outputs, axes, strict=True)), axes
 
 
 class _ScanBackward(torch.autograd.Function):
@@ -87,42 +89,25 @@ class _ScanBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Any, ...]:
-        batch = inputs[2].shape[_batch_axis(1, in_dims[2])]
+        batch = size_of(inputs[2], 1, in_dims[2])
         axes = (1, 1, *_BATCH_AXES.values())
         folded = [
-            _fold(value, dim, axis, info.batch_size, batch)
+            fold(value, dim, axis, info.batch_size, batch)
             for value, dim, axis in zip(inputs, in_dims, axes, strict=True)
         ]
         outputs = _ScanBackward.apply(*folded)  # type: ignore[no-untyped-call]
-        unfolded = [_unfold(x, _BATCH_AXES[name], info.batch_size) for name, x in zip(_INPUTS, outputs, strict=True)]
-        if inputs[4].shape[_batch_axis(1, in_dims[4])] == 1:  # one a for the whole batch of a member
+        unfolded = [unfold(x, _BATCH_AXES[name], info.batch_size) for name, x in zip(_INPUTS, outputs, strict=True)]
+        if size_of(inputs[4], 1, in_dims[4]) == 1:  # one a for the whole batch of a member
             unfolded[2] = unfolded[2].sum(2, keepdim=True)
         return tuple(unfolded), tuple(_BATCH_AXES[name] for name in _INPUTS)
 
 
-def _batch_axis(axis: int, members_at: int | None) -> int:
-    """Where ``axis`` is while the members' axis stands at ``members_at``."""
-    return axis if members_at is None or members_at > axis else axis + 1
-
-
-def _fold(x: Tensor, members_at: int | None, axis: int, n_members: int, batch: int) -> Tensor:
-    """Merge the members' axis into the batch axis, which may be 1 (broadcast) and is then expanded."""
-    shape = [-1] * (x.ndim + (members_at is None))
-    shape[axis], shape[axis + 1] = n_members, batch
-    x = x.unsqueeze(axis) if members_at is None else x.movedim(members_at, axis)
-    return x.expand(shape).flatten(axis, axis + 1)
-
-
-def _unfold(x: Tensor, axis: int, n_members: int) -> Tensor:
-    """Split the batch axis into members and batch again."""
-    unfolded: Tensor = x.unflatten(axis, (n_members, -1))
-    return unfolded
-
-
 def selective_scan_time_major(
-    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial_state: Tensor
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The selective scan, time first.  Arguments and result as in ``selective_scan``."""
+    if initial_state is None:
+        initial_state = u.new_zeros(u.shape[0], *a.shape)
     # Contiguous, because elementwise results inherit the memory order of what they are made from.
     u, dt = (x.transpose(0, 1).contiguous() for x in (u, dt))  # (T, B, D)
     b, c = (x.permute(1, 2, 0).contiguous() for x in (b, c))  # (T, N, B)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.probes.rounding import ENTRY_BITS, Rounding, entry_limits
+from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
 
 
 def state_of(*values):

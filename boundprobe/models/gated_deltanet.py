@@ -1,0 +1,79 @@
+"""Gated DeltaNet: the delta rule on a memory that decays as in Mamba-2.
+
+Glossary, code to paper (Yang et al. 2024, arXiv 2412.06464, section 3):
+B batch, T new tokens, H heads, K = d_state key width of a head, V = d_model / H value width of a head;
+``log_decay`` is log alpha (B, T, H, 1), ``beta`` the strength of a correction (B, T, H), ``s`` is S transposed, the
+recurrent state (B, H, K, V).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boundprobe.models.deltanet import split_heads
+from boundprobe.models.linear import check_backend, delta_rule
+from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
+from boundprobe.models.memory import LayerState, StateTensor
+from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.short_conv import short_convolution
+
+
+class GatedDeltaNet(AbstractMixer):
+    """The gated delta rule: S' = alpha_t S_{t-1};  S_t = S' + beta_t k_t (v_t - S'^T k_t)^T;  o_t = S_t^T q_t.
+
+    alpha_t = exp(A softplus(x_t W_alpha + bias)) with A < 0 for each head, as in Mamba-2; q, k, v and beta as in
+    DeltaNet; the output is (RMSNorm(o_t) * SiLU(x_t W_gate)) W_O.
+
+    The state has d_state * d_model recurrent entries, whatever n_heads is, and
+    (d_conv - 1) * (2 * n_heads * d_state + d_model) in the convolution's buffer.
+
+    Parameters
+    ----------
+    d_model, n_heads, d_state, d_conv : int
+        ``n_heads`` must divide ``d_model``; ``d_state`` is the width of the keys of one head.  With ``d_conv`` 1
+        nothing is convolved and the buffer is empty.
+    backend : str
+        Of ``boundprobe.models.linear.delta_rule``.
+
+    Raises
+    ------
+    ValueError
+        If ``n_heads`` does not divide, or no backend has that name.
+    """
+
+    state_names = ("inputs", "s")
+
+    def __init__(self, d_model: int, n_heads: int, d_state: int, d_conv: int, backend: str = "auto") -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
+        self.n_heads, self.d_state, self.backend = n_heads, d_state, check_backend(backend)
+        d_convolved = 2 * n_heads * d_state + d_model
+        self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
+        self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
+        self.beta_proj = nn.Linear(d_model, n_heads, bias=False)
+        self.dt_proj = nn.Linear(d_model, n_heads, bias=False)
+        self.dt_bias = nn.Parameter(initial_dt_bias(n_heads))
+        self.A_log = nn.Parameter(initial_a_log(n_heads))
+        self.gate_proj = nn.Linear(d_model, d_model, bias=False)
+        self.norm = nn.RMSNorm(d_model // n_heads, eps=1e-5)
+        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
+        """Mix (B, T, d_model) after ``state``; return the output (B, T, d_model) and the state after it.
+
+        The state is the convolution's last ``d_conv - 1`` inputs (B, d_conv - 1, 2HK + d_model) and ``s`` (B, H, K, V).
+        """
+        buffer, s = (tensor.value for tensor in state) if state else (None, None)
+        u, buffer = short_convolution(self.conv1d, self.in_proj(x), buffer)
+        q, k, v = split_heads(u, self.n_heads, self.d_state)
+        beta = self.beta_proj(x).sigmoid()  # (B, T, H)
+        dt = self.dt_proj(x)
+        wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
+        dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))  # (B, T, H)
+        log_decay = (-self.A_log.to(wide).exp() * dt)[..., None]
+        o, s = delta_rule(q, k, v, beta, log_decay, s, backend=self.backend)
+        out: Tensor = self.out_proj(self.norm(o).flatten(-2) * F.silu(self.gate_proj(x)))
+        return out, (StateTensor("inputs", "conv", buffer), StateTensor("s", "recurrent", s))
