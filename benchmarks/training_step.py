@@ -74,19 +74,6 @@ class Residual(nn.Module):
         return y
 
 
-class Logits(nn.Module):
-    """A model of transformers, reduced to its logits."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T) -> (B, T, vocab_size)."""
-        logits: Tensor = self.model(tokens, use_cache=False).logits
-        return logits
-
-
 def build_ours(sizes: argparse.Namespace, backend: str) -> SequenceModel:
     """The same weights whatever the backend."""
     spec = ModelSpec(f"{sizes.n_layers}xmamba", d_model=sizes.d_model, d_state=sizes.d_state)
@@ -116,7 +103,7 @@ def build_transformers(sizes: argparse.Namespace) -> nn.Module:
     model.backbone.norm_f = copy.deepcopy(ours.norm)
     for theirs, own in zip(model.backbone.layers, ours.layers, strict=True):
         theirs.load_state_dict(own.branches[0].state_dict())
-    return Logits(model.train())
+    return model.train()
 
 
 def build_mambapy(sizes: argparse.Namespace) -> nn.Module:
@@ -132,7 +119,8 @@ def build_mambapy(sizes: argparse.Namespace) -> nn.Module:
 
 
 def build_mamba_ssm(sizes: argparse.Namespace) -> nn.Module:
-    """mamba-ssm's block, whose fast path fuses convolution, scan and gate, between our norms."""
+    """mamba-ssm's block, which fuses convolution, scan and gate where causal-conv1d is there, between our norms."""
+    import causal_conv1d  # noqa: F401
     from mamba_ssm.modules.mamba_simple import Mamba
 
     ours = build_ours(sizes, "reference")
@@ -170,15 +158,21 @@ class Contestant:
         self.model = build(sizes).to(self.device)
         self.adamw = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         self.batch = self.draw(sizes.batch, sizes.seq_len)
+        self.wait = torch.cuda.synchronize if sizes.device == "cuda" else lambda: None
 
     def draw(self, n_sequences: int, seq_len: int) -> Tensor:
         """Random tokens, the same for all contestants."""
         rng = torch.Generator().manual_seed(1)
         return torch.randint(self.vocab_size, (n_sequences, seq_len), generator=rng).to(self.device)
 
+    def logits(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, T, vocab_size); transformers returns them with other things."""
+        output = self.model(tokens)
+        return output if isinstance(output, Tensor) else output.logits
+
     def gradients(self, tokens: Tensor) -> None:
         """Forward and backward."""
-        F.cross_entropy(self.model(tokens).flatten(0, 1), tokens.flatten()).backward()
+        F.cross_entropy(self.logits(tokens).flatten(0, 1), tokens.flatten()).backward()
 
     def step(self, tokens: Tensor) -> None:
         """Forward, backward and AdamW."""
@@ -188,10 +182,10 @@ class Contestant:
 
     def seconds(self) -> float:
         """Of one step, all of it."""
-        self._wait()
+        self.wait()
         start = time.perf_counter()
         self.step(self.batch)
-        self._wait()
+        self.wait()
         return time.perf_counter() - start
 
     def peak_bytes(self) -> int | None:
@@ -208,10 +202,6 @@ class Contestant:
         before = _status_bytes("VmRSS")
         self.step(self.batch)
         return _status_bytes("VmHWM") - before
-
-    def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
 
 
 def _status_bytes(key: str) -> int:
@@ -230,7 +220,7 @@ def check_same(contestants: dict[str, Contestant]) -> None:
     expected: tuple[Tensor, float] | None = None
     for name, contestant in contestants.items():
         with torch.no_grad(), CountOperations() as count:
-            logits = contestant.model(contestant.batch)
+            logits = contestant.logits(contestant.batch)
         contestant.gradients(contestant.batch)
         norm = float(torch.nn.utils.get_total_norm([x.grad for x in contestant.model.parameters()]))
         contestant.adamw.zero_grad(set_to_none=True)
@@ -247,8 +237,7 @@ def measure_memory(name: str, sizes: argparse.Namespace) -> int | None:
     flags = [word for key in SIZES for word in (f"--{key.replace('_', '-')}", str(getattr(sizes, key)))]
     command = [sys.executable, __file__, "--memory-of", name, "--device", sizes.device, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    word = done.stdout.split()[-1]
-    return None if word == "None" else int(word)
+    return None if (word := done.stdout.split()[-1]) == "None" else int(word)
 
 
 def compare(sizes: argparse.Namespace) -> int:

@@ -77,7 +77,7 @@ def measure(position: str, window: int, length: int, side: str) -> tuple[float, 
     attention.attend_in_window = SIDES[side]
     forward_and_backward(position, window, length=16)()
     run = forward_and_backward(position, window, length)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB on Linux
     run()
     raised = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
     best, spent, n_runs = math.inf, 0.0, 0

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> dict[str, Any]:
     """Check a construction, and put everything about it into the document ``boundprobe.construct/1``."""
     from boundprobe.bounds.report import bounds_report
-    from boundprobe.models.constructions.on_paper import SCALES, decades, paper_rows
+    from boundprobe.models.constructions.on_paper import SCALES, decades, float32_suffices, paper_rows
     from boundprobe.models.constructions.rounded import run_rounded
     from boundprobe.models.constructions.verify import verify, verify_small_case
 
@@ -77,7 +77,8 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
     bounds, scale = bounds_report(task), SCALES[type(task)]
     right_on, window_of = next(iter(scale.windows.items()))
     lengths = [length for length in decades(100, 1_000_000) if length >= task.seq_len] or [task.seq_len]
-    rows = paper_rows(task, spec.position, len(spec.layers), lengths, scale.sizes, window_of)
+    kind = (task, spec.position, len(spec.layers))
+    rows = paper_rows(*kind, lengths, scale.sizes, window_of)
     return {
         "schema": SCHEMA,
         "task": {"name": task.name, "parameters": task.parameters()},
@@ -115,7 +116,11 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
                 "families": [asdict(check) for check in large.checks],
             },
         },
-        "on_paper": {"size": scale.label, "right_on": right_on, "rows": [asdict(row) for row in rows]},
+        "on_paper": {
+            "size": scale.label,
+            "right_on": right_on,
+            "rows": [asdict(row) | {"float32": float32_suffices(*kind, row)} for row in rows],
+        },
     }
 
 

@@ -47,6 +47,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, n_state_entries: int, n_entries: int, entry_bits: int, hidden: int) -> None:
         super().__init__()
+        why = "; a state without entries has nothing to keep, so take a model that carries some"
+        check_integer("n_state_entries", n_state_entries, 1, why=why)
         check_integer("n_entries", n_entries, 1)
         check_integer("entry_bits", entry_bits, 1, MOST_ENTRY_BITS, why="; take more entries of fewer bits")
         self.n_entries, self.entry_bits = n_entries, entry_bits
@@ -69,6 +71,7 @@ class Bottleneck(nn.Module):
 
     def standardised(self, entries: Tensor) -> Tensor:
         """States (B, E) with the frozen mean and scale taken out; entries that never vary are 0."""
+        entries = entries.to(self.mean.dtype)  # models of any precision
         return torch.where(self.scale > 0, (entries - self.mean) / self.scale.clamp_min(1e-12), 0.0)
 
     def logits(self, entries: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from boundprobe.checks import check_word
+from boundprobe.checks import check_integer, check_word
 from boundprobe.runs.files import write_whole
 
 Kind = Literal["recurrent", "conv", "cache"]
@@ -120,7 +120,8 @@ class CutState:
         for i, layer in enumerate(self.layers):
             for tensor in layer:
                 key = f"{i}.{tensor.name}"
-                tensors[key] = tensor.value.detach().contiguous()
+                # A copy, because views of one storage are refused.
+                tensors[key] = tensor.value.detach().clone(memory_format=torch.contiguous_format)
                 notes.append({"layer": i, "key": key, "kind": tensor.kind, "entry_bits": tensor.entry_bits})
         metadata = {"schema": STATE_SCHEMA, "n_layers": str(len(self.layers)), "tensors": json.dumps(notes)}
         write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
@@ -134,17 +135,28 @@ class CutState:
         ValueError
             If the file is not such a state.
         """
-        advice = "give a file that CutState.save wrote"
         try:
             with safe_open(path, framework="pt") as file:
-                metadata: dict[str, str] = file.metadata() or {}
-                check_word("schema", metadata.get("schema"), (STATE_SCHEMA,), advice, of=f" of {path}")
-                layers: list[list[StateTensor]] = [[] for _ in range(int(metadata["n_layers"]))]
-                notes: list[dict[str, Any]] = json.loads(metadata["tensors"])
-                for note in notes:
-                    name = note["key"].split(".", 1)[1]
-                    value = file.get_tensor(note["key"])
-                    layers[note["layer"]].append(StateTensor(name, note["kind"], value, note["entry_bits"]))
-        except (KeyError, IndexError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); allowed: a saved state; {advice}") from None
-        return cls(tuple(tuple(layer) for layer in layers))
+                return cls(_read_layers(file))
+        except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path} is no saved state, or a damaged one ({reason}); allowed: a file that CutState.save wrote; "
+                "give one"
+            ) from None
+
+
+def _read_layers(file: Any) -> tuple[LayerState, ...]:
+    """Layers of a state from an open file of safetensors."""
+    metadata: dict[str, str] = file.metadata() or {}
+    check_word("schema", metadata.get("schema"), (STATE_SCHEMA,))
+    layers: list[list[StateTensor]] = [[] for _ in range(int(metadata["n_layers"]))]
+    for note in json.loads(metadata["tensors"]):
+        layer = check_integer("layer", note["layer"], 0, len(layers) - 1)
+        kind, entry_bits = check_word("kind", note["kind"], get_args(Kind)), note["entry_bits"]
+        if entry_bits is not None:
+            check_integer("entry_bits", entry_bits, 1)
+        name = note["key"].split(".", 1)[1]
+        value = file.get_tensor(note["key"]).clone()  # memory of its own: what is read is a view of the file
+        layers[layer].append(StateTensor(name, cast(Kind, kind), value, entry_bits))
+    return tuple(tuple(layer) for layer in layers)

@@ -42,8 +42,8 @@ def draw_length_panel(ax: Axes, task: AbstractTask, document: Document) -> Axes:
     lengths = decades(task.seq_len, LONGEST, POINTS_PER_DECADE)
     rows = _draw_hybrid(ax, task, document, lengths, [], lambda row: row.seq_len)
     needs = [row.attention_tokens for row in rows]
-    text = "too little for the caches of pure attention:\nsum of (window - 1) < L - 1 (W1), a bit a token"
-    _shade(ax, lengths, needs, "-", text)
+    text = "too little for the caches\nof pure attention (W1):\nL - 1 tokens, a bit each"
+    _shade(ax, lengths, needs, [row.cache_bits for row in rows], "-", text)
     ax.axhline(rows[0].state_bits, color="0.35", ls=":", lw=1.2)
     _annotate(
         ax, lengths[-1], rows[0].state_bits, f"any whole state: {rows[0].state_bits:.4g} bits (S4)", "right", "top"
@@ -76,7 +76,7 @@ def draw_size_panel(ax: Axes, task: AbstractTask, document: Document) -> Axes:
     text = (
         "too little for any whole state (S4): a pure SSM\nholds it all in its recurrent state, the hybrid in its cache"
     )
-    _shade(ax, places, needs, ":", text)
+    _shade(ax, places, needs, [row.recurrent_bits for row in rows], ":", text)
     reach = rows[0].attention_tokens
     ax.axhline(reach, color="0.35", lw=1.2)
     _annotate(ax, places[0], reach, f"pure attention: {reach:,} tokens in its caches (W1)", "left", "bottom")
@@ -143,11 +143,15 @@ def _draw_hybrid(
     return first
 
 
-def _shade(ax: Axes, places: Sequence[int], needs: Sequence[float], line: str, text: str) -> None:
-    """What is too little, and why."""
+def _shade(ax: Axes, places: Sequence[int], needs: Sequence[float], holds: Sequence[int], line: str, text: str) -> None:
+    """What is too little, and why: said in the region's wide end, clear of what the hybrid holds."""
     ax.fill_between(places, needs, 0.5, color=FORBIDDEN, lw=0)
     ax.plot(places, needs, color="0.35", lw=1.2, ls=line)
-    ax.text(0.97, 0.04, text, transform=ax.transAxes, fontsize=8, color="0.3", ha="right", va="bottom", zorder=7)
+    height = holds[-1] ** 0.75 * needs[-1] ** 0.25
+    ax.annotate(
+        text, (places[-1], height), xytext=(-6, 0), textcoords="offset points", fontsize=8, color="0.3", ha="right",
+        va="center", zorder=7,
+    )  # fmt: skip
 
 
 def _annotate(ax: Axes, x: float, y: float, text: str, side: str, edge: str) -> None:

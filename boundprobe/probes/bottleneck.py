@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.checks import check_integer, check_number
 from boundprobe.models.bottleneck import Bottleneck, BottleneckedModel
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certify import answer_errors, required_by, used_information
@@ -31,6 +32,7 @@ from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.training.config import TrainConfig
+from boundprobe.training.evaluate import model_device
 from boundprobe.training.loop import load_models
 
 
@@ -62,6 +64,9 @@ class CurveConfig:
             raise ValueError(f"budgets are {shown}; allowed: one or more, each once; such as 1x2,1x4,2x6")
         for budget in self.budgets:
             self.bottleneck(budget)
+        check_integer("n_sequences", self.n_sequences, 1)
+        check_integer("seed", self.seed, 0)
+        check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
 
     def bottleneck(self, budget: tuple[int, int]) -> BottleneckConfig:
         """How one of them is trained."""
@@ -128,7 +133,7 @@ def measure_bottleneck(
     used = used_information(case, errors)
     total_bits = states[0].bits().total_bits
     ceiling, floor = ceiling_and_floor(case, total_bits)
-    codes = np.concatenate([state.flatten().cpu().numpy() for state in states])
+    n_seen = len(np.unique(np.concatenate([state.flatten().cpu().numpy() for state in states]), axis=0))
     needs = required_by(case, errors).lower
     slack = 1e-9 * max(1.0, case.entropy_bits)  # sums of binary entropies end an ulp off
     violations = []
@@ -136,6 +141,8 @@ def measure_bottleneck(
         violations.append(f"required {needs:.3f} bits is more than the {total_bits} of a bottleneck (S3)")
     if used.lower > total_bits + slack:
         violations.append(f"used {used.lower:.3f} bits is more than the {total_bits} of a bottleneck (S1)")
+    if n_seen > 2**total_bits:
+        violations.append(f"{n_seen} states were seen, more than {total_bits} bits of a bottleneck can tell apart")
     return {
         "entries": machine.bottleneck.n_entries,
         "entry_bits": machine.bottleneck.entry_bits,
@@ -148,7 +155,7 @@ def measure_bottleneck(
         "accuracy_ceiling": ceiling,
         "accuracy_floor_strategy": floor,
         "used_bits": vars(used),
-        "n_states_seen": len(np.unique(codes, axis=0)),
+        "n_states_seen": n_seen,
         "violations": violations,
     }
 
@@ -213,14 +220,14 @@ def probe_bottleneck(
 
 def load_bottleneck(run: Run, model: SequenceModel, task: AbstractTask, budget: tuple[int, int]) -> BottleneckedModel:
     """A trained bottleneck of a finished run, put back into the model that it was trained for."""
-    config = BottleneckConfig(*budget)
+    config, device = BottleneckConfig(*budget), model_device(model)
     cut = task.sample_cut(1, generator(0, "sample"))
     with torch.no_grad():
-        state = model.prefill(torch.from_numpy(cut.prefix))
+        state = model.prefill(torch.from_numpy(cut.prefix).to(device))
     bottleneck = Bottleneck(state.flatten().shape[1], *budget, config.hidden)
     path = run.path / _file(budget)
     read_or_refuse(path, lambda: bottleneck.load_state_dict(load_file(path)))
-    return BottleneckedModel(model, bottleneck, state).eval()
+    return BottleneckedModel(model, bottleneck.to(device), state).eval()
 
 
 def _plain(config: CurveConfig) -> dict[str, Any]:

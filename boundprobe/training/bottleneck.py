@@ -29,14 +29,14 @@ from boundprobe.models.bottleneck import MOST_ENTRY_BITS, Bottleneck, Bottleneck
 from boundprobe.models.stack import SequenceModel
 from boundprobe.seeds import generator, seed_sequence
 from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
-from boundprobe.training.evaluate import model_device
+from boundprobe.training.evaluate import CHUNK, model_device
 
 LOG_WEIGHT, LEAST_LOG = 0.05, -8.0
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.5, 0.02
 #: Share of the steps that the temperature falls in, and that an entry looks at its own answers alone.
 ANNEALED, OWN_SHARE = 0.9, 0.5
 #: Answers that are read in one step: bounds time and memory of a step.
-ROWS_PER_STEP = 8192
+ROWS_PER_STEP = 4096
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,16 @@ class BottleneckConfig:
     n_entries: int = 1
     entry_bits: int = 4
     steps: int = 400
-    batch: int = 1024
+    batch: int = 256
     n_states: int = 8192
-    hidden: int = 128
+    hidden: int = 64
     codebook_rate: float = 0.05
     encoder_rate: float = 0.003
 
     def __post_init__(self) -> None:
-        for name in ("n_entries", "entry_bits", "steps", "batch", "n_states", "hidden"):
+        for name in ("n_entries", "entry_bits", "steps", "batch", "hidden"):
             check_integer(name, getattr(self, name), 1, MOST_ENTRY_BITS if name == "entry_bits" else None)
+        check_integer("n_states", self.n_states, 2, why=", to have a spread; raise it")
         for name in ("codebook_rate", "encoder_rate"):
             check_number(name, getattr(self, name), above=0)
 
@@ -95,14 +96,14 @@ def train_bottleneck(
     cut = task.sample_cut(config.n_states, generator(seed, "bottleneck", config.n_entries, config.entry_bits))
     device = model_device(model)
     with torch.no_grad():
-        state = model.prefill(torch.from_numpy(cut.prefix).to(device))
-        entries = state.flatten()
+        states = [model.prefill(piece) for piece in torch.from_numpy(cut.prefix).to(device).split(CHUNK)]
+        entries = torch.cat([state.flatten() for state in states])
     torch_seed = int(seed_sequence(seed, "bottleneck", config.n_entries, config.entry_bits, 1).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
         torch.manual_seed(torch_seed)
         bottleneck = Bottleneck(entries.shape[1], config.n_entries, config.entry_bits, config.hidden)
         _start(bottleneck, entries.cpu())
-        machine = BottleneckedModel(model, bottleneck, state).to(device)
+        machine = BottleneckedModel(model, bottleneck, states[0]).to(device)
         _anneal(machine, entries, cut, config)
     return machine.eval()
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from boundprobe.models.memory import CutState, StateTensor
 from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
+from boundprobe.models.spec import MIXERS, ModelSpec
+from boundprobe.models.stack import SequenceModel
 
 
 def state_of(*values):
@@ -143,3 +145,72 @@ def test_states_of_half_precision_keep_their_codes_in_range(dtype, entry_bits):
     assert int(codes.min()) == 0
     assert int(codes.max()) == 2**entry_bits - 1
     assert (codes.diff(dim=0) >= 0).all()
+
+
+# On the state of every mixer.
+
+SIZES = {"d_model": 8, "window": 4, "n_heads": 2, "d_state": 2, "d_conv": 3, "d_head": 4, "chunk": 2, "mlp_ratio": 0}
+
+
+def model_and_states(architecture, dtype=torch.float32):
+    """A model, and its states after 40 prefixes of 6 tokens."""
+    torch.manual_seed(0)
+    model = SequenceModel(ModelSpec(architecture, **SIZES), 5).to(dtype)
+    with torch.no_grad():
+        return model, model.prefill(torch.randint(5, (40, 6)))
+
+
+@pytest.mark.parametrize("architecture", [*MIXERS, "mamba|attn-gru"])
+@pytest.mark.parametrize("entry_bits", [1, 3])
+@torch.no_grad()
+def test_a_rounded_model_answers_from_its_codes_alone(architecture, entry_bits):
+    model, state = model_and_states(architecture)
+    rounding = Rounding(*entry_limits([state]), entry_bits)
+    entries = state.flatten()
+    codes, rounded = rounding.codes(entries), rounding(state)
+    varying = (entries != entries[0]).any(0)
+    assert rounding.total_bits == entry_bits * int(varying.sum()) > 0
+    assert rounding.total_bits < state.bits().total_bits
+    assert not codes[:, ~varying].any()
+    for column in codes.T:
+        assert len(column.unique()) <= 2**entry_bits
+    # Another state with the same codes is answered the same: what was rounded away does not come back.
+    step = (rounding.high - rounding.low) / (2**entry_bits - 1)
+    nudged = (entries + 0.01 * step).clamp(rounding.low, rounding.high)
+    same = (rounding.codes(nudged) == codes).all(1)
+    assert same.any()
+    assert (nudged[same] != entries[same]).any()
+    suffix = torch.randint(5, (len(entries), 3))
+    answers, others = (model.answer(s, suffix) for s in (rounded, rounding(state.unflatten(nudged))))
+    assert torch.equal(answers[same], others[same])
+
+
+@pytest.mark.parametrize("architecture", MIXERS)
+@torch.no_grad()
+def test_a_fine_rounding_changes_almost_nothing(architecture):
+    """The negative control is one bit, which changes the answers."""
+    model, state = model_and_states(architecture, torch.float64)
+    suffix = torch.randint(5, (40, 3))
+    exact = model.answer(state, suffix)
+    fine, coarse = (model.answer(Rounding(*entry_limits([state]), bits)(state), suffix) for bits in (16, 1))
+    assert {t.value.dtype for layer in Rounding(*entry_limits([state]), 8)(state).layers for t in layer} == {
+        torch.float64
+    }
+    # An entry moves by at most 2^-17 of its range; through a few layers of gain of order 1 that stays below 1e-3.
+    torch.testing.assert_close(fine, exact, atol=1e-3, rtol=0)
+    assert (coarse - exact).abs().max() > 0.01
+
+
+@torch.no_grad()
+def test_limits_are_those_of_all_states_of_a_model_and_keep_empty_tensors():
+    torch.manual_seed(0)
+    model = SequenceModel(ModelSpec("mamba|attn", **SIZES | {"window": 1, "d_conv": 1}), 5)
+    states = [model.prefill(torch.randint(5, (4, 3))) for _ in range(2)]
+    low, high = entry_limits(states)
+    entries = torch.cat([state.flatten() for state in states])
+    assert torch.equal(low, entries.amin(0))
+    assert torch.equal(high, entries.amax(0))
+    rounded = Rounding(low, high, 4)(states[0])
+    assert [tensor.value.shape for tensor in rounded.layers[0]] == [
+        tensor.value.shape for tensor in states[0].layers[0]
+    ]

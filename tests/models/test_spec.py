@@ -1,24 +1,63 @@
-"""What a model is made of: properties, and refusals that say value, what is allowed, and what to do."""
+"""What a model is made of: the grammar, properties, and refusals that say value, what is allowed, and what to do."""
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boundprobe.models.spec import MIXERS, ModelSpec
+from boundprobe.models.registry import BUILDERS
+from boundprobe.models.sizes import ENTRIES
+from boundprobe.models.spec import MIXERS, WINDOWED, WORDS, ModelSpec, parse_architecture
 
-WHOLE = ("d_model", "window", "n_heads", "d_state", "d_conv", "expand", "mlp_ratio")
+WHOLE = ("d_model", "window", "n_heads", "d_state", "d_conv", "expand", "d_head", "chunk", "mlp_ratio")
+
+layers = st.lists(
+    st.tuples(st.integers(1, 12), st.lists(st.sampled_from(MIXERS), min_size=1, max_size=3)), min_size=1, max_size=4
+)
 
 
-@given(st.lists(st.sampled_from(MIXERS), min_size=1, max_size=5), st.integers(1, 100))
-def test_layers_and_windows_follow_the_architecture(mixers: list[str], window: int) -> None:
-    spec = ModelSpec("-".join(mixers), window=window)
-    assert spec.layers == tuple(mixers)
-    assert spec.windows == tuple({"attn": window, "mamba": None}[mixer] for mixer in mixers)
+def test_all_tables_name_the_same_mixers() -> None:
+    assert set(MIXERS) == set(BUILDERS) == set(ENTRIES)
+    assert len(set(MIXERS)) == len(MIXERS)
+    assert set(WINDOWED) <= set(MIXERS)
+    assert set(WHOLE) | set(WORDS) | {"architecture"} == {field.name for field in fields(ModelSpec)}
+
+
+@given(layers, st.booleans(), st.integers(1, 100))
+def test_an_architecture_is_written_and_read(
+    drawn: list[tuple[int, list[str]]], ones_are_written: bool, window: int
+) -> None:
+    written = "-".join(
+        ("" if times == 1 and not ones_are_written else f"{times}x") + "|".join(branches) for times, branches in drawn
+    )
+    expected = tuple(tuple(branches) for times, branches in drawn for _ in range(times))
+    spec = ModelSpec(written, window=window)
+    assert parse_architecture(written) == spec.layers == expected
+    assert spec.mixers == tuple(mixer for branches in expected for mixer in branches)
+    assert spec.windows == tuple(window if set(branches) == {"attn"} else None for branches in expected)
     assert ModelSpec(**asdict(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("attn", (("attn",),)),
+        ("mamba-attn", (("mamba",), ("attn",))),
+        ("3xmamba-attn", (("mamba",), ("mamba",), ("mamba",), ("attn",))),
+        ("12xgru", (("gru",),) * 12),
+        ("mamba|attn", (("mamba", "attn"),)),
+        ("2xmamba|attn-gru", (("mamba", "attn"), ("mamba", "attn"), ("gru",))),
+        ("gated-deltanet", (("gated-deltanet",),)),
+        ("deltanet-gated-deltanet-deltanet", (("deltanet",), ("gated-deltanet",), ("deltanet",))),
+        ("2xgated-deltanet|attn-mamba2", (("gated-deltanet", "attn"), ("gated-deltanet", "attn"), ("mamba2",))),
+        ("mamba+chunks-mamba+attnstep", (("mamba+chunks",), ("mamba+attnstep",))),
+    ],
+)
+def test_the_grammar_in_examples(written: str, expected: tuple[tuple[str, ...], ...]) -> None:
+    assert parse_architecture(written) == expected
 
 
 def assert_says_what_to_do(message: str, *parts: str) -> None:
@@ -30,11 +69,40 @@ def assert_says_what_to_do(message: str, *parts: str) -> None:
         assert part in message, message
 
 
-@pytest.mark.parametrize("architecture", ["", "attn-", "-attn", "attention", "mamba--attn", "ATTN", "mamba2"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "",
+        "attn-",
+        "-attn",
+        "mamba--attn",
+        "attention",
+        "ATTN",
+        "mamba3",
+        "deltanet-gated",
+        "0xmamba",
+        "-1xmamba",
+        "x mamba",
+        "xmamba",
+        "3x",
+        "2x3xmamba",
+        "mamba|",
+        "|mamba",
+        "mamba|2xattn",
+        "mamba+attn",
+        "mamba, attn",
+        "mamba\nattn",
+    ],
+)
 def test_an_unknown_mixer_is_refused(architecture: str) -> None:
-    with pytest.raises(ValueError, match="mixer") as caught:
+    with pytest.raises(ValueError, match=r"^mixer ") as caught:
         ModelSpec(architecture)
-    assert_says_what_to_do(str(caught.value), repr(architecture), *MIXERS, "mamba-attn")
+    assert_says_what_to_do(str(caught.value), repr(architecture), *MIXERS, "mamba-attn", "3xmamba", "mamba|attn")
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(ValueError, match=r"mixer 'gateddeltanet' of .* did you mean 'gated-deltanet'\?"):
+        ModelSpec("mamba-gateddeltanet")
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -54,15 +122,54 @@ def test_zero_is_allowed_for_the_mlp_alone(name: str) -> None:
             ModelSpec(**{name: 0})
 
 
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("value", ["", "Pre", None, 3, True])
+def test_a_word_that_is_not_known_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name} ") as caught:
+        ModelSpec(**{name: value})
+    assert_says_what_to_do(str(caught.value), repr(value), *WORDS[name])
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_word_is_allowed(name: str) -> None:
+    assert [getattr(ModelSpec(**{name: word}), name) for word in WORDS[name]] == list(WORDS[name])
+
+
+@pytest.mark.parametrize("architecture", ["attn", "mamba-attn", "mamba|attn", "mamba+attnstep"])
 @pytest.mark.parametrize(("d_model", "n_heads"), [(7, 1), (6, 2), (8, 8), (2, 4)])
-def test_heads_of_odd_width_are_refused_where_there_is_attention(d_model: int, n_heads: int) -> None:
+def test_heads_of_odd_width_are_refused_where_pairs_are_turned(architecture: str, d_model: int, n_heads: int) -> None:
     with pytest.raises(ValueError, match="rotary") as caught:
-        ModelSpec("mamba-attn", d_model=d_model, n_heads=n_heads)
-    message = str(caught.value)
-    assert f"d_model is {d_model} with n_heads {n_heads}" in message
-    assert f"multiples of 2 * n_heads = {2 * n_heads}" in message
-    assert "change d_model or n_heads" in message
-    assert ModelSpec("mamba", d_model=d_model, n_heads=n_heads).d_model == d_model
+        ModelSpec(architecture, d_model=d_model, n_heads=n_heads)
+    parts = (f"d_model is {d_model} with n_heads {n_heads}", f"multiples of {2 * n_heads} ", "change d_model or")
+    assert_says_what_to_do(str(caught.value), *parts)
+    other_positions = [
+        ModelSpec(architecture, d_model=3 * n_heads, n_heads=n_heads, position=p) for p in WORDS["position"][1:]
+    ]
+    assert all(spec.d_model == 3 * n_heads for spec in other_positions)
+
+
+@pytest.mark.parametrize("architecture", ["gla", "deltanet", "gated-deltanet", "ssm", "mamba+chunks", "attn"])
+def test_heads_share_the_width_equally(architecture: str) -> None:
+    with pytest.raises(ValueError, match=r"^d_model is 8 with n_heads 3; ") as caught:
+        ModelSpec(architecture, d_model=8, n_heads=3, position="none")
+    assert_says_what_to_do(str(caught.value), "multiples of 3 (heads share", "change d_model or n_heads")
+    assert ModelSpec(architecture, d_model=9, n_heads=3, position="none").n_heads == 3
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "mamba2", "lstm", "gru"])
+def test_a_model_without_heads_takes_any_width(architecture: str) -> None:
+    assert ModelSpec(architecture, d_model=7, n_heads=4, d_head=7).d_model == 7
+
+
+@pytest.mark.parametrize(("expand", "d_model", "d_head"), [(2, 8, 3), (1, 8, 16), (3, 4, 8)])
+def test_channels_that_are_no_heads_are_refused_where_there_is_mamba2(expand: int, d_model: int, d_head: int) -> None:
+    sizes = {"expand": expand, "d_model": d_model, "d_head": d_head}
+    with pytest.raises(
+        ValueError, match=f"^d_head is {d_head} with expand \\* d_model = {expand * d_model}; "
+    ) as caught:
+        ModelSpec("gru-mamba2", **sizes)
+    assert_says_what_to_do(str(caught.value), "its divisors", "change d_head")
+    assert ModelSpec("gru-mamba", **sizes).d_head == d_head
 
 
 def test_a_spec_cannot_be_changed() -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boundprobe.models.constructions.ar_decoding import hard_case_window
-from boundprobe.models.constructions.priorities import check_fit
-from boundprobe.models.constructions.program import Program
+from boundprobe.models.constructions.priorities import fits_float32
 from boundprobe.models.constructions.sizes import count_parameters
 from boundprobe.models.constructions.theorems import theorem_of
 from boundprobe.tasks.ar_decoding import AssociativeRecallDecoding
@@ -33,10 +32,8 @@ class PaperRow:
     state_bits : float, in bits
         What the whole state of any model needs for no error (S4), so the recurrent state of a pure SSM.
     attention_tokens : int, in tokens
-        What the windows of a pure attention stack have to reach back (W1), so the tokens in its caches, and at least
-        as many bits.
-    float32 : bool
-        Whether float32 is proved to carry the construction's scores; float64 does where it is not.
+        What the windows of a pure attention stack have to reach back (W1), so the tokens in its caches; nominally at
+        least as many bits.
     """
 
     size: int
@@ -48,7 +45,6 @@ class PaperRow:
     cache_bits: int
     state_bits: float
     attention_tokens: int
-    float32: bool
 
 
 #: A window in tokens for a task; None for the smallest that is right on every input.
@@ -144,16 +140,7 @@ def paper_row(task: AbstractTask, position: str, n_layers: int, window: int | No
         cache_bits=bits.cache_bits,
         state_bits=task.state_case().zero_error_bits,
         attention_tokens=task.window_case().sensitivity_distance,
-        float32=_float32_suffices(theorem.program(task, spec)),
     )
-
-
-def _float32_suffices(program: Program) -> bool:
-    try:
-        check_fit(program)
-    except ValueError:
-        return False
-    return True
 
 
 def paper_rows(
@@ -191,6 +178,16 @@ def paper_rows(
         except ValueError:  # the sequence is too short for so many, or there are too many for rotations
             continue
     return rows
+
+
+def float32_suffices(task: AbstractTask, position: str, n_layers: int, row: PaperRow) -> bool:
+    """Whether float32 provably carries the scores of a row's construction; float64 does where it does not.
+
+    Unlike the sizes, it takes arrays over the vocabulary.
+    """
+    grown = SCALES[type(task)].of_size(task, row.size, row.seq_len)
+    theorem = theorem_of(grown)
+    return fits_float32(theorem.program(grown, theorem.smallest_spec(grown, position, n_layers, row.window)))
 
 
 def decades(least: int, most: int, per_decade: int = 1) -> list[int]:

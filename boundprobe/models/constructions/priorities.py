@@ -7,7 +7,7 @@ other, ``spread`` the greatest difference between any two; ``strength`` multipli
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from boundprobe.checks import check_integer
@@ -25,8 +25,10 @@ from boundprobe.models.constructions.program import (
 
 #: Nats between the position that a look-up chooses and all others of its window together, before rounding.
 MARGIN_NATS = 16.0
-#: Of these, what rounding in float32 may take; so all others together weigh less than e^-12 = 6.2e-6.
+#: Of these, what rounding in float32 may take.
 ROUNDING_NATS = 4.0
+#: What all others together weigh at most: e^-12.
+OTHERS = math.exp(ROUNDING_NATS - MARGIN_NATS)
 
 Measure = Callable[[Any, Registers, int], tuple[float, float, int]]
 
@@ -86,18 +88,22 @@ def strengths(look_up: LookUp, registers: Registers, window: int) -> list[float]
     return found[::-1]
 
 
-def rounding_nats(look_up: LookUp, registers: Registers, window: int) -> float:
+def rounding_nats(look_up: LookUp, registers: Registers, window: int, fetched: Collection[str] = ()) -> float:
     """Most by which float32 changes the difference of two scores of a look-up, in nats.
 
     A score is a sum of C products, each at most strength times spread; forming and adding them one after the other
-    errs by less than ``(C + 2) 2^-24`` times their sum, on either of the two positions.
+    errs by less than ``(C + 2) 2^-24`` times their sum, on either of the two positions.  Signs that an earlier look-up
+    has fetched, into the registers ``fetched``, are off by up to twice the weight that it left to others.
     """
-    measures = [MEASURES[type(criterion)](criterion, registers, window) for criterion in look_up.criteria]
-    total = sum(
-        strength * max(spread, 1.0)
-        for strength, (_, spread, _) in zip(strengths(look_up, registers, window), measures, strict=True)
-    )
-    return (sum(n_channels for _, _, n_channels in measures) + 2) * 2.0**-23 * total
+    total, n_channels = 0.0, 0
+    inexact = 0.0
+    for criterion, strength in zip(look_up.criteria, strengths(look_up, registers, window), strict=True):
+        _, spread, width = MEASURES[type(criterion)](criterion, registers, window)
+        total += strength * max(spread, 1.0)
+        n_channels += width
+        if isinstance(criterion, Agree) and criterion.key in fetched:
+            inexact += strength * width * 2.0 * OTHERS
+    return 2.0 * ((n_channels + 2) * 2.0**-24 * total + inexact)
 
 
 def check_fit(program: Program) -> None:
@@ -118,14 +124,20 @@ def check_fit(program: Program) -> None:
         needed = max(n_channels, registers.widths[look_up.value])
         why = " (what a look-up compares, or fetches); widen d_model or take fewer heads"
         check_integer("d_model / n_heads", spec.d_model // spec.n_heads, needed, why=why)
-        if not fits_float32(look_up, registers, spec.window):
-            raise ValueError(
-                f"float32 cannot tell the scores in a window of {spec.window} tokens apart; allowed: sizes that it "
-                "provably can; take a shorter window, shorter sequences or fewer tokens"
-            )
+    if not fits_float32(program):
+        raise ValueError(
+            f"float32 cannot tell the scores in a window of {spec.window} tokens apart; allowed: sizes that it "
+            "provably can; take a shorter window, shorter sequences or fewer tokens"
+        )
 
 
-def fits_float32(look_up: LookUp, registers: Registers, window: int) -> bool:
-    """Whether rounding to float32 provably takes no more than was allowed for."""
-    angles_fit = all(c.float32 for c in look_up.criteria if isinstance(c, AtAngle))
-    return angles_fit and rounding_nats(look_up, registers, window) <= ROUNDING_NATS
+def fits_float32(program: Program) -> bool:
+    """Whether rounding to float32 provably takes no more than was allowed for, in every look-up."""
+    fetched: set[str] = set()
+    for look_up in (layer for layer in program.layers if isinstance(layer, LookUp)):
+        if not all(criterion.float32 for criterion in look_up.criteria if isinstance(criterion, AtAngle)):
+            return False
+        if rounding_nats(look_up, program.registers, program.spec.window, fetched) > ROUNDING_NATS:
+            return False
+        fetched.add(look_up.into)
+    return True

@@ -75,7 +75,8 @@ def choose_pairs(head_width: int, farthest: int, seq_len: int, n_pairs: int, uni
 def _widest(head_width: int, farthest: int, n_pairs: int) -> tuple[tuple[int, ...], float]:
     """Pairs chosen one after the other for the greatest gap, and that gap."""
     leads = _leads(head_width, farthest)
-    total, chosen = np.zeros(len(leads)), []
+    total = np.zeros(len(leads))
+    chosen: list[int] = []
     for _ in range(n_pairs):
         gaps = (total[:, None] + leads).min(axis=0)
         gaps[chosen] = -1.0

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boundprobe.models.scan.members import fold, size_of, unfold
-from boundprobe.models.scan.numba_kernels import CHUNK, Array, Kernel, kernels
+from boundprobe.models.scan.numba_kernels import CHUNK, Array, backward_kernel, forward_kernel
 from boundprobe.models.scan.numba_lanes import LANES
 
 
@@ -27,8 +27,7 @@ class _Scan(torch.autograd.Function):
         y, final_state = u.new_empty(u.shape), u.new_empty(initial_state.shape)
         n_chunks = -(-u.shape[1] // CHUNK)
         starts = u.new_empty(u.shape[0], n_chunks, *initial_state.shape[1:])
-        forward, _ = _kernels_for(u)
-        forward(
+        forward_kernel(_name_of_type(u))(
             *a.shape[:2], _lanes(u), _lanes(dt), _lanes(a), _array(b), _array(c), _lanes(initial_state),
             _lanes(y), _lanes(starts), _lanes(final_state),
         )  # fmt: skip
@@ -59,8 +58,7 @@ class _ScanBackward(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         grad_u, grad_dt, grad_b, grad_c, grad_initial = (u.new_empty(x.shape) for x in (u, dt, b, c, grad_final))
         grad_a = a.new_zeros(a.shape)
-        _, backward = _kernels_for(u)
-        backward(
+        backward_kernel(_name_of_type(u))(
             *a.shape[:2], _lanes(u), _lanes(dt), _lanes(a), _array(b), _array(c), _lanes(starts),
             _lanes(grad_y), _lanes(grad_final),
             _lanes(grad_u), _lanes(grad_dt), _lanes(grad_a), _array(grad_b), _array(grad_c), _lanes(grad_initial),
@@ -82,8 +80,8 @@ def _fold_all(n_members: int, in_dims: tuple[int | None, ...], inputs: tuple[Ten
     return [fold(x, dim, 0, n_members, size_of(x, 0, dim)) for x, dim in zip(inputs, in_dims, strict=True)]
 
 
-def _kernels_for(x: Tensor) -> tuple[Kernel, Kernel]:
-    return kernels(str(x.dtype).removeprefix("torch."))
+def _name_of_type(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
 
 
 def _array(x: Tensor) -> Array:

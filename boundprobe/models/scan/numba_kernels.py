@@ -81,13 +81,15 @@ def _backward(
     p = np.empty(CHUNK * n_states * LANES, u.dtype)
     h = np.empty((CHUNK + 1) * n_states * LANES, u.dtype)  # before the first step, after the first, ...
     sum_b, sum_c = np.empty(p.size, u.dtype), np.empty(p.size, u.dtype)
-    grad_initial[:] = grad_final  # holds p_{t+1} g_{t+1} all the way down to t + 1 = 1
+    for j in range(grad_final.size):
+        grad_initial[j] = grad_final[j]  # holds p_{t+1} g_{t+1} all the way down to t + 1 = 1
     for i in range(n_sequences):
         for chunk in range(n_chunks - 1, -1, -1):
             first = chunk * CHUNK
             n_here = min(CHUNK, n_steps - first)
-            sum_b[:] = 0
-            sum_c[:] = 0
+            for j in range(n_here * n_states):
+                store(sum_b, j, zero)
+                store(sum_c, j, zero)
             for k in range(n_groups):
                 of_a = (i * n_members // n_sequences * n_groups + k) * n_states
                 of_state = (i * n_groups + k) * n_states
@@ -146,12 +148,23 @@ def _sources_hash() -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
+def _inputs(scalar: Any) -> tuple[Any, ...]:
+    """Types of the arguments that both have: n_members, n_groups, u, dt, a; b and c with any strides; a state."""
+    return int64, int64, *[scalar[::1]] * 3, *[scalar[:, :, :]] * 2, scalar[::1]
+
+
 @cache
-def kernels(dtype: str) -> tuple[Kernel, Kernel]:
-    """The scan and its gradient for "float32" or "float64", compiled on the first call."""
+def forward_kernel(dtype: str) -> Kernel:
+    """``_forward`` for "float32" or "float64", compiled on the first call."""
     scalar: Any = {"float32": float32, "float64": float64}[dtype]
-    lanes, any_strides, contiguous = scalar[::1], scalar[:, :, :], scalar[:, :, ::1]
-    inputs = (int64, int64, lanes, lanes, lanes, any_strides, any_strides, lanes)
-    forward = void(*inputs, lanes, lanes, lanes)
-    backward = void(*inputs, lanes, lanes, lanes, lanes, lanes, contiguous, contiguous, lanes)
-    return compiled(_forward, forward), compiled(_backward, backward)
+    kernel: Kernel = compiled(_forward, void(*_inputs(scalar), *[scalar[::1]] * 3))
+    return kernel
+
+
+@cache
+def backward_kernel(dtype: str) -> Kernel:
+    """``_backward`` for "float32" or "float64", compiled on the first call."""
+    scalar: Any = {"float32": float32, "float64": float64}[dtype]
+    gradients = (*[scalar[::1]] * 3, *[scalar[:, :, ::1]] * 2, scalar[::1])
+    kernel: Kernel = compiled(_backward, void(*_inputs(scalar), *[scalar[::1]] * 2, *gradients))
+    return kernel

@@ -8,7 +8,7 @@ import pytest
 
 from boundprobe.bounds.state import required_bits
 from boundprobe.models.constructions.construction import construct
-from boundprobe.models.constructions.on_paper import SCALES, decades, paper_row, paper_rows
+from boundprobe.models.constructions.on_paper import SCALES, decades, float32_suffices, paper_row, paper_rows
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 COPYING, RECALL = SelectiveCopying(), AssociativeRecallDecoding()
@@ -29,7 +29,7 @@ def test_rows_are_the_sizes_of_built_models(task, position, n_layers) -> None:
             assert (row.recurrent_bits, row.cache_bits) == built.coded
             assert row.state_bits == required_bits(grown.state_case(), 0.0)
             assert row.attention_tokens == length - 1
-            assert row.float32
+            assert float32_suffices(grown, position, n_layers, row)
 
 
 @each_kind
@@ -61,8 +61,8 @@ def test_impossible_sizes_are_left_out() -> None:
 
 def test_float32_is_said_to_end() -> None:
     large = SelectiveCopying(n_numbers=100, seq_len=1_000_000)
-    assert not paper_row(large, "rope", 2).float32
-    assert paper_row(large, "learned", 2).float32
+    assert not float32_suffices(large, "rope", 2, paper_row(large, "rope", 2))
+    assert float32_suffices(large, "learned", 2, paper_row(large, "learned", 2))
     with pytest.raises(ValueError, match="float32 cannot tell"):
         construct(large, position="rope")
 

@@ -93,6 +93,8 @@ def test_spreads_and_gaps_are_those_of_the_scores() -> None:
 def test_scores_beyond_float32_are_refused() -> None:
     look_up = LookUp((Agree("a", "b"), Latest()), "a", "a", 1.0)
     assert rounding_nats(look_up, REGISTERS, 100) < ROUNDING_NATS < rounding_nats(look_up, REGISTERS, 10**6)
+    exact, fetched = (rounding_nats(look_up, REGISTERS, 100, names) for names in ((), {"b"}))
+    assert exact < fetched < ROUNDING_NATS
     task = AssociativeRecallDecoding(word_bits=5, seq_len=30_000)
     with pytest.raises(ValueError, match="float32 cannot tell"):
         check_fit(ar_decoding.ar_decoding_program(task, ar_decoding.smallest_spec(task)))
