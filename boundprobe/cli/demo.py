@@ -34,8 +34,9 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-#: Bottlenecks (entries, bits of an entry) that the first model of each architecture is also measured behind, from
+#: Bottlenecks (entries, bits of an entry) that the first model of one architecture is also measured behind, from
 #: well below the bits that no error takes to above them.
+BOTTLENECKED = "mamba-attn"
 BUDGETS: dict[str, tuple[tuple[int, int], ...]] = {
     "ar-decoding": ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (4, 2), (4, 3)),  # 8 bits for no error
     "selective-copying": ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (4, 3), (4, 4)),  # 12 bits
@@ -70,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("n_seeds", "n_sequences"):
         check_integer(name, given[name], 1)
     configs = build_configs(given)
-    # A ladder for each model, and a curve of bottlenecks for one model of each run, share what may fail.
-    n_reports = len(configs) * (given["n_seeds"] + 1)
+    # A ladder for each model and a curve of bottlenecks for each task share what may fail.
+    n_reports = len(configs) * given["n_seeds"] + len(BUDGETS)
     probe = {
         "n_sequences": given["n_sequences"],
         "confidence": 1 - (1 - CONFIDENCE) / n_reports,
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if result is None:
         from boundprobe.sweep.jobs import TrainAndProbe
 
-        jobs = [TrainAndProbe(config, probe, args.out, device, BUDGETS[config.task.name]) for config in configs]
+        jobs = [TrainAndProbe(config, probe, args.out, device, budgets_of(config)) for config in configs]
         with demo.session(device=device, seeds={"seed": given["seed"]}):
             outcomes = run_all(jobs, args.workers, quiet=args.quiet)
             result = summarise(configs, outcomes, demo.path)
@@ -118,6 +119,11 @@ def build_configs(given: dict[str, Any]) -> list[TrainConfig]:
             }
             configs.append(TrainConfig.from_dict(parts | {"train": schedule, "seed": given["seed"]}))
     return configs
+
+
+def budgets_of(config: TrainConfig) -> tuple[tuple[int, int], ...]:
+    """Bottlenecks that a run's first model is measured behind."""
+    return BUDGETS[config.task.name] if config.model.architecture == BOTTLENECKED else ()
 
 
 def print_attack(task: AbstractTask, seed: int) -> None:
@@ -224,9 +230,9 @@ def print_summary(result: dict[str, Any]) -> None:
     )
     print_table(*bottleneck_table(models))
     print(
-        "\nThe best of the machines with exactly so many bits at the cut: trained, run, and measured.  ceiling: no\n"
-        "machine of so many bits is better (S3).  All limits of both tables hold together with probability at least\n"
-        f"{result['confidence']:.0%}."
+        f"\nThe first {BOTTLENECKED} of each task behind bottlenecks of exactly so many bits at the cut: trained, run\n"
+        "and measured.  ceiling: no machine of so many bits is better (S3).  All limits of both tables hold together\n"
+        f"with probability at least {result['confidence']:.0%}."
     )
     for task in result["tasks"]:
         note(f"figure {task['figures'][0]}", quiet=False)
@@ -238,25 +244,21 @@ def print_summary(result: dict[str, Any]) -> None:
 
 
 def bottleneck_table(models: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """For each task and number of bits the best machine, beside the ceiling and what anyone can build."""
-    best: dict[tuple[str, int], tuple[str, dict[str, Any]]] = {}
-    for model in models:
-        for point in model.get("bottleneck", {"points": ()})["points"]:
-            key = model["task"]["name"], point["bits"]
-            if key not in best or point["accuracy"]["estimate"] > best[key][1]["accuracy"]["estimate"]:
-                best[key] = model["model"]["architecture"], point
-    columns = ["task", "bits", "entries", "store some", "best machine", "ceiling", "architecture"]
+    """The machines of exactly so many bits, beside the ceiling and what anyone can build."""
+    columns = ["task", "entries", "bits", "states seen", "used", "store some", "accuracy", "ceiling"]
     rows = [
         [
-            task,
-            str(bits),
+            model["task"]["name"],
             f"{point['entries']} x {point['entry_bits']}",
-            f"{point['accuracy_floor_strategy']:.4f}",
+            str(point["bits"]),
+            str(point["n_states_seen"]),
+            f">= {point['used_bits']['lower']:.2f}",
+            f"{point['accuracy_floor_strategy']:.3f}",
             _accuracy(point["accuracy"]),
-            f"{point['accuracy_ceiling']:.4f}",
-            architecture,
+            f"{point['accuracy_ceiling']:.3f}",
         ]
-        for (task, bits), (architecture, point) in sorted(best.items())
+        for model in models
+        for point in sorted(model.get("bottleneck", {"points": ()})["points"], key=lambda point: int(point["bits"]))
     ]
     return columns, rows
 

@@ -14,6 +14,8 @@ LAYER_COST = {"attn": 1.0, "mamba": 2.0}
 OTHER_COST = 3.0
 #: Time of probing one model, in training steps.
 PROBE_STEPS = 500
+#: A bottleneck is measured on more sequences than a whole model, because it may come within a per cent of the ceiling.
+CURVE_SEQUENCES = 4
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,22 @@ class TrainAndProbe:
         def on_progress(steps: int, what: str) -> None:
             report(steps * self.cost_per_step, what)
 
+        probe = ProbeConfig(**self.probe)
         run = train(self.config, self.root, device=self.device, progress=on_progress)
         probes = []
         for member in range(self.config.schedule.n_seeds):
             done = (self.config.total_steps + PROBE_STEPS * member) * self.cost_per_step
             report(done, f"{self.config.task.name} {self.config.model.architecture} measuring memory")
-            probes.append(probe_member(run, member, ProbeConfig(**self.probe), self.root, device=self.device))
+            probes.append(probe_member(run, member, probe, self.root, device=self.device))
         if self.budgets:
             probed = (self.config.total_steps + PROBE_STEPS * self.config.schedule.n_seeds) * self.cost_per_step
             report(probed, f"{self.config.task.name} {self.config.model.architecture} bottlenecks")
-            given = {name: self.probe[name] for name in ("n_sequences", "confidence", "seed") if name in self.probe}
-            curve = CurveConfig(self.budgets, **given)
+            curve = CurveConfig(
+                self.budgets,
+                n_sequences=CURVE_SEQUENCES * probe.n_sequences,
+                confidence=probe.confidence,
+                seed=probe.seed,
+            )
             probes[0]["bottleneck"] = probe_bottleneck(run, 0, curve, self.root, device=self.device)
         report(self.total_cost, f"{self.config.task.name} {self.config.model.architecture} done")
         return {"train": run.result(), "probes": probes}

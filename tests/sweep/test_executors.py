@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,28 @@ def test_train_and_probe_is_plain_data_that_says_how_much_work_it_is(tmp_path: P
     assert len(result["probes"]) == 1
     assert result["probes"][0]["trained"] == result["train"]["run_id"]
     assert job(lambda done, what: None) == result  # nothing is done again
+
+
+def test_a_job_with_budgets_has_a_curve_of_its_first_model(tmp_path: Path) -> None:
+    config = replace(CONFIG, schedule=replace(CONFIG.schedule, n_seeds=2))
+    probe = {"n_sequences": 40, "n_calibration": 20, "seed": 3, "confidence": 0.9}
+    plain = TrainAndProbe(config, probe, tmp_path, "cpu")
+    job = replace(plain, budgets=((1, 1),))
+    assert pickle.loads(pickle.dumps(job)) == job
+    assert job.total_cost > plain.total_cost
+    news: list[float] = []
+    first, second = job(lambda done, what: news.append(done))["probes"]
+    assert news == sorted(news)
+    assert news[-1] == job.total_cost
+    curve = first.pop("bottleneck")
+    assert [point["bits"] for point in curve["points"]] == [1]
+    assert (curve["trained"], curve["member"], curve["confidence"]) == (first["trained"], 0, 0.9)
+    assert "bottleneck" not in second
+    assert plain(lambda done, what: None)["probes"] == [first, second]
+
+
+@pytest.mark.parametrize("architecture", ["attn", "mamba|attn-3xgru", "gated-deltanet"])
+def test_every_architecture_has_a_cost(architecture: str, tmp_path: Path) -> None:
+    model = ModelSpec(architecture, d_model=4, window=3)
+    job = TrainAndProbe(replace(CONFIG, model=model), {}, tmp_path, "cpu")
+    assert job.cost_per_step >= len(model.mixers)

@@ -135,9 +135,11 @@ def test_the_start_lies_between_the_mean_and_the_states_of_prefixes() -> None:
     machine = train_bottleneck(Letters(), TASK, replace(QUICK, codebook_rate=1e-30, steps=1), seed=0)
     bottleneck = machine.bottleneck
     entries = torch.cat([state.flatten() for state in states_at_cut(Letters(), EVERY)])
-    # Entries are 0 or 1, 1 with 1/4: mean 1/4, standard deviation sqrt(3)/4; 5 standard errors of 512 states.
-    torch.testing.assert_close(bottleneck.mean, torch.full((8,), 0.25), atol=5 * math.sqrt(3 / 16 / 512), rtol=0)
-    torch.testing.assert_close(bottleneck.scale, torch.full((8,), math.sqrt(3) / 4), atol=0.05, rtol=0)
+    # Entries are 0 or 1, 1 with p = 1/4: mean p, scale sqrt(p (1 - p)), whose slope in p is 1 / sqrt(3); 5 standard
+    # errors of 512 states.
+    five = 5 * math.sqrt(3 / 16 / 512)
+    torch.testing.assert_close(bottleneck.mean, torch.full((8,), 1 / 4), atol=five, rtol=0)
+    torch.testing.assert_close(bottleneck.scale, torch.full((8,), math.sqrt(3 / 16)), atol=five / math.sqrt(3), rtol=0)
     for word in bottleneck.codebooks.detach().flatten(0, 1):
         away = (bottleneck.standardised(entries) / 2 - word).abs().amax(1)
         assert float(away.min()) < 1e-5

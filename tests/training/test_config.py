@@ -20,7 +20,7 @@ from boundprobe.training.optimizer import schedule_factor
 
 CONFIG = TrainConfig(
     SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8),
-    ModelSpec("attn-mamba", d_model=8, window=3, n_heads=2, d_state=2, d_conv=3, expand=1, mlp_ratio=0),
+    ModelSpec("attn-2xmamba|gru", d_model=8, window=3, n_heads=2, d_state=2, d_conv=3, expand=1, chunk=5, mlp_ratio=0),
     Schedule("uniform", 7, 3, (0.1, 0.01), 2, 3, 5, 0.5, 2.0, 11),
     seed=4,
     scan="reference",
@@ -56,13 +56,14 @@ def test_a_configuration_survives_its_file(config: TrainConfig) -> None:
 def test_every_setting_is_in_the_configuration() -> None:
     """Two runs that differ in anything have different directories."""
     other = {"distribution": "mixture", "learning_rates": (0.2,)}
+    other |= {"architecture": "mamba", "position": "learned", "norm": "none", "mlp_after": "every"}
     hashes = {config_hash(CONFIG.to_dict())}
     changed: list[TrainConfig] = [replace(CONFIG, seed=5), replace(CONFIG, scan="time-major")]
     for name, value in vars(CONFIG.schedule).items():
         new = other[name] if name in other else value + 1
         changed.append(replace(CONFIG, schedule=replace(CONFIG.schedule, **{name: new})))
     for name, value in vars(CONFIG.model).items():
-        new = "mamba" if name == "architecture" else value + 4
+        new = other[name] if name in other else value + 4
         changed.append(replace(CONFIG, model=replace(CONFIG.model, **{"d_model": 24, name: new})))
     changed.append(replace(CONFIG, task=replace(CONFIG.task, seq_len=9)))
     hashes |= {config_hash(config.to_dict()) for config in changed}
