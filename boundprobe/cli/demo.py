@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 #: well below the bits that no error takes to above them.
 BOTTLENECKED = "mamba-attn"
 BUDGETS: dict[str, tuple[tuple[int, int], ...]] = {
-    "ar-decoding": ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (4, 2), (4, 3)),  # 8 bits for no error
+    "ar-decoding": ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (1, 9)),  # 8 bits for no error
     "selective-copying": ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (4, 3), (4, 4)),  # 12 bits
 }
 

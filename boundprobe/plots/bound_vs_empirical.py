@@ -82,7 +82,7 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
         )  # fmt: skip
         _draw_bottlenecks(ax, probe, look["color"])
     if any("bottleneck" in probe for probe in probes):
-        ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="-", lw=0.9, label="same model, trained bottleneck")
+        ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="none", label="same model, bottleneck at the cut")
     ax.set_xscale("log", base=2)
     ax.set_xlim(LEFT_BITS, right)
     ax.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
@@ -95,7 +95,10 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
 
 
 def _draw_bottlenecks(ax: Axes, probe: Probe, color: str) -> None:
-    """Accuracy of the machines of exactly so many bits, with limits, where they were trained."""
+    """Accuracy of the machines of exactly so many bits, with limits, where they were trained.
+
+    No line joins them: between two sizes it would cross the forbidden region, where no machine is.
+    """
     if "bottleneck" not in probe:
         return
     points = sorted(probe["bottleneck"]["points"], key=lambda point: int(point["bits"]))
@@ -104,8 +107,8 @@ def _draw_bottlenecks(ax: Axes, probe: Probe, color: str) -> None:
         np.array([point["accuracy"][name] for point in points]) for name in ("estimate", "lower", "upper")
     )
     ax.errorbar(
-        at, estimate, yerr=[estimate - lower, upper - estimate], fmt="*-", color=color, ms=9, mec="white", mew=0.5,
-        lw=0.9, capsize=2, zorder=4,
+        at, estimate, yerr=[estimate - lower, upper - estimate], fmt="*", color=color, ms=9, mec="white", mew=0.5,
+        capsize=2, zorder=5,
     )  # fmt: skip
 
 

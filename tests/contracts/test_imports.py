@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": BOTTOM | {"tasks", "bounds", "models", "training", "probes"},
     "plots": BOTTOM | {"tasks", "bounds", "models", "probes"},
     "export": BOTTOM | {"tasks"},
-    "testing": BOTTOM | {"tasks", "bounds"},
+    "testing": BOTTOM | {"tasks", "bounds", "models"},
     "cli": BOTTOM | {"tasks", "bounds", "models", "training", "probes", "sweep", "plots", "export"},
     "__main__": {"cli"},
 }
