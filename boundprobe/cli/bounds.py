@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from boundprobe.bounds.report import BoundsReport
     from boundprobe.tasks import AbstractTask
 
+FLOAT32_BITS = 32
+
 HELP = "bits that the state at the cut must hold, and tokens that a window must reach, for one task"
 
 OPTIONS = (
@@ -97,13 +99,16 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
 
     from boundprobe.bounds.verdict import model_verdicts
     from boundprobe.bounds.window import receptive_field
+    from boundprobe.models.constructions.theorems import witnesses
     from boundprobe.models.sizes import nominal_bits
     from boundprobe.models.spec import ModelSpec
 
     spec = ModelSpec(**model)
     prefix_len = task.sample_cut(1, np.random.default_rng(0)).prefix.shape[1]
     bits = nominal_bits(spec, prefix_len, entry_bits)
-    verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error)
+    # Constructions are proved in float32: with entries of fewer bits they say nothing.
+    known = witnesses(task, spec) if entry_bits >= FLOAT32_BITS else ()
+    verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error, known)
     return {
         "model": dataclasses.asdict(spec),
         "entry_bits": entry_bits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -29,15 +30,25 @@ each_budget = pytest.mark.parametrize(("n_entries", "entry_bits"), BUDGETS)
 PREFIXES = torch.tensor(list(itertools.product(range(VOCAB), repeat=PREFIX_LEN)))
 
 
-def base(architecture: str) -> SequenceModel:
+@functools.cache
+def base(architecture: str, dtype: torch.dtype = torch.float32) -> SequenceModel:
     torch.manual_seed(0)
-    return SequenceModel(ModelSpec(architecture, **SIZES), VOCAB).eval()
+    return SequenceModel(ModelSpec(architecture, **SIZES), VOCAB).to(dtype).eval()
+
+
+@functools.cache
+def states(architecture: str, dtype: torch.dtype = torch.float32) -> CutState:
+    """States of the model after all prefixes."""
+    with torch.no_grad():
+        return base(architecture, dtype).prefill(PREFIXES)
 
 
 @torch.no_grad()
-def squeeze(model: SequenceModel, n_entries: int, entry_bits: int, template: int = 0) -> BottleneckedModel:
+def squeeze(
+    architecture: str, n_entries: int, entry_bits: int, *, template: int = 0, dtype: torch.dtype = torch.float32
+) -> BottleneckedModel:
     """The model behind a random bottleneck that uses many codes."""
-    state = model.prefill(PREFIXES)
+    state = states(architecture, dtype)
     entries = state.flatten()
     torch.manual_seed(1)
     bottleneck = Bottleneck(entries.shape[1], n_entries, entry_bits, hidden=16)
@@ -48,6 +59,7 @@ def squeeze(model: SequenceModel, n_entries: int, entry_bits: int, template: int
         if isinstance(layer, nn.Linear):
             layer.weight.normal_(std=layer.in_features**-0.5)
             layer.bias.zero_()
+    model = base(architecture, dtype)
     return BottleneckedModel(model, bottleneck, state.map(lambda value: value[template:])).eval()
 
 
@@ -63,34 +75,26 @@ def n_distinct(rows: Tensor) -> int:
 @each_architecture
 @each_budget
 @torch.no_grad()
-def test_the_nominal_memory_is_exactly_that_of_the_code(architecture: str, n_entries: int, entry_bits: int) -> None:
-    machine = squeeze(base(architecture), n_entries, entry_bits)
-    state = machine.prefill(PREFIXES[:7])
-    assert state.bits() == MemoryBits(n_entries * entry_bits, 0, 0)
-    assert state.bits().total_bits == machine.bottleneck.total_bits == n_entries * entry_bits
-    assert state.batch == 7
-    assert codes_of(state).shape == (7, n_entries)
-    assert codes_of(state).dtype == torch.int64
-
-
-@each_architecture
-@each_budget
-@torch.no_grad()
 def test_no_more_states_are_seen_than_the_bits_allow(architecture: str, n_entries: int, entry_bits: int) -> None:
-    """Counted over 1024 prefixes: codes, and the states that the model behind the bottleneck answers from.
+    """Nominal memory is that of the code, and so is the number of states counted over 1024 prefixes: of codes, and of
+    what the model behind the bottleneck answers from.
 
     The same count without the bottleneck is the negative control: more states than any of these budgets has.
     """
-    model = base(architecture)
-    machine = squeeze(model, n_entries, entry_bits)
-    codes = codes_of(machine.prefill(PREFIXES))
+    machine = squeeze(architecture, n_entries, entry_bits)
+    state = machine.prefill(PREFIXES)
+    assert state.bits() == MemoryBits(n_entries * entry_bits, 0, 0)
+    assert state.bits().total_bits == machine.bottleneck.total_bits == n_entries * entry_bits
+    codes = codes_of(state)
+    assert codes.shape == (len(PREFIXES), n_entries)
+    assert codes.dtype == torch.int64
     most = 2 ** (n_entries * entry_bits)
     assert int(codes.min()) >= 0
     assert int(codes.max()) < 2**entry_bits
     answered_from = machine.full_state(machine.bottleneck.decode(codes)).flatten()
     assert 1 < n_distinct(codes) <= most
     assert n_distinct(answered_from) <= most
-    assert n_distinct(model.prefill(PREFIXES).flatten()) > most
+    assert n_distinct(states(architecture).flatten()) > most
 
 
 @each_architecture
@@ -99,8 +103,7 @@ def test_prefixes_with_one_code_are_answered_alike_bit_for_bit(architecture: str
     """Nothing else crosses the cut.  Each prefix is read in a batch of its own, so that its numbers cannot depend on
     its place in one; with the whole state (the negative control) most of the pairs are answered differently.
     """
-    model = base(architecture)
-    machine = squeeze(model, 2, 1)
+    model, machine = base(architecture), squeeze(architecture, 2, 1)
     codes = codes_of(machine.prefill(PREFIXES))
     suffix = torch.randint(VOCAB, (1, 3), generator=torch.Generator().manual_seed(0))
     n_pairs = n_told_apart = 0
@@ -124,7 +127,7 @@ def test_prefixes_with_one_code_are_answered_alike_bit_for_bit(architecture: str
 @torch.no_grad()
 def test_another_code_is_answered_otherwise(architecture: str) -> None:
     """A bottleneck that passed nothing would pass the tests above."""
-    machine = squeeze(base(architecture), 1, 2)
+    machine = squeeze(architecture, 1, 2)
     state = machine.prefill(PREFIXES[:1])
     codes = torch.arange(4)[:, None]
     every = state.map(lambda value: codes)
@@ -136,15 +139,15 @@ def test_another_code_is_answered_otherwise(architecture: str) -> None:
 @torch.no_grad()
 def test_nothing_of_the_template_is_left(architecture: str) -> None:
     """The template lends its shapes; a machine made with another prefix's state is the same machine."""
-    model, suffix = base(architecture), torch.zeros(9, 2, dtype=torch.int64)
-    first, second = (squeeze(model, 2, 2, template) for template in (0, 1000))
+    suffix = torch.zeros(9, 2, dtype=torch.int64)
+    first, second = (squeeze(architecture, 2, 2, template=template) for template in (0, 1000))
     state = first.prefill(PREFIXES[:9])
     assert torch.equal(first.answer(state, suffix), second.answer(state, suffix))
 
 
 @torch.no_grad()
 def test_a_code_is_saved_and_read(tmp_path: Path) -> None:
-    machine = squeeze(base("mamba-attn"), 3, 2)
+    machine = squeeze("mamba-attn", 3, 2)
     state, suffix = machine.prefill(PREFIXES[:9]), torch.zeros(9, 2, dtype=torch.int64)
     state.save(tmp_path / "code.safetensors")
     again = CutState.load(tmp_path / "code.safetensors")
@@ -157,8 +160,7 @@ def test_a_code_is_saved_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", ["attn-attn", "mamba|attn-gru"])
 @torch.no_grad()
 def test_models_of_any_precision(architecture: str, dtype: torch.dtype) -> None:
-    model = base(architecture).to(dtype)
-    machine = squeeze(model, 2, 2)
+    machine = squeeze(architecture, 2, 2, dtype=dtype)
     state = machine.prefill(PREFIXES)
     assert state.bits().total_bits == 4
     assert 1 < n_distinct(codes_of(state)) <= 16

@@ -314,20 +314,32 @@ def test_every_task_can_be_squeezed(task: AbstractTask, budget: tuple[int, int])
     assert not wrong[cut.answers == IGNORE].any()
 
 
-def test_answers_told_before_are_seen_and_no_later_ones() -> None:
-    """Copying asks for n tokens in one suffix: position i is asked for answer i, and has seen those before it."""
-    task = TASKS["copying"](vocab_size=3, n_tokens=3)
+@pytest.mark.parametrize(
+    ("name", "n_suffixes", "query_len", "n_told"),
+    [("copying", 1, 3, 3), ("ngram-retrieval", 2, 5, 2), ("ar-decoding", 2, 2, 1)],
+)
+def test_answers_are_asked_at_the_last_positions_of_each_suffix(
+    name: str, n_suffixes: int, query_len: int, n_told: int
+) -> None:
+    """Answer s * r + j at position query_len - r + j of suffix s, which has seen those of its answers before it."""
+    task = TASKS[name](**TINY[name])
     machine, cut = machine_of(1, 1, real(task), task), task.sample_cut(5, np.random.default_rng(0))
-    suffixes, answers = torch.from_numpy(cut.suffixes), torch.from_numpy(cut.answers)
+    suffixes = (
+        torch.from_numpy(cut.queries).expand(5, -1, -1) if cut.suffixes is None else torch.from_numpy(cut.suffixes)
+    )
+    assert suffixes.shape == (5, n_suffixes, query_len)
     with torch.no_grad():
-        alternatives = training._alternatives(
-            machine.bottleneck, torch.zeros(5, 1, 2, dtype=torch.float64), 0, suffixes
-        )
-        gained = training._gained(training._log_probabilities(machine, *alternatives).unflatten(0, (5, 2)), answers)
+        codewords = training._alternatives(machine.bottleneck, torch.zeros(5, 1, 2, dtype=torch.float64), 0, suffixes)
+        log_p = training._log_probabilities(machine, *codewords).unflatten(0, (5, 2))
+        gained = training._gained(log_p, torch.from_numpy(cut.answers))
         for row, value in itertools.product(range(5), range(2)):
             state = machine.full_state(machine.bottleneck.decode(torch.tensor([[value]])))
-            p = machine.model.answer(state, suffixes[row])[0, -3:].softmax(-1)
-            expected = [worth(float(p[i, answers[row, i]])) for i in range(3)]
+            expected = []
+            for s in range(n_suffixes):
+                p = machine.model.answer(state, suffixes[row, s : s + 1])[0].softmax(-1)
+                places = range(query_len - n_told, query_len)
+                right = cut.answers[row, s * n_told : (s + 1) * n_told]
+                expected += [worth(float(p[place, y])) for place, y in zip(places, right, strict=True)]
             assert gained[row, value].tolist() == pytest.approx(expected, abs=1e-9)
 
 

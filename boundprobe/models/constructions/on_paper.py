@@ -93,7 +93,7 @@ SCALES: dict[type, Scale] = {
         label="numbers",
         of_size=_copying,
         size_of=lambda task: task.n_numbers,
-        sizes=(10, 100, 1_000, 10_000, 100_000),
+        sizes=(10, 100, 1_000, 10_000, 100_000, 999_998),  # the last is the most that fit into 10^6 tokens
         windows={"every input": on_every_input},
     ),
     AssociativeRecallDecoding: Scale(
