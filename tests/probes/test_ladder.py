@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from boundprobe.bounds import packing_accuracy_ceiling
 from boundprobe.models.memory import MemoryBits
+from boundprobe.models.rounding import ENTRY_BITS
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors, required_by, used_information
 from boundprobe.probes.ladder import N_PARTS, ProbeConfig, Proportion, RoundedMachine, find_violations, measure
-from boundprobe.models.rounding import ENTRY_BITS
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.cases import StateCase
 
