@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 #: Bottlenecks (entries, bits of an entry) that the first model of one architecture is also measured behind, from
 #: well below the bits that no error takes to above them.
 BOTTLENECKED = "mamba-attn"
+BOTTLENECK_STEPS = 400
 BUDGETS: dict[str, tuple[tuple[int, int], ...]] = {
     "ar-decoding": ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (1, 9)),  # 8 bits for no error
     "selective-copying": ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (4, 3), (4, 4)),  # 12 bits
@@ -47,7 +48,7 @@ CONFIDENCE = 0.95
 
 OPTIONS = (
     SEED_OPTION,
-    Option("--steps", ("steps",), whole_number(1), "optimizer steps of every model, for a quick look", "N"),
+    Option("--steps", ("steps",), whole_number(1), "training steps of every model and bottleneck: a quick look", "N"),
     Option("--seeds", ("n_seeds",), whole_number(1), "models that are reported for each architecture (default 2)", "N"),
     Option("--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
 )  # fmt: skip
@@ -79,7 +80,13 @@ def run(args: argparse.Namespace) -> int:
         "seed": given["seed"],
     }
     budgets = {name: [f"{m}x{b}" for m, b in pairs] for name, pairs in BUDGETS.items()}
-    settings = {"probe": probe, "budgets": budgets, "runs": [config.to_dict() for config in configs]}
+    budget_steps = min(BOTTLENECK_STEPS, given.get("steps", BOTTLENECK_STEPS))
+    settings = {
+        "probe": probe,
+        "budgets": budgets,
+        "budget_steps": budget_steps,
+        "runs": [config.to_dict() for config in configs],
+    }
     if args.print_config:
         return print_config(given)
     device = find_device(args.device)
@@ -91,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if result is None:
         from boundprobe.sweep.jobs import TrainAndProbe
 
-        jobs = [TrainAndProbe(config, probe, args.out, device, budgets_of(config)) for config in configs]
+        jobs = [TrainAndProbe(config, probe, args.out, device, budgets_of(config), budget_steps) for config in configs]
         with demo.session(device=device, seeds={"seed": given["seed"]}):
             outcomes = run_all(jobs, args.workers, quiet=args.quiet)
             result = summarise(configs, outcomes, demo.path)

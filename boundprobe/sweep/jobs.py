@@ -29,6 +29,8 @@ class TrainAndProbe:
         Arguments of ``ProbeConfig``.
     budgets : tuple of (entries, bits of an entry)
         Bottlenecks that the first reported model is also measured behind; none if empty.
+    budget_steps : int
+        Training steps of each bottleneck.
     root : Path
         Where run directories are.
     device : str
@@ -39,6 +41,7 @@ class TrainAndProbe:
     root: Path
     device: str
     budgets: tuple[tuple[int, int], ...] = ()
+    budget_steps: int = 400
 
     @property
     def cost_per_step(self) -> float:
@@ -73,6 +76,7 @@ class TrainAndProbe:
             report(probed, f"{self.config.task.name} {self.config.model.architecture} bottlenecks")
             curve = CurveConfig(
                 self.budgets,
+                steps=self.budget_steps,
                 n_sequences=CURVE_SEQUENCES * probe.n_sequences,
                 confidence=probe.confidence,
                 seed=probe.seed,

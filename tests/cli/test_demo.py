@@ -22,6 +22,13 @@ def test_the_demo_ends_well_and_is_done_once(typed, call, tmp_path):
         # All limits of all models hold together at the confidence that is stated.
         assert 1 - model["confidence"] <= (1 - result["confidence"]) / len(models) + 1e-12
         assert model["memory"]["recurrent_bits"] == 0 or "mamba" in model["model"]["architecture"]
+        curve = model.get("bottleneck")
+        assert (curve is not None) == (model["model"]["architecture"] == "mamba-attn")
+        for point in curve["points"] if curve else ():
+            assert point["bits"] == point["entries"] * point["entry_bits"]
+            assert point["n_states_seen"] <= 2 ** point["bits"]
+            assert point["accuracy"]["lower"] <= point["accuracy_ceiling"]
+        assert curve is None or len(curve["points"]) >= 6
     figures = [Path(figure) for task in result["tasks"] for figure in task["figures"]]
     assert len(figures) == 4
     assert all(figure.stat().st_size > 5000 for figure in figures)
@@ -35,6 +42,7 @@ def test_the_demo_ends_well_and_is_done_once(typed, call, tmp_path):
     code, table, _ = call(*SMALL, "--out", tmp_path / "runs")
     assert code == 0
     assert "No measured point violates a bound (6 models, 2 tasks)." in table
+    assert "behind bottlenecks of exactly so many bits" in table
     assert all(name in table for name in ("attn-attn", "mamba-mamba", "mamba-attn", "state-hard", "window-hard"))
     other, figure = (path for path in (tmp_path / "runs").iterdir()), "bound_vs_empirical.png"
     assert sum((path / "ar-decoding" / figure).exists() for path in other) == 1

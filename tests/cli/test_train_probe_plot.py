@@ -34,7 +34,7 @@ def test_train_has_the_keys_of_the_contract_and_is_done_once(document, tiny, tra
     result = document(*tiny, "--out", trained.parent)
     assert {path.name: path.stat().st_mtime_ns for path in trained.iterdir()} == before  # a no-op
     assert result == json.loads((trained / "result.json").read_text())
-    assert set(result) == {"schema", "run_id", "run_dir", "learning_rate", "members", "calibration"}
+    assert set(result) == {"schema", "run_id", "run_dir", "learning_rate", "backends", "members", "calibration"}
     assert (result["schema"], result["run_id"], result["run_dir"]) == ("boundprobe.train/1", trained.name, str(trained))
     assert [member["seed_index"] for member in result["members"]] == [0, 1]
     assert [member["learning_rate"] for member in result["calibration"]] == [0.003, 0.01]

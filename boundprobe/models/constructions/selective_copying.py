@@ -17,6 +17,8 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.tasks.selective_copying import SelectiveCopying
 
 POSITIONS = ("learned", "rope")
+#: Longest window, in tokens, whose rotary pairs are searched.
+WIDEST_ROTARY_WINDOW = 200_000
 #: A token looked up counts twice, the token that stands there once.
 GAIN = 2.0
 
@@ -63,7 +65,8 @@ def smallest_spec(task: SelectiveCopying, position: str = "learned", window: int
     fixed = code_width(task.vocab_size) + 2
     if position == "learned":
         return _spec(fixed + code_width(task.n_numbers), w, position)
-    for unit in (FLOAT32, FLOAT64):
+    # Every distance in the window is looked at: beyond a size nobody would wait for it.
+    for unit in (FLOAT32, FLOAT64) if w <= WIDEST_ROTARY_WINDOW else ():
         for n_pairs in range(1, code_width(w) + 2):
             d_model = fixed + 2 * n_pairs
             d_model += d_model % 2

@@ -9,6 +9,7 @@ import pytest
 from boundprobe.bounds.state import required_bits
 from boundprobe.models.constructions.construction import construct
 from boundprobe.models.constructions.on_paper import SCALES, decades, float32_suffices, paper_row, paper_rows
+from boundprobe.models.constructions.selective_copying import WIDEST_ROTARY_WINDOW
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 COPYING, RECALL = SelectiveCopying(), AssociativeRecallDecoding()
@@ -37,7 +38,9 @@ def test_the_hybrid_obeys_the_cut_bound_and_its_recurrent_state_is_a_logarithm(t
     scale = SCALES[type(task)]
     window_of = next(iter(scale.windows.values()))
     rows = paper_rows(task, position, n_layers, [1_000_000], scale.sizes, window_of)
-    assert [row.size for row in rows] == list(scale.sizes)
+    # Rotary pairs are not searched for the longest windows; those rows are left out.
+    found = [size for size in scale.sizes if position == "learned" or size < WIDEST_ROTARY_WINDOW]
+    assert [row.size for row in rows] == found
     for row in rows:
         assert row.recurrent_bits + row.cache_bits >= row.state_bits
         assert row.recurrent_bits <= 4 * math.log2(row.size) + 20
