@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,13 +21,12 @@ from boundprobe.bounds import (
     window_accuracy_ceiling,
 )
 from boundprobe.models.spec import ModelSpec
-from boundprobe.runs.files import write_whole
+from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks import AbstractTask
 
 #: One probe document (``boundprobe.probe/1``) per trained model.
 Probe = Mapping[str, Any]
 
-FORBIDDEN = "0.86"
 MARKERS = "osD^vP*X"
 N_POINTS = 400
 #: Left end of the axis of bits; a triangle there means less.
@@ -139,7 +134,7 @@ def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> 
 
 def draw(task: AbstractTask, probes: Sequence[Probe]) -> Figure:
     """Both panels of one task as a figure."""
-    with _style():
+    with project_style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
         FigureCanvasAgg(figure)
         state_ax, window_ax = figure.subplots(1, 2, width_ratios=[1.6, 1])
@@ -158,19 +153,7 @@ def draw(task: AbstractTask, probes: Sequence[Probe]) -> Figure:
 
 def save(task: AbstractTask, probes: Sequence[Probe], stem: Path) -> list[Path]:
     """Write the figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
-    figure = draw(task, probes)
-    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    for path in paths:
-        # No date in the file: the same results give the same figure, byte for byte.
-        metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        with _style():
-            write_whole(path, partial(figure.savefig, metadata=metadata))
-    return paths
-
-
-def _style() -> AbstractContextManager[None]:
-    """The project's one matplotlib style."""
-    return style.context(str(resources.files("boundprobe.plots") / "boundprobe.mplstyle"))
+    return save_figure(draw(task, probes), stem)
 
 
 def _spec(probe: Probe) -> ModelSpec:

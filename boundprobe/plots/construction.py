@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from boundprobe.models.constructions.on_paper import SCALES, PaperRow, decades, paper_rows
-from boundprobe.runs.files import write_whole
+from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks import AbstractTask
 
 #: What ``boundprobe construct --json`` prints (``boundprobe.construct/1``), as far as the figure reads it.
 Document = Mapping[str, Any]
 
-FORBIDDEN = "0.86"
 #: Greatest length that is drawn, in tokens.
 LONGEST = 1_000_000
 POINTS_PER_DECADE = 4
@@ -87,7 +82,7 @@ def draw_size_panel(ax: Axes, task: AbstractTask, document: Document) -> Axes:
 
 def draw(task: AbstractTask, document: Document) -> Figure:
     """Both panels as a figure."""
-    with _style():
+    with project_style():
         figure = Figure(figsize=(10.5, 4.6), layout="constrained")
         FigureCanvasAgg(figure)
         length_ax, size_ax = figure.subplots(1, 2)
@@ -103,18 +98,7 @@ def draw(task: AbstractTask, document: Document) -> Figure:
 
 def save(task: AbstractTask, document: Document, stem: Path) -> list[Path]:
     """Write the figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
-    figure = draw(task, document)
-    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    for path in paths:
-        # No date in the file: the same numbers give the same figure, byte for byte.
-        metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        with _style():
-            write_whole(path, partial(figure.savefig, metadata=metadata))
-    return paths
-
-
-def _style() -> AbstractContextManager[None]:
-    return style.context(str(resources.files("boundprobe.plots") / "boundprobe.mplstyle"))
+    return save_figure(draw(task, document), stem)
 
 
 def _draw_hybrid(

@@ -1,0 +1,32 @@
+"""What every figure shares: the project's style, the grey of what is forbidden, and how a figure is written."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from matplotlib import style
+from matplotlib.figure import Figure
+
+from boundprobe.runs.files import write_whole
+
+FORBIDDEN = "0.86"
+
+
+def project_style() -> AbstractContextManager[None]:
+    """The project's one matplotlib style."""
+    return style.context(str(resources.files("boundprobe.plots") / "boundprobe.mplstyle"))
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
+    for path in paths:
+        # No date in the file: the same results give the same figure, byte for byte.
+        metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        with project_style():
+            write_whole(path, partial(figure.savefig, metadata=metadata))
+    return paths
