@@ -29,7 +29,8 @@ from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
 from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.training.config import TrainConfig
-from boundprobe.training.loop import load_models, train
+from boundprobe.training.loop import train
+from boundprobe.training.weights import load_models
 
 N_STATES, N_SEQUENCES, HIDDEN = 8192, 4000, 128
 

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from boundprobe.probes.ladder import ProbeConfig as ProbeConfig
     from boundprobe.probes.ladder import measure as measure
     from boundprobe.runs.store import load_run as load_run
-    from boundprobe.training.loop import load_models as load_models
+    from boundprobe.training.weights import load_models as load_models
     from boundprobe.training.loop import train as train
 
 #: What needs torch, by the module that has it.
 _LAZY = {
     "SequenceModel": "boundprobe.models.stack",
     "ProbeConfig": "boundprobe.probes.ladder",
-    "load_models": "boundprobe.training.loop",
+    "load_models": "boundprobe.training.weights",
     "load_run": "boundprobe.runs.store",
     "measure": "boundprobe.probes.ladder",
     "train": "boundprobe.training.loop",

@@ -13,3 +13,7 @@ class RunDirectoryError(RuntimeError):
     """A run directory holds another configuration, is damaged, or is in use.  Exit code 4."""
 
     exit_code = 4
+
+
+class RunInUseError(RunDirectoryError):
+    """Another process works on a run just now: waiting may help.  Exit code 4."""

@@ -33,7 +33,7 @@ from boundprobe.tasks.cases import StateCase
 from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.training.config import TrainConfig
 from boundprobe.training.evaluate import model_device
-from boundprobe.training.loop import load_models
+from boundprobe.training.weights import load_models
 
 
 @dataclass(frozen=True)

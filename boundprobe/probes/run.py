@@ -10,7 +10,7 @@ from boundprobe.errors import RunDirectoryError
 from boundprobe.probes.ladder import ProbeConfig, measure
 from boundprobe.runs.store import Run, open_run
 from boundprobe.training.config import TrainConfig
-from boundprobe.training.loop import load_models
+from boundprobe.training.weights import load_models
 
 
 def check_trained(trained: Run, member: int) -> dict[str, Any]:

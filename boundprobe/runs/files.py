@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -32,3 +33,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write one JSON document, whole or not at all.  NaN is refused: no other reader would take it."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be used, so that another can be written in its place; return where it is now."""
+    for i in itertools.count(1):
+        aside = path.with_name(f"{path.name}.damaged-{i}")
+        if not aside.exists():
+            path.rename(aside)
+            return aside
+    raise AssertionError("unreachable: the numbers do not end")

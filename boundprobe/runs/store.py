@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from boundprobe.errors import RunDirectoryError
+from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.runs.files import write_json, write_text
 from boundprobe.runs.manifest import add_session, stamp_finished
 
@@ -80,14 +80,14 @@ class Run:
 
         Raises
         ------
-        RunDirectoryError
+        RunInUseError
             If another process works on it.
         """
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunDirectoryError(
+                raise RunInUseError(
                     f"{self.path} is in use by another process; wait for it, or choose another --out"
                 ) from None
             manifest = self.path / "manifest.json"

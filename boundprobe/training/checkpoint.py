@@ -1,4 +1,4 @@
-"""Checkpoints of a run: what is finished, and how far the member in progress is."""
+"""Checkpoints of a group of runs: what is finished, and how far the members in training are."""
 
 from __future__ import annotations
 
@@ -7,35 +7,66 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from boundprobe.runs.files import write_whole
 from boundprobe.runs.store import read_or_refuse
+from boundprobe.training.plan import Finished, Place
+
+N_MATRICES = 3
 
 
 @dataclass
-class TrainState:
-    """Everything that a run needs to go on, bit for bit on one device.
+class Round:
+    """Members that are trained side by side, between two draws.
 
     Data and initial weights are functions of (seed, phase, member, step), so no generator's state is kept.
 
     Attributes
     ----------
-    finished : list of dict
-        For each finished member its results, and its weights if it is reported.
+    places : list of Place
+        All members of the round.
     step : int
-        Steps done by the member in progress.
-    model, optimizer : dict
-        Its weights and its optimizer's state; empty at step 0.
+        Steps that the members in training have done.
+    training : list of int
+        Which of ``places`` are still in training: the rows of the matrices.
+    losses : list of lists of float
+        Mean loss (nats) of each draw of each of ``places``.
+    matrices : list of Tensor (M, P)
+        Weights, and the optimizer's first and second moments; none before the first checkpoint.
+    stopped : dict of int to Tensor (P,)
+        Weights of those that have stopped early.
     """
 
-    finished: list[dict[str, Any]] = field(default_factory=list)
+    places: list[Place]
     step: int = 0
-    model: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    training: list[int] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+    matrices: list[Tensor] = field(default_factory=list)
+    stopped: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class TrainState:
+    """Everything that a group of runs needs to go on, bit for bit on one device.
+
+    Attributes
+    ----------
+    finished : dict of Place to Finished
+    round : Round or None
+        The members in training; None between two rounds.
+    """
+
+    finished: dict[Place, Finished] = field(default_factory=dict)
+    round: Round | None = None
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
-        write_whole(path, lambda temporary: torch.save(asdict(self), temporary))
+        document = {
+            "finished": [(*place, asdict(member)) for place, member in self.finished.items()],
+            "round": None if self.round is None else vars(self.round) | {"places": [(*p,) for p in self.round.places]},
+        }
+        write_whole(path, lambda temporary: torch.save(document, temporary))
 
     @classmethod
     def load(cls, path: Path) -> TrainState:
@@ -46,10 +77,17 @@ class TrainState:
         RunDirectoryError
             If the file is damaged.
         """
-        if not path.exists():
-            return cls()
+        return read_or_refuse(path, lambda: cls._read(path)) if path.exists() else cls()
 
-        def read() -> TrainState:
-            return cls(**torch.load(path, map_location="cpu", weights_only=True))
-
-        return read_or_refuse(path, read)
+    @classmethod
+    def _read(cls, path: Path) -> TrainState:
+        document: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        finished = {Place(run, index): Finished(**member) for run, index, member in document.pop("finished")}
+        in_training = document.pop("round")
+        if document:
+            raise ValueError(f"unknown parts {sorted(document)}")
+        if in_training is not None:
+            in_training = Round(**in_training | {"places": [Place(*place) for place in in_training["places"]]})
+            if len(in_training.matrices) != N_MATRICES:
+                raise ValueError("members in training without their weights")
+        return cls(finished, in_training)

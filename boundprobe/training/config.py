@@ -13,6 +13,9 @@ from boundprobe.tasks.base import check_distribution
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
 PHASES = ("calibration", "report")
+#: What is learned: the task's answers, or, as a negative control, answers dealt out at random.
+TARGETS = ("task", "random")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class Schedule:
     weight_decay, clip_norm : float
     n_eval : int
         Sequences per distribution in an evaluation.
+    stop_below : float
+        A member whose mean loss (nats) over the last tenth of ``steps`` is below this has learned the task and stops;
+        0: every member takes all steps.  One whose loss is no longer finite always stops.
+    targets : "task" | "random"
+        "random" deals the answers of each draw out to its questions at random, in training and in judging: a control
+        that no model beats by more than chance.
+    precision : "float32" | "bfloat16"
+        Of activations and matrix products; weights and optimizer are float32.
+    micro_batch : int
+        Sequences that go through the model at once; their gradients are added up to those of ``batch``.  0: all.
     """
 
     distribution: str = "mixture"
@@ -47,11 +60,19 @@ class Schedule:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     n_eval: int = 2000
+    stop_below: float = 0.0
+    targets: str = "task"
+    precision: str = "float32"
+    micro_batch: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "n_seeds", "n_calibration_seeds", "n_eval"):
             check_integer(name, getattr(self, name), 1)
         check_integer("warmup_steps", self.warmup_steps, 0)
+        check_integer("micro_batch", self.micro_batch, 0)
+        check_word("targets", self.targets, TARGETS)
+        check_word("precision", self.precision, PRECISIONS)
+        check_number("stop_below", self.stop_below, least=0)
         check_number("weight_decay", self.weight_decay, least=0)
         check_number("clip_norm", self.clip_norm, above=0)
         for rate in self.learning_rates:
@@ -115,9 +136,14 @@ class TrainConfig:
         return [Member("report", learning_rate, i) for i in range(self.schedule.n_seeds)]
 
     @property
+    def n_members(self) -> int:
+        """Models of the run, calibration members included."""
+        return len(self.calibration_members()) + self.schedule.n_seeds
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps of all members together."""
-        return self.schedule.steps * (len(self.calibration_members()) + self.schedule.n_seeds)
+        return self.schedule.steps * self.n_members
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration, as in ``config.toml``."""

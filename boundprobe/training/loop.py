@@ -1,39 +1,54 @@
-"""Training of one run: calibration members choose a learning rate, fresh members are trained with it and reported."""
+"""Training of runs: members side by side, calibration members first, from wherever they stopped."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
+from boundprobe.checks import check_integer
 from boundprobe.models.operations import chosen_backends
-from boundprobe.models.stack import SequenceModel
-from boundprobe.runs.files import write_whole
-from boundprobe.runs.store import Run, open_run, read_or_refuse
-from boundprobe.seeds import generator, seed_sequence
+from boundprobe.runs.store import Run
+from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE
 from boundprobe.training.allocator import keep_freed_memory
-from boundprobe.training.checkpoint import TrainState
+from boundprobe.training.checkpoint import Round, TrainState
 from boundprobe.training.config import Member, TrainConfig
-from boundprobe.training.evaluate import count_correct
-from boundprobe.training.optimizer import Optimizer
+from boundprobe.training.convergence import may_stop
+from boundprobe.training.data import STEPS_PER_DRAW, draw
+from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.judge import judge
+from boundprobe.training.ledger import Ledger, open_ledger
+from boundprobe.training.plan import LARGEST_ENSEMBLE, Finished, Place, member_at, next_round
+from boundprobe.training.step import Stepper
+from boundprobe.training.weights import build_model
+from boundprobe.training.world import World, join_world
 
-#: Steps whose data are drawn together, from one stream; checkpoints and metrics fall on its multiples.
-STEPS_PER_DRAW = 50
 STEPS_PER_CHECKPOINT = 500
 
-#: Told (steps done in the whole run, what is being done); called every STEPS_PER_DRAW steps.
+#: Told (steps done by all members together, what is being done); called after every draw.
 Progress = Callable[[int, str], None]
 
 
-def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Progress = lambda done, what: None) -> Run:
+class Seat(NamedTuple):
+    """A member of a round, with what it is trained by."""
+
+    place: Place
+    config: TrainConfig
+    member: Member
+
+
+def train(
+    config: TrainConfig,
+    root: Path,
+    *,
+    device: str = "cpu",
+    progress: Progress = lambda done, what: None,
+    largest: int | None = None,
+) -> Run:
     """Train a run to its end, from wherever it stopped; a finished run is returned as it is.
 
     Parameters
@@ -44,51 +59,55 @@ def train(config: TrainConfig, root: Path, *, device: str = "cpu", progress: Pro
     device : str
         "cpu" or "cuda".  Not part of the configuration: the manifest notes it.
     progress : callable
-        Told the steps done and what is being done.
+        Told the steps done by all members together and what is being done.
+    largest : int, optional
+        Members that are trained side by side at most.  A result does not depend on it by more than rounding.
 
     Raises
     ------
     RunDirectoryError
-        If the run directory is damaged, foreign or in use.
+        If the run directory is damaged or foreign (``RunInUseError`` if another process works on it).
     ValueError
         If the distribution asks for no answer.
     MissingDependencyError
         If the backend that ``config.scan`` names cannot be used here.
     """
-    _check_asks(config)
-    backends = chosen_backends(config.model, config.scan, device)
-    run = open_run(root, "train", config.to_dict())
-    if run.result() is not None:
-        return run
+    return train_group([config], root, device=device, progress=progress, largest=largest)[0]
+
+
+def train_group(
+    configs: Sequence[TrainConfig],
+    root: Path,
+    *,
+    device: str = "cpu",
+    progress: Progress = lambda done, what: None,
+    largest: int | None = None,
+    set_damaged_aside: bool = False,
+) -> list[Run]:
+    """Train several runs whose models have one shape, all their members side by side.
+
+    Parameters
+    ----------
+    configs : sequence of TrainConfig
+        They agree in model, steps, batch and length of sequences; see ``boundprobe.sweep.grid.group_runs``.
+    set_damaged_aside : bool
+        Whether a damaged checkpoint is renamed and its members are trained anew, instead of refused.
+
+    Other parameters, result and errors are those of ``train``, one run for each configuration.
+    """
+    for config in configs:
+        _check_asks(config)
+    world, device = join_world(device)
+    check_integer("batch", configs[0].schedule.batch, world.size, why=", one sequence for each process; raise it")
+    backends = [chosen_backends(config.model, config.scan, device) for config in configs]
     keep_freed_memory()
-    with run.session(device=device, seeds=_seeds(config)):
-        state = TrainState.load(run.path / "train_state.pt")
-        calibration = config.calibration_members()
-        for member in calibration[len(state.finished) :]:
-            _train_member(config, member, state, run, device, progress)
-        learning_rate = choose_learning_rate(config, state.finished[: len(calibration)])
-        report = config.report_members(learning_rate)
-        for member in report[len(state.finished) - len(calibration) :]:
-            _train_member(config, member, state, run, device, progress)
-        finished = state.finished[len(calibration) :]
-        weights = {
-            f"member{i}.{name}": value.contiguous()
-            for i, member_done in enumerate(finished)
-            for name, value in member_done["weights"].items()
-        }
-        write_whole(run.path / "model.safetensors", lambda path: save_file(weights, path))
-        run.finish(
-            {
-                "schema": "boundprobe.train/1",
-                "run_id": run.run_id,
-                "run_dir": str(run.path),
-                "learning_rate": learning_rate,
-                "backends": backends,
-                "members": [done["result"] for done in finished],
-                "calibration": [done["result"] for done in state.finished[: len(calibration)]],
-            }
-        )
-    return run
+    with open_ledger(configs, root, world, device=device, set_damaged_aside=set_damaged_aside) as ledger:
+        state = ledger.state
+        largest = largest or LARGEST_ENSEMBLE[torch.device(device).type]
+        while seats := _seats(ledger, largest):
+            _train_round(seats, state, ledger, world, device, progress)
+        ledger.finish(backends)
+    return ledger.runs
 
 
 def _check_asks(config: TrainConfig) -> None:
@@ -102,146 +121,113 @@ def _check_asks(config: TrainConfig) -> None:
         )
 
 
-def choose_learning_rate(config: TrainConfig, calibration: list[dict[str, Any]]) -> float:
-    """The rate with the best mean accuracy over calibration seeds; among equals the one with the least loss."""
-    rates = config.schedule.learning_rates
-
-    def quality(rate: float) -> tuple[float, float]:
-        results = [done["result"] for done in calibration if done["result"]["learning_rate"] == rate]
-        losses = [math.inf if result["loss"] is None else result["loss"] for result in results]  # None: diverged
-        return sum(result["accuracy"] for result in results), -sum(losses)
-
-    return max(rates, key=quality) if calibration else rates[0]
-
-
-def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
-    """The reported models of a finished run, in the order of its members, in evaluation mode.
-
-    Raises
-    ------
-    RunDirectoryError
-        If the weights are missing or damaged.
-    """
-    config = TrainConfig.from_dict(run.config)
-    path = run.path / "model.safetensors"
-    weights = read_or_refuse(path, lambda: load_file(path))
-    models = []
-    for i in range(config.schedule.n_seeds):
-        model = SequenceModel(config.model, config.task.n_token_ids, config.scan)
-        prefix = f"member{i}."
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        read_or_refuse(path, partial(model.load_state_dict, own))
-        models.append(model.to(device).eval())
-    return models
+def _seats(ledger: Ledger, largest: int) -> list[Seat]:
+    """The members of the round in progress, or of the next."""
+    state = ledger.state
+    if state.round is not None:  # it goes on with the members that it was begun with
+        places = state.round.places
+    else:
+        places = next_round(ledger.configs, state.finished, ledger.finished_before, largest)
+    configs = [ledger.configs[place.run] for place in places]
+    return [Seat(p, config, member_at(config, p, state.finished)) for p, config in zip(places, configs, strict=True)]
 
 
-def build_model(config: TrainConfig, member: Member) -> SequenceModel:
-    """A member's model with its initial weights, a function of (seed, phase, seed index)."""
-    seed = int(seed_sequence(config.seed, "initialisation", *member.key).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
-        torch.manual_seed(seed)
-        return SequenceModel(config.model, config.task.n_token_ids, config.scan)
-
-
-def _train_member(
-    config: TrainConfig, member: Member, state: TrainState, run: Run, device: str, progress: Progress
+def _train_round(
+    seats: list[Seat], state: TrainState, ledger: Ledger, world: World, device: str, progress: Progress
 ) -> None:
-    """Train one member from ``state`` to its end, and add it to ``state.finished``."""
-    schedule = config.schedule
-    model = build_model(config, member).to(device)
-    optimizer = Optimizer(model, schedule, member.learning_rate)
-    if state.step:
-        read_or_refuse(run.path / "train_state.pt", lambda: _restore(model, optimizer, state))
-    # What a killed run wrote after its checkpoint is dropped, and made again.
-    run.replace_metrics(line for line in run.metrics() if _is_before(line, state))
-    index = len(state.finished)
-    what = f"{config.task.name} {config.model.architecture} {member.phase} lr {member.learning_rate:g}"
-    started, first_step, loss = time.perf_counter(), state.step, torch.tensor(float("nan"))
-    for first in range(state.step, schedule.steps, STEPS_PER_DRAW):
-        last = min(first + STEPS_PER_DRAW, schedule.steps)
-        rng = generator(config.seed, "training-data", *member.key, first)
-        data = config.task.sample((last - first) * schedule.batch, rng, schedule.distribution)
-        tokens = torch.from_numpy(data.tokens).to(device).split(schedule.batch)
-        targets = torch.from_numpy(data.targets).to(device).split(schedule.batch)
-        losses = []
-        for step in range(first, last):
-            logits = model(tokens[step - first])
-            loss = F.cross_entropy(logits.flatten(0, 1), targets[step - first].flatten(), ignore_index=IGNORE)
-            loss.backward()
-            optimizer.step(step)
-            losses.append(loss.detach())
-        loss = torch.stack(losses).mean()
-        run.append_metrics({"member": index, "step": last, "loss": _finite(float(loss))})
-        progress(index * schedule.steps + last, what)
-        if last % STEPS_PER_CHECKPOINT == 0 and last < schedule.steps:
-            state.step, state.model, state.optimizer = last, model.state_dict(), optimizer.adamw.state_dict()
-            state.save(run.path / "train_state.pt")
+    """Train members side by side to their ends, and add them to ``state.finished``."""
+    round_, stepper = _begin(seats, state, world, device)
+    schedule = seats[0].config.schedule
+    n_draws = -(-schedule.steps // STEPS_PER_DRAW)
+    done_before = len(state.finished) * schedule.steps
+    what = _describe(seats)
+    started, first_step = time.perf_counter(), round_.step
+    while round_.step < schedule.steps and round_.training:
+        losses = _train_draw(seats, round_, stepper, device)
+        for position, loss in zip(round_.training, losses, strict=True):
+            round_.losses[position].append(loss)
+        round_.step = min(round_.step + STEPS_PER_DRAW, schedule.steps)
+        ledger.note(seats, round_, losses)
+        progress(done_before + len(seats) * round_.step, what)
+        stepper = _let_go(seats, round_, stepper, n_draws)
+        if round_.step % STEPS_PER_CHECKPOINT == 0 and round_.step < schedule.steps:
+            _remember(round_, stepper)
+            ledger.save()
     seconds = time.perf_counter() - started
-    n_tokens = (schedule.steps - first_step) * schedule.batch * config.task.n_positions
-    state.finished.append(
-        {
-            "result": _evaluate(config, member, model)
-            | {"loss": _finite(float(loss)), "tokens_per_second": round(n_tokens / seconds)},
-            "weights": model.state_dict() if member.phase == "report" else {},
-        }
-    )
-    state.step, state.model, state.optimizer = 0, {}, {}
-    state.save(run.path / "train_state.pt")
+    n_steps = sum(max(min(len(own) * STEPS_PER_DRAW, schedule.steps) - first_step, 0) for own in round_.losses)
+    speed = round(n_steps * schedule.batch * seats[0].config.task.n_positions / seconds)
+    for position, row in zip(round_.training, stepper.ensemble.values, strict=True):
+        round_.stopped[position] = row
+    state.finished |= world.share(lambda: _judge_all(seats, round_, stepper.ensemble, speed))
+    state.round = None
+    ledger.save()
 
 
-def _restore(model: SequenceModel, optimizer: Optimizer, state: TrainState) -> None:
-    """Load a checkpoint into a member's model and optimizer."""
-    model.load_state_dict(state.model)
-    optimizer.adamw.load_state_dict(state.optimizer)
+def _begin(seats: list[Seat], state: TrainState, world: World, device: str) -> tuple[Round, Stepper]:
+    """The round in progress, or a fresh one, and what trains it."""
+    pairs = [(seat.config, seat.member) for seat in seats]
+    if state.round is not None:
+        round_ = state.round
+        values, first_moments, second_moments = (x.to(device) for x in round_.matrices)
+        skeleton = build_model(*pairs[0]).to(device)
+        stepper = Stepper(Ensemble(skeleton, values), [pairs[i] for i in round_.training], world)
+        stepper.optimizer.load(first_moments, second_moments)
+        return round_, stepper
+    everyone = list(range(len(seats)))
+    state.round = Round([seat.place for seat in seats], 0, everyone, [[] for _ in seats])
+    models = [build_model(*pair) for pair in pairs]
+    return state.round, Stepper(Ensemble.of([model.to(device) for model in models]), pairs, world)
 
 
-def _finite(value: float) -> float | None:
-    """A number as JSON can say it: None for NaN and infinity, the loss of a member that diverged."""
-    return value if math.isfinite(value) else None
+def _train_draw(seats: list[Seat], round_: Round, stepper: Stepper, device: str) -> list[float]:
+    """The steps of one draw; the mean loss of each member."""
+    schedule = stepper.schedule
+    n_steps = min(STEPS_PER_DRAW, schedule.steps - round_.step)
+    pairs = [(seats[i].config, seats[i].member) for i in round_.training]
+    tokens, targets = (x.to(device) for x in draw(pairs, round_.step, n_steps))
+    numbers = torch.stack([stepper.numbers_of(round_.step + i) for i in range(n_steps)])
+    losses = [stepper.step(tokens[:, i], targets[:, i], numbers[i]) for i in range(n_steps)]
+    mean: list[float] = torch.stack(losses).mean(0).tolist()
+    return mean
 
 
-def _evaluate(config: TrainConfig, member: Member, model: SequenceModel) -> dict[str, Any]:
-    """A member's entry in the result: accuracies on sequences of its own phase, sizes and nominal memory.
-
-    Calibration members are judged on sequences that are never used again.
-    """
-    role = "calibration" if member.phase == "calibration" else "evaluation"
-    laws = dict.fromkeys((config.schedule.distribution, "state-hard", "window-hard"))
-    accuracy = {}
-    for i, distribution in enumerate(laws):
-        rng = generator(config.seed, role, 0, i)
-        correct, asked = count_correct(model, config.task.sample(config.schedule.n_eval, rng, distribution))
-        accuracy[distribution] = correct / asked
-    prefix = config.task.sample_cut(1, generator(config.seed, role, 1)).prefix
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        memory = model.prefill(torch.from_numpy(prefix).to(device)).bits()
-    return {
-        "phase": member.phase,
-        "learning_rate": member.learning_rate,
-        "seed_index": member.seed_index,
-        "accuracy": accuracy[config.schedule.distribution],
-        "accuracy_by_distribution": accuracy,
-        "steps": config.schedule.steps,
-        "n_params": model.n_params,
-        "memory": {
-            "recurrent_bits": memory.recurrent_bits,
-            "conv_bits": memory.conv_bits,
-            "cache_bits": memory.cache_bits,
-        },
-    }
+def _let_go(seats: list[Seat], round_: Round, stepper: Stepper, n_draws: int) -> Stepper:
+    """Take members out that need no more steps; the others have the machine to themselves."""
+    stay = [
+        row
+        for row, position in enumerate(round_.training)
+        if not may_stop(round_.losses[position], n_draws, seats[position].config.schedule.stop_below)
+    ]
+    if len(stay) == len(round_.training):
+        return stepper
+    for row, position in enumerate(round_.training):
+        if row not in stay:
+            round_.stopped[position] = stepper.ensemble.values[row].clone()
+    round_.training = [round_.training[row] for row in stay]
+    return stepper.keep(stay)
 
 
-def _is_before(line: dict[str, Any], state: TrainState) -> bool:
-    """Whether a metrics line was written before the checkpoint."""
-    return (line["member"], line["step"]) <= (len(state.finished), state.step)
+def _remember(round_: Round, stepper: Stepper) -> None:
+    """Put the matrices where a checkpoint takes them from."""
+    optimizer = stepper.optimizer
+    round_.matrices = [stepper.ensemble.values, optimizer.first_moments, optimizer.second_moments]
 
 
-def _seeds(config: TrainConfig) -> dict[str, Any]:
-    """Seeds by role, for the manifest."""
-    return {
-        "seed": config.seed,
-        "roles": "boundprobe.seeds.seed_sequence(seed, role, phase, seed_index[, first_step])",
-        "calibration_seed_indices": sorted({m.seed_index for m in config.calibration_members()}),
-        "report_seed_indices": list(range(config.schedule.n_seeds)),
-    }
+def _judge_all(seats: list[Seat], round_: Round, ensemble: Ensemble, speed: int) -> dict[Place, Finished]:
+    """Judge the members of a round, those of one run and phase together, on the same sequences."""
+    finished: dict[Place, Finished] = {}
+    for key in dict.fromkeys((seat.place.run, seat.member.phase) for seat in seats):
+        positions = [i for i, seat in enumerate(seats) if (seat.place.run, seat.member.phase) == key]
+        own = Ensemble(ensemble.skeleton, torch.stack([round_.stopped[i] for i in positions]))
+        losses = [round_.losses[i] for i in positions]
+        results = judge(seats[positions[0]].config, [seats[i].member for i in positions], own, losses)
+        for row, (i, result) in enumerate(zip(positions, results, strict=True)):
+            weights = own.state_dict(row) if seats[i].member.phase == "report" else {}
+            finished[seats[i].place] = Finished(result | {"tokens_per_second": speed}, losses[row], weights)
+    return finished
+
+
+def _describe(seats: list[Seat]) -> str:
+    config, member = seats[0].config, seats[0].member
+    members = f"{len(seats)} members" if len(seats) > 1 else f"lr {member.learning_rate:g}"
+    return f"{config.task.name} {config.model.architecture} {member.phase} {members}"

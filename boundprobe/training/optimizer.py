@@ -1,11 +1,21 @@
-"""AdamW with linear warm-up, linear decay and gradient clipping, as in the paper's appendix E."""
+"""AdamW with linear warm-up, linear decay and gradient clipping, for each member of an ensemble on its own.
+
+Warm-up, decay and AdamW as in the paper's appendix E; AdamW is Loshchilov and Hutter 2019, arXiv 1711.05101,
+Algorithm 2, with the constants of ``torch.optim.AdamW``, which is the oracle of the tests.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Sequence
 
-from boundprobe.training.config import Schedule
+import torch
+from torch import Tensor
+
+from boundprobe.training.ensemble import Ensemble
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+#: Keeps the clipping factor finite, as in ``torch.nn.utils.clip_grad_norm_``.
+SMALLEST_NORM = 1e-6
 
 
 def schedule_factor(step: int, steps: int, warmup_steps: int) -> float:
@@ -19,21 +29,57 @@ def schedule_factor(step: int, steps: int, warmup_steps: int) -> float:
     return (steps - step) / max(steps - warmup_steps, 1)
 
 
-class Optimizer:
-    """One member's optimizer; ``step`` clips, sets the rate of the step, and updates."""
+class EnsembleAdamW:
+    """AdamW on the two matrices of an ensemble, with rates, decays and norms of each member.
 
-    def __init__(self, model: nn.Module, schedule: Schedule, learning_rate: float) -> None:
-        self.schedule, self.learning_rate = schedule, learning_rate
-        self.parameters = list(model.parameters())
-        self.adamw = torch.optim.AdamW(
-            self.parameters, lr=learning_rate, weight_decay=schedule.weight_decay, fused=True
+    Everything that changes from step to step is handed to ``update`` as a tensor, so that a step can be recorded once
+    and replayed (CUDA graphs).
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    weight_decays, clip_norms : sequence of M floats
+    """
+
+    def __init__(self, ensemble: Ensemble, weight_decays: Sequence[float], clip_norms: Sequence[float]) -> None:
+        self.ensemble = ensemble
+        self.weight_decays, self.clip_norms = (
+            ensemble.values.new_tensor(list(column))[:, None] for column in (weight_decays, clip_norms)
         )
+        self.first_moments, self.second_moments = (torch.zeros_like(ensemble.values) for _ in range(2))
 
-    def step(self, step: int) -> None:
-        """Update from the gradients that are there, and clear them."""
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip_norm)
-        factor = schedule_factor(step, self.schedule.steps, self.schedule.warmup_steps)
-        for group in self.adamw.param_groups:
-            group["lr"] = self.learning_rate * factor
-        self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
+    def corrections(self, step: int) -> tuple[float, float]:
+        """What the moments are divided by at a step, counted from 0: they start from zeros."""
+        return 1 - BETA_1 ** (step + 1), (1 - BETA_2 ** (step + 1)) ** 0.5
+
+    @torch.no_grad()
+    def update(self, rates: Tensor, first_correction: Tensor, second_correction: Tensor) -> None:
+        """Clip, update and clear the gradients.
+
+        Parameters
+        ----------
+        rates : Tensor (M, 1)
+            Learning rate of each member at this step.
+        first_correction, second_correction : Tensor ()
+            As ``corrections`` gives them.
+        """
+        values, gradients = self.ensemble.values, self.ensemble.gradients
+        norms = gradients.norm(dim=1, keepdim=True)
+        gradients *= (self.clip_norms / (norms + SMALLEST_NORM)).clamp(max=1)
+        values *= 1 - rates * self.weight_decays
+        self.first_moments.lerp_(gradients, 1 - BETA_1)
+        self.second_moments.mul_(BETA_2).addcmul_(gradients, gradients, value=1 - BETA_2)
+        denominators = (self.second_moments.sqrt() / second_correction).add_(EPSILON)
+        values -= (rates / first_correction) * (self.first_moments / denominators)
+        gradients.zero_()
+
+    def load(self, first_moments: Tensor, second_moments: Tensor) -> None:
+        """Take the moments (M, P) of a checkpoint."""
+        self.first_moments, self.second_moments = first_moments, second_moments
+
+    def keep(self, ensemble: Ensemble, members: Sequence[int]) -> EnsembleAdamW:
+        """The optimizer of ``ensemble``, which holds some of the members, with copies of their moments."""
+        chosen = list(members)
+        kept = EnsembleAdamW(ensemble, self.weight_decays[chosen, 0].tolist(), self.clip_norms[chosen, 0].tolist())
+        kept.first_moments, kept.second_moments = self.first_moments[chosen], self.second_moments[chosen]
+        return kept

@@ -23,7 +23,8 @@ from boundprobe.tasks import SelectiveCopying
 from boundprobe.testing import check_mixer
 from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.training.config import Schedule, TrainConfig
-from boundprobe.training.loop import load_models, train
+from boundprobe.training.loop import train
+from boundprobe.training.weights import load_models
 
 pytestmark = pytest.mark.gpu
 

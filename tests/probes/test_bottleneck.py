@@ -36,7 +36,8 @@ from boundprobe.tasks import TASKS, SelectiveCopying
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.bottleneck import train_bottleneck
 from boundprobe.training.config import Schedule, TrainConfig
-from boundprobe.training.loop import load_models, train
+from boundprobe.training.loop import train
+from boundprobe.training.weights import load_models
 
 #: Four of eight tokens are asked for: 12 bits, 3 an answer.
 TASK = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=12)

@@ -25,10 +25,12 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run, load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import loop
+from boundprobe.training import data, judge, ledger, loop
 from boundprobe.training.config import Member, Schedule, TrainConfig
 from boundprobe.training.evaluate import count_correct
-from boundprobe.training.loop import build_model, choose_learning_rate, load_models, train
+from boundprobe.training.loop import train
+from boundprobe.training.plan import choose_learning_rate
+from boundprobe.training.weights import build_model, load_models
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 MODEL = ModelSpec("mamba-attn", d_model=8, window=4, d_state=2, mlp_ratio=2)
@@ -38,7 +40,10 @@ SINGLE = replace(CONFIG, schedule=replace(SCHEDULE, learning_rates=(0.02,)))
 #: Steps of all members: one calibration member per rate, one reported.
 TOTAL = 3 * 24
 #: Steps per draw and per checkpoint of the package, before this module makes them small.
-AS_SHIPPED = {name: getattr(loop, name) for name in ("STEPS_PER_DRAW", "STEPS_PER_CHECKPOINT")}
+AS_SHIPPED = [
+    (loop, "STEPS_PER_CHECKPOINT", loop.STEPS_PER_CHECKPOINT),
+    *((module, "STEPS_PER_DRAW", data.STEPS_PER_DRAW) for module in (data, judge, ledger, loop)),
+]
 
 
 class StoppedError(Exception):
@@ -70,8 +75,8 @@ def assert_same_run(found: Run, expected: Run) -> None:
 def small_steps() -> Iterator[None]:
     """Checkpoints every 10 steps, so that runs of 24 steps have some."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in AS_SHIPPED:
-            patch.setattr(loop, name, 10)
+        for module, name, _ in AS_SHIPPED:
+            patch.setattr(module, name, 10)
         yield
 
 
@@ -147,8 +152,9 @@ def test_the_reported_member_does_not_see_the_choice(undisturbed: Run, tmp_path:
     assert alone.result()["calibration"] == []
 
 
-@pytest.mark.parametrize("stop", [10, 20, 24, 34, 44, 48, 68, TOTAL])
+@pytest.mark.parametrize("stop", [20, 40, 48, 58, 68, TOTAL])
 def test_an_interrupted_run_resumes_bit_for_bit(stop: int, undisturbed: Run, tmp_path: Path) -> None:
+    """Two calibration members go side by side, then one is reported: so the steps that are told."""
     with pytest.raises(StoppedError):
         train(CONFIG, tmp_path, progress=stop_at(stop))
     told: list[int] = []
@@ -203,8 +209,8 @@ def run_cli(root: Path, *more: str) -> subprocess.Popen[bytes]:
 
 def test_a_killed_process_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9 between two checkpoints, the same command again, and a run that nobody touched."""
-    for name, steps in AS_SHIPPED.items():
-        monkeypatch.setattr(loop, name, steps)
+    for module, name, steps in AS_SHIPPED:
+        monkeypatch.setattr(module, name, steps)
     process = run_cli(tmp_path / "killed")
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -265,7 +271,7 @@ class Malicious:
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_no_pickle_is_loaded(how: str, tmp_path: Path) -> None:
     path, victim = interrupted(tmp_path / "runs"), tmp_path / "victim"
-    content = {"finished": [], "step": 50, "model": Malicious(str(victim)), "optimizer": {}}
+    content = {"finished": [], "round": Malicious(str(victim))}
     if how == "torch":
         torch.save(content, path / "train_state.pt")
     else:
@@ -274,7 +280,7 @@ def test_no_pickle_is_loaded(how: str, tmp_path: Path) -> None:
     assert not victim.exists()
 
 
-HALF = {"finished": [], "step": 10, "model": {}, "optimizer": {}}
+HALF = {"finished": [], "round": {"places": [(0, 0)], "step": 10, "training": [0], "losses": [[1.0]], "matrices": []}}
 
 
 @pytest.mark.parametrize("content", [{"steps": 3}, [1, 2], HALF], ids=str)
@@ -299,7 +305,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 
 
 def outcome(rate: float, accuracy: float, loss: float | None) -> dict[str, Any]:
-    return {"result": {"learning_rate": rate, "accuracy": accuracy, "loss": loss}}
+    return {"learning_rate": rate, "accuracy": accuracy, "loss": loss}
 
 
 def test_the_learning_rate_is_chosen_by_calibration_accuracy() -> None:
@@ -352,14 +358,10 @@ def test_data_of_the_phases_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     schedule = replace(SCHEDULE, steps=12, n_eval=40)
     train(replace(CONFIG, schedule=schedule), tmp_path)
     del drawn[0]  # the look at whether the distribution asks anything
-    per_member = 2 + 3  # two draws of training data, three distributions
-    members = [drawn[i : i + per_member] for i in range(0, len(drawn), per_member)]
-    assert len(members) == 3
-    for first, second in zip(members[0], members[1], strict=True):
-        assert np.array_equal(first, second), "rates are compared on the same data"
-    arrays = members[0] + members[2]
-    for i, x in enumerate(arrays):
-        assert not any(x.shape == y.shape and np.array_equal(x, y) for y in arrays[:i])
+    # Two draws of training data, which the rates of the calibration share, and three distributions; for each phase.
+    assert [len(tokens) for tokens in drawn] == [40, 8, 40, 40, 40] * 2
+    for i, x in enumerate(drawn):
+        assert not any(x.shape == y.shape and np.array_equal(x, y) for y in drawn[:i])
 
 
 def test_accuracy_counts_the_last_position_where_it_is_asked() -> None:

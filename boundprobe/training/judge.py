@@ -1,0 +1,110 @@
+"""What a result says of a member, and of all members of a run together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from boundprobe.models.stack import SequenceModel
+from boundprobe.seeds import generator
+from boundprobe.training.config import Member, TrainConfig
+from boundprobe.training.convergence import has_converged, improvement
+from boundprobe.training.data import STEPS_PER_DRAW, deal_out
+from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.evaluate import count_correct_of_members
+
+
+def judge(
+    config: TrainConfig, members: Sequence[Member], ensemble: Ensemble, losses: Sequence[list[float]]
+) -> list[dict[str, Any]]:
+    """Entries of the result for members of one run and one phase.
+
+    Accuracies are on sequences of the phase; calibration members are judged on sequences that are never used again.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    members : sequence of Member
+    ensemble : Ensemble
+        With their weights, in this order.
+    losses : sequence of lists of float
+        Mean loss (nats) of each of their draws.
+    """
+    role = "calibration" if members[0].phase == "calibration" else "evaluation"
+    accuracies = _accuracies(config, role, ensemble)
+    memory = _memory(config, role, ensemble.skeleton)
+    schedule = config.schedule
+    n_draws = -(-schedule.steps // STEPS_PER_DRAW)
+    return [
+        {
+            "phase": member.phase,
+            "learning_rate": member.learning_rate,
+            "seed_index": member.seed_index,
+            "accuracy": accuracy[schedule.distribution],
+            "accuracy_by_distribution": accuracy,
+            "loss": finite(own[-1]),
+            "steps": min(len(own) * STEPS_PER_DRAW, schedule.steps),
+            # One that stopped because it had learned everything has nothing left to improve.
+            "converged": math.isfinite(own[-1]) and (len(own) < n_draws or has_converged(own, n_draws)),
+            "late_improvement": None if (fall := improvement(own, n_draws)) is None else finite(fall),
+            "n_params": ensemble.skeleton.n_params,
+            "memory": memory,
+        }
+        for member, accuracy, own in zip(members, accuracies, losses, strict=True)
+    ]
+
+
+def _accuracies(config: TrainConfig, role: str, ensemble: Ensemble) -> list[dict[str, float]]:
+    """For each member its accuracy on each distribution."""
+    laws = tuple(dict.fromkeys((config.schedule.distribution, "state-hard", "window-hard")))
+    columns = []
+    for i, distribution in enumerate(laws):
+        rng = generator(config.seed, role, 0, i)
+        batch = config.task.sample(config.schedule.n_eval, rng, distribution)
+        batch = deal_out(batch, rng) if config.schedule.targets == "random" else batch
+        correct, asked = count_correct_of_members(ensemble, batch)
+        columns.append([n / asked for n in correct])
+    return [dict(zip(laws, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+@torch.no_grad()
+def _memory(config: TrainConfig, role: str, skeleton: SequenceModel) -> dict[str, int]:
+    """Nominal bits at the cut by kind; weights do not matter."""
+    prefix = config.task.sample_cut(1, generator(config.seed, role, 1)).prefix
+    device = next(skeleton.parameters()).device
+    bits = skeleton.prefill(torch.from_numpy(prefix).to(device)).bits()
+    return {"recurrent_bits": bits.recurrent_bits, "conv_bits": bits.conv_bits, "cache_bits": bits.cache_bits}
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON can say it: None for NaN and infinity, the loss of a member that diverged."""
+    return value if math.isfinite(value) else None
+
+
+def summarise(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracy over the reported seeds: mean, median, 10th and 90th percentile, every value; and who converged.
+
+    Percentiles are interpolated linearly between order statistics (numpy's default).
+
+    Examples
+    --------
+    >>> members = [{"accuracy": a, "converged": True} for a in (0.5, 0.75, 1.0)]
+    >>> summary = summarise(members)
+    >>> summary["mean"], summary["median"], summary["percentile_10"], summary["n_converged"]
+    (0.75, 0.75, 0.55, 3)
+    """
+    values = [member["accuracy"] for member in members]
+    low, median, high = (float(x) for x in np.percentile(values, (10, 50, 90)))
+    return {
+        "n_seeds": len(values),
+        "n_converged": sum(member["converged"] for member in members),
+        "mean": float(np.mean(values)),
+        "median": median,
+        "percentile_10": low,
+        "percentile_90": high,
+        "values": values,
+    }

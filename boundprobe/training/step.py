@@ -1,0 +1,86 @@
+"""One optimizer step of an ensemble: gradients of a batch in pieces, summed over processes, then the update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from boundprobe.tasks.base import IGNORE
+from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.optimizer import EnsembleAdamW, schedule_factor
+from boundprobe.training.world import World
+
+
+class Stepper:
+    """An ensemble with its optimizer, at the schedule that its members share.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    members : sequence of pairs of configuration and member
+        Their weight decays, clipping norms and rates are their own; batch, precision and number of steps agree.
+    world : World
+        Each process takes its share of every batch.
+    """
+
+    def __init__(self, ensemble: Ensemble, members: Sequence[tuple[TrainConfig, Member]], world: World) -> None:
+        self.ensemble, self.members, self.world = ensemble, list(members), world
+        schedules = [config.schedule for config, _ in members]
+        self.optimizer = EnsembleAdamW(ensemble, [s.weight_decay for s in schedules], [s.clip_norm for s in schedules])
+        self.peak_rates = [member.learning_rate for _, member in members]
+
+    @property
+    def schedule(self) -> Schedule:
+        """What the members share: steps, warm-up, batch, precision, pieces."""
+        return self.members[0][0].schedule
+
+    def numbers_of(self, step: int) -> Tensor:
+        """What differs between steps: the two corrections of the moments, then the rates of the members; (2 + M,)."""
+        factor = schedule_factor(step, self.schedule.steps, self.schedule.warmup_steps)
+        rates = [rate * factor for rate in self.peak_rates]
+        return torch.tensor([*self.optimizer.corrections(step), *rates], device=self.ensemble.values.device)
+
+    def step(self, tokens: Tensor, targets: Tensor, numbers: Tensor) -> Tensor:
+        """Do one step; return the mean loss (nats) of each member before it.
+
+        Parameters
+        ----------
+        tokens, targets : Tensor (M, B, T)
+            The whole batch: every process has all of it and reads its share.
+        numbers : Tensor (2 + M,)
+            As ``numbers_of`` gives them.
+
+        Returns
+        -------
+        Tensor (M,)
+        """
+        n_asked = (targets != IGNORE).sum((1, 2)).clamp(min=1)
+        losses = self._add_gradients(tokens, targets, n_asked)
+        self.world.add_up(self.ensemble.gradients)
+        self.world.add_up(losses)
+        self.optimizer.update(numbers[2:, None], numbers[0], numbers[1])
+        return losses
+
+    def _add_gradients(self, tokens: Tensor, targets: Tensor, n_asked: Tensor) -> Tensor:
+        """Gradients and losses of this process's share, in pieces of ``micro_batch`` sequences."""
+        tokens, targets = (x[:, self.world.rank :: self.world.size] for x in (tokens, targets))
+        piece = self.schedule.micro_batch or max(tokens.shape[1], 1)
+        total = torch.zeros(len(self.ensemble), device=tokens.device)
+        half = self.schedule.precision == "bfloat16"
+        for own_tokens, own_targets in zip(tokens.split(piece, dim=1), targets.split(piece, dim=1), strict=True):
+            with torch.autocast(tokens.device.type, torch.bfloat16, enabled=half):
+                # Divided by all that is asked in the batch, so pieces and shares add up to its mean.
+                losses = self.ensemble.losses(own_tokens, own_targets) / n_asked
+            self.ensemble.add_gradients(losses.sum())
+            total += losses.detach()
+        return total
+
+    def keep(self, positions: Sequence[int]) -> Stepper:
+        """The stepper of some of the members."""
+        ensemble = self.ensemble.keep(positions)
+        kept = Stepper(ensemble, [self.members[i] for i in positions], self.world)
+        kept.optimizer = self.optimizer.keep(ensemble, positions)
+        return kept
