@@ -24,7 +24,7 @@ from boundprobe.training.config import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from boundprobe.models.stack import SequenceModel as SequenceModel
-    from boundprobe.probes.ladder import ProbeConfig as ProbeConfig
+    from boundprobe.probes.settings import ProbeConfig as ProbeConfig
     from boundprobe.probes.ladder import measure as measure
     from boundprobe.runs.store import load_run as load_run
     from boundprobe.training.weights import load_models as load_models
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: What needs torch, by the module that has it.
 _LAZY = {
     "SequenceModel": "boundprobe.models.stack",
-    "ProbeConfig": "boundprobe.probes.ladder",
+    "ProbeConfig": "boundprobe.probes.settings",
     "load_models": "boundprobe.training.weights",
     "load_run": "boundprobe.runs.store",
     "measure": "boundprobe.probes.ladder",

@@ -17,3 +17,11 @@ class RunDirectoryError(RuntimeError):
 
 class RunInUseError(RunDirectoryError):
     """Another process works on a run just now: waiting may help.  Exit code 4."""
+
+
+class UnfinishedError(RuntimeError):
+    """Some of many jobs failed; the others are finished and kept.  Its exit code is that of the failures."""
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

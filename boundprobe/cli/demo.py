@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options,
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
 
 if TYPE_CHECKING:
-    from boundprobe.sweep.jobs import TrainAndProbe
     from boundprobe.tasks import AbstractTask
     from boundprobe.training.config import TrainConfig
 
@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do everything; exit with 1 if a measured point violates a bound."""
+    from boundprobe.probes.settings import ProbeConfig
     from boundprobe.runs.store import open_run
 
     given = {"seed": 0, "n_seeds": 2, "n_sequences": 4000} | resolve(OPTIONS, args)
@@ -74,15 +75,13 @@ def run(args: argparse.Namespace) -> int:
     configs = build_configs(given)
     # A ladder for each model and a curve of bottlenecks for each task share what may fail.
     n_reports = len(configs) * given["n_seeds"] + len(BUDGETS)
-    probe = {
-        "n_sequences": given["n_sequences"],
-        "confidence": 1 - (1 - CONFIDENCE) / n_reports,
-        "seed": given["seed"],
-    }
+    probe = ProbeConfig(
+        n_sequences=given["n_sequences"], confidence=1 - (1 - CONFIDENCE) / n_reports, seed=given["seed"]
+    )
     budgets = {name: [f"{m}x{b}" for m, b in pairs] for name, pairs in BUDGETS.items()}
     budget_steps = min(BOTTLENECK_STEPS, given.get("steps", BOTTLENECK_STEPS))
     settings = {
-        "probe": probe,
+        "probe": asdict(probe),
         "budgets": budgets,
         "budget_steps": budget_steps,
         "runs": [config.to_dict() for config in configs],
@@ -96,12 +95,19 @@ def run(args: argparse.Namespace) -> int:
             print_attack(task, given["seed"])
     result: dict[str, Any] | None = demo.result()
     if result is None:
+        from boundprobe.cli.jobs import raise_failures, run_jobs
+        from boundprobe.sweep.executors import available_cores
         from boundprobe.sweep.jobs import TrainAndProbe
+        from boundprobe.sweep.local import LocalExecutor
 
-        jobs = [TrainAndProbe(config, probe, args.out, device, budgets_of(config), budget_steps) for config in configs]
+        jobs = [
+            TrainAndProbe((config,), probe, args.out, device, budgets_of(config), budget_steps) for config in configs
+        ]
         with demo.session(device=device, seeds={"seed": given["seed"]}):
-            outcomes = run_all(jobs, args.workers, quiet=args.quiet)
-            result = summarise(configs, outcomes, demo.path)
+            executor = LocalExecutor(args.workers or available_cores())
+            raise_failures(run_jobs(jobs, executor, quiet=args.quiet))
+            models = [list(job.measure(config)) for job, config in zip(jobs, configs, strict=True)]
+            result = summarise(configs, models, demo.path)
             demo.finish(result)
     if args.json:
         print_json(result)
@@ -155,24 +161,7 @@ def print_attack(task: AbstractTask, seed: int) -> None:
     print()
 
 
-def run_all(jobs: list[TrainAndProbe], n_workers: int | None, *, quiet: bool) -> list[dict[str, Any]]:
-    """Run the jobs in worker processes, the longest first, behind one progress bar."""
-    from boundprobe.cli.progress import progress_bar
-    from boundprobe.sweep.executors import available_cores, run_jobs
-
-    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].total_cost)
-    done = [0.0] * len(jobs)
-    with progress_bar(sum(job.total_cost for job in jobs), quiet=quiet) as bar:
-
-        def on_news(index: int, units: float, what: str) -> None:
-            done[index] = units
-            bar.update(sum(done), what)
-
-        outcomes = run_jobs([jobs[i] for i in order], n_workers=n_workers or available_cores(), on_news=on_news)
-    return [outcomes[order.index(i)] for i in range(len(jobs))]
-
-
-def summarise(configs: list[TrainConfig], outcomes: list[dict[str, Any]], path: Path) -> dict[str, Any]:
+def summarise(configs: list[TrainConfig], ladders: list[list[dict[str, Any]]], path: Path) -> dict[str, Any]:
     """Draw the figure of each task and put everything into one document."""
     from boundprobe.bounds.report import bounds_report
     from boundprobe.plots.bound_vs_empirical import save
@@ -180,10 +169,7 @@ def summarise(configs: list[TrainConfig], outcomes: list[dict[str, Any]], path: 
     tasks: list[dict[str, Any]] = []
     for task in dict.fromkeys(config.task for config in configs):
         models = [
-            probe
-            for config, outcome in zip(configs, outcomes, strict=True)
-            if config.task == task
-            for probe in outcome["probes"]
+            ladder for config, of_run in zip(configs, ladders, strict=True) if config.task == task for ladder in of_run
         ]
         directory = path / task.name
         directory.mkdir(exist_ok=True)

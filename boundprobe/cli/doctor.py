@@ -30,8 +30,8 @@ OPTIONAL = {
     "datasets": "pip install 'boundprobe[hf]'",
     "mambapy": "pip install 'boundprobe[bench]'",
     "pyarrow": "pip install 'boundprobe[analysis]'",
-    "submitit": "pip install submitit",
-    "ray": "pip install ray",
+    "submitit": "pip install 'boundprobe[slurm]'",
+    "ray": "pip install 'boundprobe[ray]'",
 }
 
 

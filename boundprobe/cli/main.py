@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from boundprobe.cli.options import OneLineParser
-from boundprobe.errors import MissingDependencyError, RunDirectoryError
+from boundprobe.errors import MissingDependencyError, RunDirectoryError, UnfinishedError
 
 #: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
-VERBS = ("demo", "bounds", "construct", "sample", "train", "probe", "plot", "doctor")
+VERBS = ("demo", "bounds", "construct", "sample", "train", "sweep", "probe", "plot", "doctor")
 
 
 def build_parser() -> OneLineParser:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout has gone, as in `boundprobe bounds | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (MissingDependencyError, RunDirectoryError) as error:
+    except (MissingDependencyError, RunDirectoryError, UnfinishedError) as error:
         if verbose:
             raise
         return _failed(str(error), error.exit_code)

@@ -134,7 +134,7 @@ SEED_OPTION = Option("--seed", ("seed",), whole_number(0), "seed of everything r
 
 
 def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, task: bool) -> None:
-    """Add a verb's options, ``-p name=value`` where it has a task, and the flags that every verb has."""
+    """Add a verb's options, ``-p name=value`` where it has a task, and the flags of ``add_verb_flags``."""
     for option in options:
         parser.add_argument(
             *option.flag.split(","), dest=".".join(option.path), type=option.read, metavar=option.metavar,
@@ -145,6 +145,11 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, t
             "-p", dest="task_parameters", type=parameter, metavar="name=value", action="append", default=[],
             help="a parameter of the task; repeatable",
         )  # fmt: skip
+    add_verb_flags(parser)
+
+
+def add_verb_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every verb has."""
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="configuration file; flags go before it")
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("--json", action="store_true", help="print exactly one JSON document on stdout")

@@ -1,9 +1,10 @@
-"""``boundprobe plot RUN...``: bound against measurement for trained runs of one task."""
+"""``boundprobe plot RUN...``: bound against measurement for trained runs of one task, or a sweep."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
@@ -17,7 +18,10 @@ from boundprobe.cli.options import (
 )
 from boundprobe.cli.output import find_device, print_config, print_json
 
-HELP = "draw bound_vs_empirical.png and .svg for finished training runs of one task"
+if TYPE_CHECKING:
+    from boundprobe.runs.store import Run
+
+HELP = "draw bound_vs_empirical.png and .svg for finished training runs of one task, or sweep.png and .svg for a sweep"
 
 OPTIONS = (
     SEED_OPTION,
@@ -31,7 +35,9 @@ OPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
-    parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN", help="directories of finished training runs")
+    parser.add_argument(
+        "run_dirs", type=Path, nargs="+", metavar="RUN", help="directories of finished runs: training, or one sweep"
+    )
     add_options(parser, OPTIONS, task=False)
     add_device(parser)
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where the figures go (default .)")
@@ -42,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from boundprobe.probes.bottleneck import curve_config, probe_bottleneck
-    from boundprobe.probes.ladder import ProbeConfig
+    from boundprobe.probes.settings import ProbeConfig
 
     given = resolve(OPTIONS, args)
     bottleneck = given.pop("bottleneck", {})
@@ -56,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.training.config import TrainConfig
 
     runs = [load_run(path) for path in args.run_dirs]
+    if any(run.verb == "sweep" for run in runs):
+        return _plot_sweep(args, runs)
     tasks = [run.config.get("task") for run in runs]
     for run_dir, task in zip(args.run_dirs, tasks, strict=True):
         if task != tasks[0]:
@@ -72,7 +80,30 @@ def run(args: argparse.Namespace) -> int:
                 probe["bottleneck"] = probe_bottleneck(trained, member, curve, device=device)
             probes.append(probe)
     args.out.mkdir(parents=True, exist_ok=True)
-    paths = save(TrainConfig.from_dict(runs[0].config).task, probes, args.out / "bound_vs_empirical")
+    return _name(args, save(TrainConfig.from_dict(runs[0].config).task, probes, args.out / "bound_vs_empirical"))
+
+
+def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:
+    """Draw every task of a sweep."""
+    from boundprobe.plots.sweep import save
+    from boundprobe.runs.collect import seed_rows
+    from boundprobe.sweep.driver import collect
+    from boundprobe.training.config import TrainConfig
+
+    if len(runs) > 1:
+        raise ValueError(f"{len(runs)} runs given, one of them a sweep; allowed: one sweep by itself; plot them apart")
+    collected = collect(runs[0], device=find_device(args.device))
+    tasks = [TrainConfig.from_dict(run.config).task for run in collected]
+    args.out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i, task in enumerate(dict.fromkeys(tasks)):
+        rows = [row for run, own in zip(collected, tasks, strict=True) if own == task for row in seed_rows(run)]
+        paths += save(task, rows, args.out / ("sweep" if i == 0 else f"sweep-{i + 1}"))
+    return _name(args, paths)
+
+
+def _name(args: argparse.Namespace, paths: list[Path]) -> int:
+    """Say where the figures are; return exit code 0."""
     if args.json:
         return print_json({"schema": "boundprobe.plot/1", "figures": [str(path) for path in paths]})
     for path in paths:

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     member = check_integer("member", given.pop("member", 0), 0)
 
     from boundprobe.probes.bottleneck import curve_config, probe_bottleneck
-    from boundprobe.probes.ladder import ProbeConfig
     from boundprobe.probes.run import probe_member
+    from boundprobe.probes.settings import ProbeConfig
     from boundprobe.runs.store import load_run
 
     settings = ProbeConfig(**given)

@@ -31,6 +31,8 @@ MARKERS = "osD^vP*X"
 N_POINTS = 400
 #: Left end of the axis of bits; a triangle there means less.
 LEFT_BITS = 0.5
+#: Right end of the axis of tokens, over the length of the sequence: room for models that see everything.
+WINDOW_EDGE = 1.2
 
 
 def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:
@@ -40,9 +42,43 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
     bits with the limits of its accuracy, its rounded machines are small dots, and a triangle on the axis is the
     memory it certainly uses.
     """
+    draw_state_region(ax, task, 2 * max((probe["nominal_bits"] for probe in probes), default=1.0))
+    for probe, look in zip(probes, _looks(probes), strict=True):
+        accuracy = probe["accuracy"]["state-hard"]
+        rounded = probe["rounded"]
+        ax.plot(
+            [machine["bits"] for machine in rounded], [machine["accuracy"] for machine in rounded],
+            ".-", color=look["color"], ms=4, lw=0.7, alpha=0.6,
+        )  # fmt: skip
+        _mark(ax, probe["nominal_bits"], accuracy, look)
+        # On the axis and not at the model's accuracy: this is information, the region is about states.
+        ax.plot(
+            max(probe["used_bits"]["lower"], LEFT_BITS), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
+            alpha=0.85,
+        )  # fmt: skip
+        _draw_bottlenecks(ax, probe, look["color"])
+    if any("bottleneck" in probe for probe in probes):
+        ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="none", label="same model, bottleneck at the cut")
+    ax.plot([], [], "k.-", ms=4, lw=0.7, alpha=0.6, label="same model, state rounded")
+    ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used")
+    return ax
+
+
+def draw_state_region(ax: Axes, task: AbstractTask, largest: float) -> Axes:
+    """What no machine can do on the state-hard half, against bits of state at the cut (log axis).
+
+    The forbidden region is above the ceiling S3, or S1 where S3 does not hold; the dashed line can be built by anyone.
+
+    Parameters
+    ----------
+    ax : Axes
+    task : AbstractTask
+    largest : float
+        Bits that the axis reaches to at least.
+    """
     case = task.state_case()
     n, q = case.n_answers, case.n_values
-    right = 2 * max([*(probe["nominal_bits"] for probe in probes), case.entropy_bits])
+    right = max(largest, 2 * case.entropy_bits)
     bits = np.geomspace(LEFT_BITS, right, N_POINTS)
     # S3, and the strategy that keeps some coordinates, are for independent uniform answers only.
     theorem = "S3" if case.independent_uniform else "S1"
@@ -62,30 +98,12 @@ def draw_state_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> A
         xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="bottom", zorder=7,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
-    for probe, look in zip(probes, _looks(probes), strict=True):
-        accuracy = probe["accuracy"]["state-hard"]
-        rounded = probe["rounded"]
-        ax.plot(
-            [machine["bits"] for machine in rounded], [machine["accuracy"] for machine in rounded],
-            ".-", color=look["color"], ms=4, lw=0.7, alpha=0.6,
-        )  # fmt: skip
-        _mark(ax, probe["nominal_bits"], accuracy, look)
-        # On the axis and not at the model's accuracy: this is information, the region is about states.
-        ax.plot(
-            max(probe["used_bits"]["lower"], LEFT_BITS), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
-            alpha=0.85,
-        )  # fmt: skip
-        _draw_bottlenecks(ax, probe, look["color"])
-    if any("bottleneck" in probe for probe in probes):
-        ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="none", label="same model, bottleneck at the cut")
     ax.set_xscale("log", base=2)
     ax.set_xlim(LEFT_BITS, right)
     ax.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("bits of state at the cut")
     ax.set_ylabel("accuracy, state-hard half")
-    ax.plot([], [], "k.-", ms=4, lw=0.7, alpha=0.6, label="same model, state rounded")
-    ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used")
     return ax
 
 
@@ -109,14 +127,8 @@ def _draw_bottlenecks(ax: Axes, probe: Probe, color: str) -> None:
 
 def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> Axes:
     """Accuracy on the window-hard half against the tokens that the model sees; the ceiling is W2."""
-    case = task.window_case()
-    everything = case.seq_len
-    fields = np.arange(1, everything + 1)
-    ceiling = [window_accuracy_ceiling(case, int(field)) for field in fields]
-    edge = everything * 1.2
-    x, y = np.append(fields, edge), np.append(ceiling, 1.0)
-    ax.fill_between(x, y, 1.05, step="post", color=FORBIDDEN, lw=0)
-    ax.step(x, y, where="post", color="0.35", lw=1.2)
+    everything = task.window_case().seq_len
+    draw_window_region(ax, task)
     looks = _looks(probes)
     seen = [receptive_field(_spec(probe).windows) or everything for probe in probes]
     for i, (probe, look) in enumerate(zip(probes, looks, strict=True)):
@@ -124,6 +136,19 @@ def draw_window_panel(ax: Axes, task: AbstractTask, probes: Sequence[Probe]) -> 
         rank = sum(field >= everything for field in seen[:i])
         place = seen[i] if seen[i] < everything else everything * (1.03 + 0.16 * rank / len(probes))
         _mark(ax, place, probe["accuracy"]["window-hard"], look)
+    return ax
+
+
+def draw_window_region(ax: Axes, task: AbstractTask) -> Axes:
+    """What no model can do on the window-hard half that sees so many of the last tokens: above the ceiling W2."""
+    case = task.window_case()
+    everything = case.seq_len
+    fields = np.arange(1, everything + 1)
+    ceiling = [window_accuracy_ceiling(case, int(field)) for field in fields]
+    edge = everything * WINDOW_EDGE
+    x, y = np.append(fields, edge), np.append(ceiling, 1.0)
+    ax.fill_between(x, y, 1.05, step="post", color=FORBIDDEN, lw=0)
+    ax.step(x, y, where="post", color="0.35", lw=1.2)
     ax.set_xlim(0, edge)
     ticks = [tick for tick in np.linspace(0, everything, 5).round().astype(int) if tick > 0]
     ax.set_xticks(ticks, [*map(str, ticks[:-1]), f"all {everything}"])

@@ -22,7 +22,7 @@ from boundprobe.checks import check_integer, check_number
 from boundprobe.models.bottleneck import Bottleneck, BottleneckedModel
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certify import answer_errors, required_by, used_information
-from boundprobe.probes.ladder import ProbeConfig
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.run import check_trained
 from boundprobe.probes.states import states_at_cut, wrong_answers
 from boundprobe.runs.files import write_whole

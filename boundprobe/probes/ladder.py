@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
-from boundprobe.checks import check_integer, check_number
 from boundprobe.models.memory import CutState, MemoryBits
 from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
 from boundprobe.models.stack import SequenceModel
@@ -29,6 +28,7 @@ from boundprobe.probes.certify import (
     required_by,
     used_information,
 )
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.states import states_at_cut, wrong_answers
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask, CutBatch
@@ -38,37 +38,6 @@ from boundprobe.training.evaluate import count_correct
 #: Parts of a report that share its failure probability equally: the answers from the whole state, the answers
 #: from all rounded states, the accuracy on the window-hard half.
 N_PARTS = 3
-
-
-@dataclass(frozen=True)
-class ProbeConfig:
-    """How a model is measured.
-
-    Attributes
-    ----------
-    n_sequences : int
-        Independent evaluation sequences, for each half of the mixture.
-    n_calibration : int
-        Sequences that freeze the limits of the rounding and choose its bits; never evaluated.
-    confidence : float
-        Probability, at least, that every certified number of one report holds.
-    tolerance : float
-        Accuracy that ``needed`` may lose to rounding.
-    seed : int
-    """
-
-    n_sequences: int = 4000
-    n_calibration: int = 1000
-    confidence: float = 0.95
-    tolerance: float = 0.01
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_integer("n_sequences", self.n_sequences, 1)
-        check_integer("n_calibration", self.n_calibration, 1)
-        check_integer("seed", self.seed, 0)
-        check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
-        check_number("tolerance", self.tolerance, least=0, below=1, why="; take e.g. 0.01")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.errors import RunDirectoryError
-from boundprobe.probes.ladder import ProbeConfig, measure
+from boundprobe.probes.ladder import measure
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import Run, open_run
 from boundprobe.training.config import TrainConfig
 from boundprobe.training.weights import load_models

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boundprobe.probes.settings import ProbeConfig
+from boundprobe.runs.store import open_run
 from boundprobe.training.config import TrainConfig
 
 #: Relative time of one training step of a layer, measured on two CPU cores; only the time left is guessed by it.
@@ -20,67 +22,86 @@ CURVE_SEQUENCES = 4
 
 @dataclass(frozen=True)
 class TrainAndProbe:
-    """Train a run to its end, then measure each of its reported models.
+    """Train a group of runs side by side, then measure each of their reported models.
 
     Attributes
     ----------
-    config : TrainConfig
-    probe : dict
-        Arguments of ``ProbeConfig``.
-    budgets : tuple of (entries, bits of an entry)
-        Bottlenecks that the first reported model is also measured behind; none if empty.
-    budget_steps : int
-        Training steps of each bottleneck.
+    configs : tuple of TrainConfig
+        Of one shape; see ``boundprobe.sweep.grid.group_runs``.
+    probe : ProbeConfig or None
+        None: nothing is measured.
     root : Path
         Where run directories are.
     device : str
+    budgets : tuple of (entries, bits of an entry)
+        Bottlenecks that the first reported model of each run is also measured behind; none if empty.
+    budget_steps : int
+        Training steps of each bottleneck.
+    largest : int or None
+        Members of an ensemble at most.
     """
 
-    config: TrainConfig
-    probe: dict[str, Any]
+    configs: tuple[TrainConfig, ...]
+    probe: ProbeConfig | None
     root: Path
     device: str
     budgets: tuple[tuple[int, int], ...] = ()
     budget_steps: int = 400
+    largest: int | None = None
 
     @property
     def cost_per_step(self) -> float:
-        """Relative time of one training step."""
-        return sum(LAYER_COST.get(mixer, OTHER_COST) for mixer in self.config.model.mixers)
+        """Relative time of one training step of one member."""
+        return sum(LAYER_COST.get(mixer, OTHER_COST) for mixer in self.configs[0].model.mixers)
 
     @property
     def total_cost(self) -> float:
         """Units of work of the whole job."""
-        steps = self.config.total_steps + PROBE_STEPS * (self.config.schedule.n_seeds + len(self.budgets))
-        return steps * self.cost_per_step
+        n_probes = sum(self._probe_steps(config) for config in self.configs)
+        return (sum(config.total_steps for config in self.configs) + n_probes) * self.cost_per_step
 
-    def __call__(self, report: Callable[[float, str], None]) -> dict[str, Any]:
-        """Do it; return the training result and the probe documents."""
+    def _probe_steps(self, config: TrainConfig) -> int:
+        if self.probe is None:
+            return 0
+        return PROBE_STEPS * config.schedule.n_seeds + self.budget_steps * len(self.budgets)
+
+    def __call__(self, report: Callable[[float, str], None]) -> None:
+        """Do it; results are in run directories."""
+        from boundprobe.training.loop import train_group
+
+        what = f"{self.configs[0].task.name} {self.configs[0].model.architecture}"
+        train_group(
+            self.configs,
+            self.root,
+            device=self.device,
+            progress=lambda steps, now: report(steps * self.cost_per_step, now),
+            largest=self.largest,
+            set_damaged_aside=True,
+        )
+        done = sum(config.total_steps for config in self.configs)
+        for config in self.configs:
+            for step, _ in enumerate(self.measure(config)):
+                report((done + PROBE_STEPS * step) * self.cost_per_step, f"{what} measuring memory")
+            done += self._probe_steps(config)
+        report(self.total_cost, f"{what} done")
+
+    def measure(self, config: TrainConfig) -> Iterator[dict[str, Any]]:
+        """The ladder of each reported model of a trained run, the first with its bottlenecks; read back if known."""
+        if self.probe is None:
+            return
         from boundprobe.probes.bottleneck import CurveConfig, probe_bottleneck
-        from boundprobe.probes.ladder import ProbeConfig
         from boundprobe.probes.run import probe_member
-        from boundprobe.training.loop import train
 
-        def on_progress(steps: int, what: str) -> None:
-            report(steps * self.cost_per_step, what)
-
-        probe = ProbeConfig(**self.probe)
-        run = train(self.config, self.root, device=self.device, progress=on_progress)
-        probes = []
-        for member in range(self.config.schedule.n_seeds):
-            done = (self.config.total_steps + PROBE_STEPS * member) * self.cost_per_step
-            report(done, f"{self.config.task.name} {self.config.model.architecture} measuring memory")
-            probes.append(probe_member(run, member, probe, self.root, device=self.device))
-        if self.budgets:
-            probed = (self.config.total_steps + PROBE_STEPS * self.config.schedule.n_seeds) * self.cost_per_step
-            report(probed, f"{self.config.task.name} {self.config.model.architecture} bottlenecks")
-            curve = CurveConfig(
-                self.budgets,
-                steps=self.budget_steps,
-                n_sequences=CURVE_SEQUENCES * probe.n_sequences,
-                confidence=probe.confidence,
-                seed=probe.seed,
-            )
-            probes[0]["bottleneck"] = probe_bottleneck(run, 0, curve, self.root, device=self.device)
-        report(self.total_cost, f"{self.config.task.name} {self.config.model.architecture} done")
-        return {"train": run.result(), "probes": probes}
+        run = open_run(self.root, "train", config.to_dict())
+        for member in range(config.schedule.n_seeds):
+            ladder = probe_member(run, member, self.probe, self.root, device=self.device)
+            if self.budgets and member == 0:
+                curve = CurveConfig(
+                    self.budgets,
+                    steps=self.budget_steps,
+                    n_sequences=CURVE_SEQUENCES * self.probe.n_sequences,
+                    confidence=self.probe.confidence,
+                    seed=self.probe.seed,
+                )
+                ladder["bottleneck"] = probe_bottleneck(run, member, curve, self.root, device=self.device)
+            yield ladder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ class TrainState:
             "finished": [(*place, asdict(member)) for place, member in self.finished.items()],
             "round": None if self.round is None else vars(self.round) | {"places": [(*p,) for p in self.round.places]},
         }
-        write_whole(path, lambda temporary: torch.save(document, temporary))
+        buffer = io.BytesIO()  # torch.save into a file says nothing of a full disk
+        torch.save(document, buffer)
+        write_whole(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
     @classmethod
     def load(cls, path: Path) -> TrainState:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from boundprobe.errors import RunDirectoryError
 from boundprobe.runs.files import set_aside, write_whole
@@ -107,7 +107,7 @@ class Ledger:
             if place.run == i
             for name, value in member.weights.items()
         }
-        write_whole(run.path / "model.safetensors", lambda path: save_file(weights, path))
+        write_whole(run.path / "model.safetensors", lambda path: path.write_bytes(save(weights)))
         run.finish(
             {
                 "schema": "boundprobe.train/1",

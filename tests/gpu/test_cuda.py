@@ -17,7 +17,8 @@ from boundprobe.models.rounding import Rounding, entry_limits
 from boundprobe.models.spec import MIXERS, ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.bottleneck import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
-from boundprobe.probes.ladder import ProbeConfig, measure
+from boundprobe.probes.ladder import measure
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.testing import check_mixer

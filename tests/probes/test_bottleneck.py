@@ -29,7 +29,7 @@ from boundprobe.probes.bottleneck import (
     parse_budgets,
     probe_bottleneck,
 )
-from boundprobe.probes.ladder import ProbeConfig
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import Run, load_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks import TASKS, SelectiveCopying

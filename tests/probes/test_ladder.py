@@ -13,7 +13,8 @@ from boundprobe.models.memory import MemoryBits
 from boundprobe.models.rounding import ENTRY_BITS
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors, required_by, used_information
-from boundprobe.probes.ladder import N_PARTS, ProbeConfig, Proportion, RoundedMachine, find_violations, measure
+from boundprobe.probes.ladder import N_PARTS, Proportion, RoundedMachine, find_violations, measure
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.cases import StateCase
 

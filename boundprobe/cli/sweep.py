@@ -1,0 +1,186 @@
+"""``boundprobe sweep FILE.toml``: train a grid of runs, many models at once, and collect a table."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boundprobe.checks import check_word
+from boundprobe.cli.options import add_device, add_verb_flags, one_of, whole_number
+from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
+
+if TYPE_CHECKING:
+    from boundprobe.sweep.driver import Shard, Sweep
+    from boundprobe.sweep.executors import AbstractExecutor
+
+HELP = "train every run of a grid, models of one shape side by side, and collect one table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this verb."""
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE.toml", help="the sweep; --config names it too")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=argparse.SUPPRESS, metavar="N",
+        help="seed of everything random, instead of the file's (default 0)",
+    )  # fmt: skip
+    add_verb_flags(parser)
+    add_device(parser)
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default runs)"
+    )
+    parser.add_argument(
+        "--executor", type=one_of("local", "slurm", "ray"), default="local", metavar="local|slurm|ray",
+        help="worker processes here (default), a Slurm cluster, Ray",
+    )  # fmt: skip
+    parser.add_argument("--workers", type=whole_number(1), metavar="N", help="worker processes (default: one a core)")
+    parser.add_argument(
+        "--executor-option", dest="options", type=_option, action="append", default=[], metavar="name=value",
+        help="of the executor, such as partition=long for slurm or num_gpus=0.25 for ray; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="do part I of N, from 0/N on")
+    parser.add_argument(
+        "--ensemble", type=whole_number(1), metavar="N", help="members trained side by side (default 16; on a GPU 128)"
+    )
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="write every seed's row there too, as .csv or .parquet"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is left to do, then collect; exit with 1 if a measured point violates a bound."""
+    from boundprobe.runs.collect import check_table, seed_rows, write_table
+    from boundprobe.sweep.driver import Shard, Sweep, collect
+    from boundprobe.sweep.grid import SweepConfig
+
+    document = _read(args)
+    if args.print_config:
+        SweepConfig.from_dict(document)
+        return print_config(document)
+    config = SweepConfig.from_dict(document)
+    if args.table is not None:
+        check_table(args.table)
+    shard = Shard(*args.shard)
+    device = find_device(args.device)
+    sweep = Sweep(config, args.out)
+    result = sweep.run.result()
+    if result is None:
+        if not _train(sweep, args, device, shard):
+            return 0
+        result = sweep.finish(collect(sweep.run, device=device), device=device)
+    if args.table is not None:
+        write_table(args.table, [row for run in collect(sweep.run, device=device) for row in seed_rows(run)])
+    if args.json:
+        print_json(result)
+    else:
+        print_table(*runs_table(result))
+        note(f"tables {sweep.run.path / result['tables']['runs']}, {result['tables']['seeds']}", quiet=args.quiet)
+        note(f"figure: boundprobe plot {sweep.run.path}", quiet=args.quiet)
+        for violation in result["violations"]:
+            print(f"VIOLATION, a bug in the theory or in the code: {violation}")
+    return 1 if result["violations"] else 0
+
+
+def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard) -> bool:
+    """Do the work of a shard; whether all runs of the sweep are finished afterwards."""
+    from boundprobe.cli.jobs import raise_failures, run_jobs
+    from boundprobe.training.plan import LARGEST_ENSEMBLE
+
+    largest = args.ensemble or LARGEST_ENSEMBLE[device]
+    jobs = sweep.jobs(device=device, largest=largest, shard=shard)
+    n_members = sum(config.n_members for job in jobs for config in job.configs)
+    n_runs = sum(len(job.configs) for job in jobs)
+    note(f"{n_runs} runs, {n_members} models, in {len(jobs)} groups that are trained side by side", quiet=args.quiet)
+    raise_failures(run_jobs(jobs, _executor(args, device, sweep), quiet=args.quiet))
+    left = sweep.unfinished()
+    if left:
+        done = len(sweep.points) - len(left)
+        note(f"shard {shard.index}/{shard.count} is finished; {done} of {len(sweep.points)} runs of the sweep are; "
+             "the shard that ends last collects the table", quiet=args.quiet)  # fmt: skip
+        if args.json:
+            print_json({"schema": "boundprobe.sweep/1", "run_id": sweep.run.run_id, "unfinished": left})
+    return not left
+
+
+def _executor(args: argparse.Namespace, device: str, sweep: Sweep) -> AbstractExecutor:
+    """The executor that was asked for, with its options."""
+    from boundprobe.sweep.executors import EXECUTORS, available_cores
+
+    given: dict[str, Any] = dict(args.options)
+    if args.executor == "local":
+        given.setdefault("n_workers", args.workers or (1 if device == "cuda" else available_cores()))
+        if device == "cuda":
+            import torch
+
+            given.setdefault("devices", tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+            given["n_workers"] = args.workers or len(given["devices"])
+    elif args.executor == "slurm":
+        given.setdefault("folder", sweep.run.path / "slurm")
+    kind = EXECUTORS[args.executor]()
+    known = {field.name for field in fields(kind)}
+    if args.executor == "slurm":  # what is no option of ours is one of sbatch, which checks it
+        given["additional"] = {name: given.pop(name) for name in list(given) if name not in known}
+    for name in given:
+        check_word("option", name, known, "rename or drop it", of=f" of --executor {args.executor}")
+    return kind(**given)
+
+
+def runs_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the runs of a sweep."""
+    rows = result["runs"]
+    hidden = {"run_id", "accuracy_state-hard", "accuracy_window-hard", "accuracy_mean"}
+    hidden |= {"recurrent_bits", "conv_bits", "cache_bits", "receptive_field", "n_seeds", "n_converged"}
+    accuracies = [key for key in rows[0] if key.startswith("accuracy_") and key not in hidden]
+    settings = [key for key in rows[0] if key not in hidden and key not in accuracies]
+    heads = [key.removeprefix("model.").removeprefix("train.") for key in settings]
+    columns = [*heads, "bits at cut", "converged", "mean", "median", "10%", "90%", "state-hard", "window-hard"]
+    lines = []
+    for row in rows:
+        numbers = [row["accuracy_mean"], *(row[key] for key in accuracies)]
+        numbers += [row["accuracy_state-hard"], row["accuracy_window-hard"]]
+        lines.append(
+            [
+                *(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in settings),
+                str(row["recurrent_bits"] + row["conv_bits"] + row["cache_bits"]),
+                f"{row['n_converged']}/{row['n_seeds']}",
+                *(f"{number:.3f}" for number in numbers),
+            ]
+        )
+    return columns, lines
+
+
+def _read(args: argparse.Namespace) -> dict[str, Any]:
+    """The document of the sweep's file."""
+    path = args.file or args.config
+    if path is None or (args.file and args.config):
+        raise ValueError("give the sweep's file once; allowed: boundprobe sweep FILE.toml; see 'sweep --help'")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
+    return document | ({"seed": args.seed} if "seed" in args else {})
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not int(found[1]) < int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: 0/4 to 3/4 for four parts; write it so")
+    return int(found[1]), int(found[2])
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Reader of ``name=value``; numbers are numbers."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: name=value, such as partition=long; write it so")
+    for read in (int, float):
+        try:
+            return name, read(value)
+        except ValueError:
+            continue
+    return name, value

@@ -1,0 +1,182 @@
+"""A sweep: settings that all runs share, a grid of settings that differ, and which runs are trained side by side.
+
+Torch-free, so that a bad sweep is refused at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from boundprobe.checks import check_word
+from boundprobe.probes.settings import ProbeConfig
+from boundprobe.runs.store import config_hash
+from boundprobe.tasks import build_task
+from boundprobe.training.config import TrainConfig
+
+#: Tables of a sweep's file; the first three and ``seed`` and ``scan`` are those of ``boundprobe train``.
+TABLES = ("task", "model", "train", "grid", "probe")
+KEYS = ("seed", "scan", *TABLES)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep.
+
+    Attributes
+    ----------
+    settings : dict
+        What the grid sets here: dotted key to value.
+    config : TrainConfig
+    """
+
+    settings: dict[str, Any]
+    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A sweep; what comes out of it is a function of this alone.
+
+    Attributes
+    ----------
+    base : dict
+        The tables that all runs share, as ``TrainConfig.from_dict`` takes them.
+    grid : dict
+        Dotted key such as ``model.d_model`` to the values that it takes, every one with every value of the other keys.
+        Keys joined by commas change together: ``"model.d_model,model.window" = [[8, 4], [12, 6]]``.
+    probe : dict or None
+        Arguments of ``ProbeConfig``: reported models are measured.  None: they are trained only.
+
+    Examples
+    --------
+    >>> sweep = SweepConfig(
+    ...     {"task": {"name": "copying"}, "train": {"steps": 9}}, {"model.d_model": [8, 16], "train.batch": [1, 2]}
+    ... )
+    >>> [tuple(point.settings.values()) for point in sweep.points()]
+    [(8, 1), (8, 2), (16, 1), (16, 2)]
+    """
+
+    base: dict[str, Any]
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    probe: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key, values in self.grid.items():
+            names = key.split(",")
+            for name in names:
+                _check_key(name)
+            if not isinstance(values, list) or not values:
+                raise ValueError(f"[grid] {key} is {values!r}; allowed: a list of values; write [..]")
+            for value in values:
+                if len(names) > 1 and not (isinstance(value, list) and len(value) == len(names)):
+                    raise ValueError(
+                        f"[grid] {key} has {value!r}; allowed: lists of {len(names)} values, one for each key; mend it"
+                    )
+        if self.probe is not None:
+            for name in self.probe:
+                check_word("key", name, ProbeConfig.__dataclass_fields__, "rename or drop it", of=" of [probe]")
+            ProbeConfig(**self.probe)
+        seen: dict[str, dict[str, Any]] = {}
+        for point in self.points():  # which also refuses what no run can be made of
+            if (other := seen.setdefault(config_hash(point.config.to_dict()), point.settings)) is not point.settings:
+                raise ValueError(
+                    f"[grid] gives one run twice, as {other} and as {point.settings}; allowed: each run once; "
+                    "drop repeated values, and keys that change nothing"
+                )
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> SweepConfig:
+        """The sweep of a TOML file.
+
+        Raises
+        ------
+        ValueError
+            For unknown keys and values that are not allowed.
+        """
+        for key in document:
+            check_word("key", key, KEYS, "rename or drop it")
+        base = {key: value for key, value in document.items() if key not in ("grid", "probe")}
+        return cls(base, dict(document.get("grid", {})), document.get("probe"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved sweep: every run in full, in order."""
+        points = [{"settings": point.settings, "run": point.config.to_dict()} for point in self.points()]
+        probe = None if self.probe is None else vars(ProbeConfig(**self.probe))
+        return {"probe": probe, "points": points}
+
+    def points(self) -> Iterator[Point]:
+        """The runs, the last key of the grid changing fastest."""
+        for values in itertools.product(*self.grid.values()):
+            settings: dict[str, Any] = {}
+            for key, value in zip(self.grid, values, strict=True):
+                names = key.split(",")
+                settings |= dict(zip(names, value if len(names) > 1 else [value], strict=True))
+            tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.base.items()}
+            for name, value in settings.items():
+                *above, last = name.split(".")
+                (tables.setdefault(above[0], {}) if above else tables)[last] = value
+            yield Point(settings, TrainConfig.from_dict(_without_preset(tables)))
+
+
+def _without_preset(tables: dict[str, Any]) -> dict[str, Any]:
+    """The same with the parameters that a preset of the task stands for."""
+    given = dict(tables.get("task", {}))
+    if (preset := given.pop("preset", None)) is None:
+        return tables
+    task = build_task(given.pop("name", None), given, preset)
+    return tables | {"task": {"name": task.name, **task.parameters()}}
+
+
+def _check_key(name: str) -> None:
+    table, _, key = name.partition(".")
+    allowed = ["seed", "scan", "task.NAME", "model.NAME", "train.NAME"]
+    if not ((table in ("task", "model", "train") and key) or (table in ("seed", "scan") and not key)):
+        near = difflib.get_close_matches(table, ["task", "model", "train", "seed", "scan"], n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"[grid] has the key {name!r}{meant}; allowed: {', '.join(allowed)}; rename it")
+
+
+def group_runs(configs: Sequence[TrainConfig], largest: int) -> list[list[int]]:
+    """Which runs are trained side by side: those whose models have one shape, while they fit into one ensemble.
+
+    Such runs agree in model, backend, batch, steps, warm-up, precision, and in token ids and length of their task;
+    they may differ in everything else, such as seed, weight decay, learning rates, distribution and the
+    parameters of what a task draws.
+
+    Parameters
+    ----------
+    configs : sequence of TrainConfig
+    largest : int
+        Members of an ensemble.  A run with more is a group of its own, trained in several rounds.
+
+    Returns
+    -------
+    list of lists of int
+        Indices of the runs of each group, in order.
+    """
+    groups: list[list[int]] = []
+    open_groups: dict[str, tuple[list[int], int]] = {}
+    for i, config in enumerate(configs):
+        key, size = _shape(config), _largest_round(config)
+        group, used = open_groups.get(key, ([], largest + 1))
+        if used + size > largest:
+            group, used = [], 0
+            groups.append(group)
+        group.append(i)
+        open_groups[key] = (group, used + size)
+    return groups
+
+
+def _shape(config: TrainConfig) -> str:
+    """What runs must agree in to be trained side by side, in words."""
+    schedule = config.schedule
+    shared = (schedule.steps, schedule.batch, schedule.warmup_steps, schedule.precision, schedule.micro_batch)
+    return str((config.model, config.scan, shared, config.task.n_token_ids, config.task.n_positions))
+
+
+def _largest_round(config: TrainConfig) -> int:
+    return max(len(config.calibration_members()), config.schedule.n_seeds)

@@ -1,0 +1,143 @@
+"""Members side by side are members alone: to rounding with another number of them, bit for bit among any two or more."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from boundprobe.models.spec import ModelSpec
+from boundprobe.models.stack import SequenceModel
+from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+from boundprobe.tasks.base import IGNORE
+from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.data import STEPS_PER_DRAW, draw
+from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.step import Stepper
+from boundprobe.training.weights import build_model
+from boundprobe.training.world import World
+
+TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
+SIZES = {"d_model": 8, "window": 4, "d_state": 2, "d_head": 8, "mlp_ratio": 2}
+ARCHITECTURES = ("mamba-attn", "mamba2-gla", "deltanet-gated-deltanet", "lstm-gru", "ssm", "mamba+chunks")
+SCHEDULE = Schedule("mixture", steps=200, batch=8, warmup_steps=20)
+
+Pair = tuple[TrainConfig, Member]
+
+
+def members(architecture: str, schedule: Schedule = SCHEDULE) -> list[Pair]:
+    """Four that differ in all that members may differ in."""
+    config = TrainConfig(TASK, ModelSpec(architecture, **SIZES), schedule)
+    other = replace(config, schedule=replace(schedule, weight_decay=0.5, clip_norm=0.3, distribution="uniform"), seed=3)
+    law = replace(config, task=replace(TASK, number_probability=0.3))
+    return [
+        (config, Member("report", 0.01, 0)),
+        (config, Member("report", 0.003, 1)),
+        (other, Member("calibration", 0.02, 0)),
+        (law, Member("report", 0.005, 2)),
+    ]
+
+
+def train_together(pairs: list[Pair], steps: int) -> Tensor:
+    """Weights (M, P) after some steps."""
+    stepper = Stepper(Ensemble.of([build_model(*pair) for pair in pairs]), pairs, World())
+    for first in range(0, steps, STEPS_PER_DRAW):
+        n_steps = min(STEPS_PER_DRAW, steps - first)
+        tokens, targets = draw(pairs, first, n_steps)
+        for i in range(n_steps):
+            stepper.step(tokens[:, i], targets[:, i], stepper.numbers_of(first + i))
+    return stepper.ensemble.values
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_member_equals_itself_alone(architecture: str) -> None:
+    """To 1e-5 after 200 steps, whoever is beside it."""
+    pairs = members(architecture)
+    together = train_together(pairs, 200)
+    for i, pair in enumerate(pairs):
+        alone = train_together([pair], 200)
+        torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-5)
+    # Negative control: another seed is far away.
+    assert (together[0] - together[1]).abs().max() > 0.01
+
+
+def test_company_does_not_matter_bit_for_bit() -> None:
+    pairs = members("mamba-attn")
+    together = train_together(pairs, 60)
+    assert torch.equal(train_together(pairs[:2], 60), together[:2])
+    assert torch.equal(train_together([pairs[3], pairs[1], pairs[0]], 60), together[[3, 1, 0]])
+
+
+def test_the_plain_loop_is_the_oracle() -> None:
+    """torch's own cross-entropy, clipping and AdamW on the module itself, for 50 steps."""
+    from boundprobe.training.optimizer import schedule_factor
+
+    (config, member), *_ = pairs = members("mamba-attn")
+    together = train_together(pairs, 50)
+    model, schedule = build_model(config, member), config.schedule
+    adamw = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=schedule.weight_decay)
+    tokens, targets = draw([pairs[0]], 0, 50)
+    for i in range(50):
+        logits = model(tokens[0, i])
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets[0, i].flatten(), ignore_index=IGNORE).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+        adamw.param_groups[0]["lr"] = member.learning_rate * schedule_factor(i, schedule.steps, schedule.warmup_steps)
+        adamw.step()
+        adamw.zero_grad()
+    expected = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(together[0], expected, rtol=0, atol=1e-5)
+
+
+def test_a_lost_member_leaves_the_others_as_they_were() -> None:
+    pairs = members("mamba-attn")
+    lost = [(pairs[0][0], Member("report", 1e30, 5)), *pairs[1:]]
+    assert torch.equal(train_together(lost, 20)[1:], train_together(pairs, 20)[1:])
+
+
+@pytest.mark.parametrize("piece", [1, 3, 8])
+def test_pieces_add_up_to_the_batch(piece: int) -> None:
+    whole = train_together(members("mamba-attn"), 10)
+    pieces = train_together(members("mamba-attn", replace(SCHEDULE, micro_batch=piece)), 10)
+    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-5)
+
+
+def test_bfloat16_is_near_and_not_the_same() -> None:
+    """Three significant digits in activations; float32 weights stay float32."""
+    whole = train_together(members("mamba-attn"), 10)
+    half = train_together(members("mamba-attn", replace(SCHEDULE, precision="bfloat16")), 10)
+    assert half.dtype == torch.float32
+    difference = (half - whole).abs()
+    assert 1e-6 < difference.mean() < 0.01
+
+
+def test_random_targets_are_dealt_out() -> None:
+    """The same questions and, all together, the same answers; but not one for one."""
+    config = TrainConfig(TASK, ModelSpec("attn", **SIZES), replace(SCHEDULE, targets="random"))
+    member = Member("report", 0.01, 0)
+    tokens, targets = draw([(config, member)], 0, 50)
+    same, right = draw([(replace(config, schedule=SCHEDULE), member)], 0, 50)
+    assert torch.equal(tokens, same)
+    assert torch.equal(targets == IGNORE, right == IGNORE)
+    assert torch.equal(targets.flatten().sort().values, right.flatten().sort().values)
+    assert not torch.equal(targets, right)
+
+
+def test_members_of_another_shape_are_refused() -> None:
+    model = SequenceModel(ModelSpec("attn", **SIZES), 4)
+    with pytest.raises(ValueError, match=r"allowed: \(M, "):
+        Ensemble(model, torch.zeros(2, 5))
+
+
+def test_recall_members_differ_in_what_they_draw(tmp_path: Path) -> None:
+    """A parameter of the distribution may differ within an ensemble."""
+    tasks = [AssociativeRecallDecoding(word_bits=3, seq_len=12, bit_probability=p) for p in (0.2, 0.8)]
+    spec = ModelSpec("attn", **SIZES)
+    pairs = [(TrainConfig(task, spec, SCHEDULE), Member("report", 0.01, 0)) for task in tasks]
+    tokens, _ = draw([(replace(c, schedule=replace(SCHEDULE, distribution="uniform")), m) for c, m in pairs], 0, 50)
+    shares = [float((own < 2).double().mean()) for own in tokens]
+    # 4,800 tokens, all but the last few bits with these probabilities: 5 standard errors are 0.04.
+    assert [math.floor(10 * share + 0.5) for share in shares] == [2, 8]
