@@ -24,11 +24,11 @@ from boundprobe.training.config import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from boundprobe.models.stack import SequenceModel as SequenceModel
-    from boundprobe.probes.settings import ProbeConfig as ProbeConfig
     from boundprobe.probes.ladder import measure as measure
+    from boundprobe.probes.settings import ProbeConfig as ProbeConfig
     from boundprobe.runs.store import load_run as load_run
-    from boundprobe.training.weights import load_models as load_models
     from boundprobe.training.loop import train as train
+    from boundprobe.training.weights import load_models as load_models
 
 #: What needs torch, by the module that has it.
 _LAZY = {

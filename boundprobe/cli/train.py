@@ -37,6 +37,10 @@ OPTIONS = (
     Option("--warmup-steps", ("train", "warmup_steps"), whole_number(0), "steps of linear warm-up", "N"),
     Option("--weight-decay", ("train", "weight_decay"), number, "AdamW's weight decay", "X"),
     Option("--clip-norm", ("train", "clip_norm"), number, "gradients are clipped to this norm", "X"),
+    Option("--stop-below", ("train", "stop_below"), number, "stop members whose loss stays below this (nats)", "X"),
+    Option("--targets", ("train", "targets"), word, "'task' (default), or 'random': a negative control", "NAME"),
+    Option("--precision", ("train", "precision"), word, "float32 (default) or bfloat16 activations", "NAME"),
+    Option("--micro-batch", ("train", "micro_batch"), whole_number(0), "sequences at once; gradients add up", "N"),
     Option("--eval-sequences", ("train", "n_eval"), whole_number(1), "sequences in each evaluation", "N"),
 )  # fmt: skip
 
@@ -47,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default runs)"
+    )
+    parser.add_argument(
+        "--ensemble", type=whole_number(1), metavar="N", help="members trained side by side (default 16; on a GPU 128)"
     )
 
 
@@ -65,12 +72,15 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
     from boundprobe.training.loop import train
+    from boundprobe.training.world import leave_world
 
     device = find_device(args.device)
     chosen_backends(config.model, config.scan, device)  # one that is not usable is refused before anything is made
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     with progress_bar(config.total_steps, quiet=args.quiet) as bar:
-        finished = train(config, args.out, device=device, progress=bar.update)
+        finished = train(config, args.out, device=device, progress=bar.update, largest=args.ensemble)
+    if not leave_world().keeps_the_run:  # torchrun started several processes: one speaks
+        return 0
     result: dict[str, Any] | None = finished.result()
     assert result is not None  # train returns finished runs
     if args.json:
@@ -82,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the members of a training result."""
-    columns = ["phase", "lr", "seed", "accuracy", "state-hard", "window-hard", "loss"]
+    columns = ["phase", "lr", "seed", "accuracy", "state-hard", "window-hard", "loss", "converged"]
     columns += ["parameters", "bits at cut", "tokens/s"]
     rows = [
         [
@@ -92,6 +102,7 @@ def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             f"{member['accuracy']:.3f}",
             *(f"{member['accuracy_by_distribution'][law]:.3f}" for law in ("state-hard", "window-hard")),
             "diverged" if member["loss"] is None else f"{member['loss']:.4f}",
+            "yes" if member["converged"] else "no",
             str(member["n_params"]),
             str(sum(member["memory"].values())),
             str(member["tokens_per_second"]),

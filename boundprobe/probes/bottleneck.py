@@ -22,8 +22,8 @@ from boundprobe.checks import check_integer, check_number
 from boundprobe.models.bottleneck import Bottleneck, BottleneckedModel
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certify import answer_errors, required_by, used_information
-from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.run import check_trained
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.states import states_at_cut, wrong_answers
 from boundprobe.runs.files import write_whole
 from boundprobe.runs.store import Run, open_run, read_or_refuse

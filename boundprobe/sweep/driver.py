@@ -72,7 +72,7 @@ class Sweep:
     """
 
     def __init__(self, config: SweepConfig, root: Path) -> None:
-        self.config, self.root = config, root
+        self.config, self.root = config, root.resolve()  # workers elsewhere stand in another directory
         self.points = list(config.points())
         self.probe = None if config.probe is None else ProbeConfig(**config.probe)
         self.run: Run = open_run(root, "sweep", config.to_dict())

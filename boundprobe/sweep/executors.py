@@ -1,88 +1,104 @@
-"""Run many independent jobs in worker processes, one thread each, with news of their progress."""
+"""Many independent jobs at once: what a job is, what becomes of it, and what can run it."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from typing import Any
+from dataclasses import dataclass
 
-#: A job: called with a function that takes (units of work done, what is being done); must be picklable.
+from boundprobe.errors import RunInUseError
+
+#: Told by a job: units of work done, and what is being done.
 Report = Callable[[float, str], None]
-Job = Callable[[Report], Any]
+#: A job can be pickled and is called with a ``Report``.  What it returns is ignored: results are in run directories,
+#: so that a job which is run again returns at once if it was finished, and goes on from its checkpoint if not.
+Job = Callable[[Report], object]
+#: Called in the driver with (job index, units of work done, what is being done).
+OnNews = Callable[[int, float, str], None]
 
-POLL_SECONDS = 0.1
 
-_news: Any = None  # the queue to the parent, set once in each worker process
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes
+    ----------
+    error : str or None
+        One line that says what went wrong; None if the job ended well.
+    traceback : str
+        Where it went wrong, as Python prints it; empty if it did not, or if the process died.
+    busy : bool
+        Another process works on the same run.  Executors try such a job again and never return this.
+    exit_code : int
+        What ``boundprobe`` would have ended with: 0 for a job that ended well.
+    """
+
+    error: str | None = None
+    traceback: str = ""
+    busy: bool = False
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class AbstractExecutor(ABC):
+    """Runs jobs somewhere, and says what became of each; its fields are its options."""
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job], on_news: OnNews) -> list[Outcome]:
+        """Run every job to its end; return their outcomes in the order of the jobs.
+
+        A job that fails does not stop the others.  One that raises ``RunInUseError`` is tried again until it does not.
+
+        Parameters
+        ----------
+        jobs : sequence of callables
+            Started in this order; put the longest first.
+        on_news : callable
+            Called here, in the thread of the caller, with (job index, units done, what is being done).
+        """
+
+
+def _local() -> type[AbstractExecutor]:
+    from boundprobe.sweep.local import LocalExecutor
+
+    return LocalExecutor
+
+
+def _slurm() -> type[AbstractExecutor]:
+    from boundprobe.sweep.slurm import SlurmExecutor
+
+    return SlurmExecutor
+
+
+def _ray() -> type[AbstractExecutor]:
+    from boundprobe.sweep.ray_tasks import RayExecutor
+
+    return RayExecutor
+
+
+#: Name of an executor to a function that imports its class.
+EXECUTORS: dict[str, Callable[[], type[AbstractExecutor]]] = {"local": _local, "slurm": _slurm, "ray": _ray}
+
+
+def attempt(job: Job, report: Report) -> Outcome:
+    """Call a job in the process that is to do it; return what became of it, whatever it raises.
+
+    >>> def fail(report):
+    ...     raise ArithmeticError("no luck")
+    >>> attempt(fail, print).error
+    'ArithmeticError: no luck'
+    """
+    try:
+        job(report)
+    except Exception as error:  # the other jobs go on
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        exit_code = getattr(error, "exit_code", 2)
+        return Outcome(line, traceback.format_exc(), isinstance(error, RunInUseError), exit_code)
+    return Outcome()
 
 
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run_jobs(jobs: Sequence[Job], *, n_workers: int, on_news: Callable[[int, float, str], None]) -> list[Any]:
-    """Run jobs in ``n_workers`` processes; return their results in order.
-
-    Parameters
-    ----------
-    jobs : sequence of callables
-        Started in this order; put the longest first.
-    n_workers : int
-    on_news : callable
-        Called here with (job index, units done, what is being done).
-
-    Raises
-    ------
-    Exception
-        The first error of a job, after the other workers were stopped.
-    """
-    if not jobs:
-        return []
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")  # fork is not safe once torch has started threads
-    news = context.SimpleQueue()  # what was put is there before the job's result is
-    executor = ProcessPoolExecutor(
-        min(n_workers, len(jobs)), context, initializer=_start_worker, initargs=(news, os.getpid())
-    )
-    try:
-        futures = [executor.submit(_run_job, index, job) for index, job in enumerate(jobs)]
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
-            _drain(news, on_news)
-            for future in done:
-                future.result()  # raises what the job raised
-        _drain(news, on_news)
-        return [future.result() for future in futures]
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()  # runs resume from their checkpoints
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _drain(news: Any, on_news: Callable[[int, float, str], None]) -> None:
-    while not news.empty():
-        on_news(*news.get())
-
-
-def _start_worker(news: Any, parent: int) -> None:
-    global _news  # noqa: PLW0603 - a worker process has no other place for what its initializer gets
-    _news = (news, parent)
-    import torch
-
-    torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
-
-
-def _run_job(index: int, job: Job) -> Any:
-    news, parent = _news
-
-    def report(done: float, what: str) -> None:
-        if os.getppid() != parent:  # the parent was killed: an orphan would keep its run directory locked
-            os._exit(1)
-        news.put((index, done, what))
-
-    return job(report)

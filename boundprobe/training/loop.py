@@ -20,6 +20,7 @@ from boundprobe.training.config import Member, TrainConfig
 from boundprobe.training.convergence import may_stop
 from boundprobe.training.data import STEPS_PER_DRAW, draw
 from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.graphs import Replayer
 from boundprobe.training.judge import judge
 from boundprobe.training.ledger import Ledger, open_ledger
 from boundprobe.training.plan import LARGEST_ENSEMBLE, Finished, Place, member_at, next_round
@@ -141,15 +142,17 @@ def _train_round(
     n_draws = -(-schedule.steps // STEPS_PER_DRAW)
     done_before = len(state.finished) * schedule.steps
     what = _describe(seats)
+    replayer = Replayer(stepper)
     started, first_step = time.perf_counter(), round_.step
     while round_.step < schedule.steps and round_.training:
-        losses = _train_draw(seats, round_, stepper, device)
+        losses = _train_draw(seats, round_, replayer, device)
         for position, loss in zip(round_.training, losses, strict=True):
             round_.losses[position].append(loss)
         round_.step = min(round_.step + STEPS_PER_DRAW, schedule.steps)
         ledger.note(seats, round_, losses)
         progress(done_before + len(seats) * round_.step, what)
-        stepper = _let_go(seats, round_, stepper, n_draws)
+        if (rest := _let_go(seats, round_, stepper, n_draws)) is not stepper:
+            stepper, replayer = rest, Replayer(rest)
         if round_.step % STEPS_PER_CHECKPOINT == 0 and round_.step < schedule.steps:
             _remember(round_, stepper)
             ledger.save()
@@ -179,14 +182,15 @@ def _begin(seats: list[Seat], state: TrainState, world: World, device: str) -> t
     return state.round, Stepper(Ensemble.of([model.to(device) for model in models]), pairs, world)
 
 
-def _train_draw(seats: list[Seat], round_: Round, stepper: Stepper, device: str) -> list[float]:
+def _train_draw(seats: list[Seat], round_: Round, replayer: Replayer, device: str) -> list[float]:
     """The steps of one draw; the mean loss of each member."""
+    stepper = replayer.stepper
     schedule = stepper.schedule
     n_steps = min(STEPS_PER_DRAW, schedule.steps - round_.step)
     pairs = [(seats[i].config, seats[i].member) for i in round_.training]
     tokens, targets = (x.to(device) for x in draw(pairs, round_.step, n_steps))
-    numbers = torch.stack([stepper.numbers_of(round_.step + i) for i in range(n_steps)])
-    losses = [stepper.step(tokens[:, i], targets[:, i], numbers[i]) for i in range(n_steps)]
+    numbers = stepper.numbers_of(round_.step, n_steps)
+    losses = [replayer.step(tokens[:, i], targets[:, i], numbers[i]) for i in range(n_steps)]
     mean: list[float] = torch.stack(losses).mean(0).tolist()
     return mean
 

@@ -37,11 +37,19 @@ class Stepper:
         """What the members share: steps, warm-up, batch, precision, pieces."""
         return self.members[0][0].schedule
 
-    def numbers_of(self, step: int) -> Tensor:
-        """What differs between steps: the two corrections of the moments, then the rates of the members; (2 + M,)."""
-        factor = schedule_factor(step, self.schedule.steps, self.schedule.warmup_steps)
-        rates = [rate * factor for rate in self.peak_rates]
-        return torch.tensor([*self.optimizer.corrections(step), *rates], device=self.ensemble.values.device)
+    def numbers_of(self, first: int, n_steps: int) -> Tensor:
+        """What differs between steps: the two corrections of the moments, then the rates of the members.
+
+        Returns
+        -------
+        Tensor (n_steps, 2 + M)
+            Of the steps from ``first`` on, on the device of the members.
+        """
+        rows = []
+        for step in range(first, first + n_steps):
+            factor = schedule_factor(step, self.schedule.steps, self.schedule.warmup_steps)
+            rows.append([*self.optimizer.corrections(step), *(rate * factor for rate in self.peak_rates)])
+        return torch.tensor(rows, device=self.ensemble.values.device)
 
     def step(self, tokens: Tensor, targets: Tensor, numbers: Tensor) -> Tensor:
         """Do one step; return the mean loss (nats) of each member before it.
@@ -51,7 +59,7 @@ class Stepper:
         tokens, targets : Tensor (M, B, T)
             The whole batch: every process has all of it and reads its share.
         numbers : Tensor (2 + M,)
-            As ``numbers_of`` gives them.
+            A row of ``numbers_of``.
 
         Returns
         -------
@@ -71,7 +79,8 @@ class Stepper:
         total = torch.zeros(len(self.ensemble), device=tokens.device)
         half = self.schedule.precision == "bfloat16"
         for own_tokens, own_targets in zip(tokens.split(piece, dim=1), targets.split(piece, dim=1), strict=True):
-            with torch.autocast(tokens.device.type, torch.bfloat16, enabled=half):
+            # Without its cache, which would hold weights of an earlier step where steps are recorded.
+            with torch.autocast(tokens.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
                 # Divided by all that is asked in the batch, so pieces and shares add up to its mean.
                 losses = self.ensemble.losses(own_tokens, own_targets) / n_asked
             self.ensemble.add_gradients(losses.sum())

@@ -68,7 +68,10 @@ def join_world(device: str) -> tuple[World, str]:
     return World(dist.get_rank(), size), device
 
 
-def leave_world() -> None:
-    """Take leave of the other processes, where there are any."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+def leave_world() -> World:
+    """Take leave of the other processes, where there are any; what this one was among them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return World()
+    world = World(dist.get_rank(), dist.get_world_size())
+    dist.destroy_process_group()
+    return world

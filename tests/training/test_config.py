@@ -21,7 +21,7 @@ from boundprobe.training.optimizer import schedule_factor
 CONFIG = TrainConfig(
     SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8),
     ModelSpec("attn-2xmamba|gru", d_model=8, window=3, n_heads=2, d_state=2, d_conv=3, expand=1, chunk=5, mlp_ratio=0),
-    Schedule("uniform", 7, 3, (0.1, 0.01), 2, 3, 5, 0.5, 2.0, 11),
+    Schedule("uniform", 7, 3, (0.1, 0.01), 2, 3, 5, 0.5, 2.0, 11, stop_below=0.1, micro_batch=2),
     seed=4,
     scan="reference",
 )
@@ -40,6 +40,10 @@ BAD_SCHEDULES: list[tuple[str, Any]] = [
     ("clip_norm", float("nan")),
     ("weight_decay", -0.1),
     ("weight_decay", float("nan")),
+    ("stop_below", -0.1),
+    ("micro_batch", -1),
+    ("targets", "none"),
+    ("precision", "float16"),
 ]  # fmt: skip
 
 
@@ -55,7 +59,7 @@ def test_a_configuration_survives_its_file(config: TrainConfig) -> None:
 
 def test_every_setting_is_in_the_configuration() -> None:
     """Two runs that differ in anything have different directories."""
-    other = {"distribution": "mixture", "learning_rates": (0.2,)}
+    other = {"distribution": "mixture", "learning_rates": (0.2,), "targets": "random", "precision": "bfloat16"}
     other |= {"architecture": "mamba", "position": "learned", "norm": "none", "mlp_after": "every"}
     hashes = {config_hash(CONFIG.to_dict())}
     changed: list[TrainConfig] = [replace(CONFIG, seed=5), replace(CONFIG, scan="time-major")]

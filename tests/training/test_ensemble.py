@@ -1,4 +1,4 @@
-"""Members side by side are members alone: to rounding with another number of them, bit for bit among any two or more."""
+"""Members side by side are members alone: to rounding beside any number of others, bit for bit beside one or more."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train_together(pairs: list[Pair], steps: int) -> Tensor:
         n_steps = min(STEPS_PER_DRAW, steps - first)
         tokens, targets = draw(pairs, first, n_steps)
         for i in range(n_steps):
-            stepper.step(tokens[:, i], targets[:, i], stepper.numbers_of(first + i))
+            stepper.step(tokens[:, i], targets[:, i], stepper.numbers_of(first + i, 1)[0])
     return stepper.ensemble.values
 
 
@@ -128,7 +128,7 @@ def test_random_targets_are_dealt_out() -> None:
 
 def test_members_of_another_shape_are_refused() -> None:
     model = SequenceModel(ModelSpec("attn", **SIZES), 4)
-    with pytest.raises(ValueError, match=r"allowed: \(M, "):
+    with pytest.raises(ValueError, match=r"allowed: \(members, "):
         Ensemble(model, torch.zeros(2, 5))
 
 
