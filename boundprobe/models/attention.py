@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer, check_word
+from boundprobe.models.backends import AUTO, check_any
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 from boundprobe.models.positions import POSITIONS
-from boundprobe.models.window_blocks import attend_in_window
+from boundprobe.models.window import BACKENDS, OPERATION, windowed_attention
 
 
 def check_heads(d_model: int, n_heads: int) -> int:
@@ -43,11 +44,13 @@ class SlidingWindowAttention(AbstractMixer):
     position : "rope" | "learned" | "none"
         A key of ``boundprobe.models.positions.POSITIONS``: rotations (``d_model / n_heads`` must be even), learned
         vectors for each distance, or nothing.
+    backend : str
+        Of ``boundprobe.models.window.windowed_attention``.
 
     Raises
     ------
     ValueError
-        If a size is not allowed, or there is no such position encoding.
+        If a size is not allowed, or there is no such position encoding or backend.
 
     Examples
     --------
@@ -59,10 +62,11 @@ class SlidingWindowAttention(AbstractMixer):
 
     state_names = ("keys", "values")
 
-    def __init__(self, d_model: int, n_heads: int, window: int, position: str) -> None:
+    def __init__(self, d_model: int, n_heads: int, window: int, position: str, backend: str = AUTO) -> None:
         super().__init__()
         head_width = check_heads(d_model, n_heads)
         self.n_heads, self.window = n_heads, check_integer("window", window, 1)
+        self.backend = check_any(OPERATION, backend, BACKENDS)
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.position = POSITIONS[check_word("position", position, POSITIONS)](head_width, window)
         self.out = nn.Linear(d_model, d_model)
@@ -76,7 +80,7 @@ class SlidingWindowAttention(AbstractMixer):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, E)
         if state:
             k, v = (torch.cat([cached.value, new], dim=2) for cached, new in zip(state, (k, v), strict=True))
-        y = attend_in_window(q, k, v, self.window, self.position)  # (B, H, T, E)
+        y = windowed_attention(q, k, v, self.window, self.position, backend=self.backend)  # (B, H, T, E)
         # The next token sees window - 1 tokens before it, and no later one sees further back.
         first = max(k.shape[2] - (self.window - 1), 0)
         return self.out(y.transpose(1, 2).flatten(2)), (

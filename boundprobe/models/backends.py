@@ -92,3 +92,13 @@ def choose(operation: str, backends: Mapping[str, Backend], name: str, device_ty
 def function(operation: str, backends: Mapping[str, Backend], name: str, device_type: str) -> Callable[..., Any]:
     """The function of the backend that ``choose`` takes."""
     return _loaded(backends[choose(operation, backends, name, device_type)])
+
+
+def check_any(operation: str, name: str, *tables: Mapping[str, Backend]) -> str:
+    """Return the name of a backend of any of several operations, or "auto"; else ``ValueError`` that lists them."""
+    return check_word(operation, name, dict.fromkeys((AUTO, *(key for table in tables for key in table))))
+
+
+def meant_by(name: str, backends: Mapping[str, Backend]) -> str:
+    """What a name that is given to several operations means for one: itself if it has such a backend, else ``auto``."""
+    return name if name in backends else AUTO

@@ -10,10 +10,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.linear import check_backend, delta_rule
+from boundprobe.models.backends import check_any, meant_by
+from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.models.conv import short_convolution
+from boundprobe.models.linear import BACKENDS, delta_rule
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.short_conv import short_convolution
 
 
 def split_heads(u: Tensor, n_heads: int, d_state: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +45,7 @@ class DeltaNet(AbstractMixer):
         ``n_heads`` must divide ``d_model``; ``d_state`` is the width of the keys of one head.  With ``d_conv`` 1
         nothing is convolved and the buffer is empty.
     backend : str
-        Of ``boundprobe.models.linear.delta_rule``.
+        Of ``boundprobe.models.linear.delta_rule`` or of ``boundprobe.models.conv``.
 
     Raises
     ------
@@ -57,7 +59,11 @@ class DeltaNet(AbstractMixer):
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
-        self.n_heads, self.d_state, self.backend = n_heads, d_state, check_backend(backend)
+        self.n_heads, self.d_state, self.backend = (
+            n_heads,
+            d_state,
+            check_any("linear recurrence", backend, BACKENDS, CONVOLUTIONS),
+        )
         d_convolved = 2 * n_heads * d_state + d_model
         self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
@@ -71,9 +77,11 @@ class DeltaNet(AbstractMixer):
         The state is the convolution's last ``d_conv - 1`` inputs (B, d_conv - 1, 2HK + d_model) and ``s`` (B, H, K, V).
         """
         buffer, s = (tensor.value for tensor in state) if state else (None, None)
-        u, buffer = short_convolution(self.conv1d, self.in_proj(x), buffer)
+        u, buffer = short_convolution(
+            self.conv1d, self.in_proj(x), buffer, backend=meant_by(self.backend, CONVOLUTIONS)
+        )
         q, k, v = split_heads(u, self.n_heads, self.d_state)
         beta = self.beta_proj(x).sigmoid()  # (B, T, H)
-        o, s = delta_rule(q, k, v, beta, initial_state=s, backend=self.backend)
+        o, s = delta_rule(q, k, v, beta, initial_state=s, backend=meant_by(self.backend, BACKENDS))
         out: Tensor = self.out_proj(self.norm(o).flatten(-2))
         return out, (StateTensor("inputs", "conv", buffer), StateTensor("s", "recurrent", s))

@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.models.backends import check_any, meant_by
+from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.models.conv import short_convolution
 from boundprobe.models.deltanet import split_heads
-from boundprobe.models.linear import check_backend, delta_rule
+from boundprobe.models.linear import BACKENDS, delta_rule
 from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.short_conv import short_convolution
 
 
 class GatedDeltaNet(AbstractMixer):
@@ -35,7 +37,7 @@ class GatedDeltaNet(AbstractMixer):
         ``n_heads`` must divide ``d_model``; ``d_state`` is the width of the keys of one head.  With ``d_conv`` 1
         nothing is convolved and the buffer is empty.
     backend : str
-        Of ``boundprobe.models.linear.delta_rule``.
+        Of ``boundprobe.models.linear.delta_rule`` or of ``boundprobe.models.conv``.
 
     Raises
     ------
@@ -49,7 +51,11 @@ class GatedDeltaNet(AbstractMixer):
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
-        self.n_heads, self.d_state, self.backend = n_heads, d_state, check_backend(backend)
+        self.n_heads, self.d_state, self.backend = (
+            n_heads,
+            d_state,
+            check_any("linear recurrence", backend, BACKENDS, CONVOLUTIONS),
+        )
         d_convolved = 2 * n_heads * d_state + d_model
         self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
@@ -67,13 +73,15 @@ class GatedDeltaNet(AbstractMixer):
         The state is the convolution's last ``d_conv - 1`` inputs (B, d_conv - 1, 2HK + d_model) and ``s`` (B, H, K, V).
         """
         buffer, s = (tensor.value for tensor in state) if state else (None, None)
-        u, buffer = short_convolution(self.conv1d, self.in_proj(x), buffer)
+        u, buffer = short_convolution(
+            self.conv1d, self.in_proj(x), buffer, backend=meant_by(self.backend, CONVOLUTIONS)
+        )
         q, k, v = split_heads(u, self.n_heads, self.d_state)
         beta = self.beta_proj(x).sigmoid()  # (B, T, H)
         dt = self.dt_proj(x)
         wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))  # (B, T, H)
         log_decay = (-self.A_log.to(wide).exp() * dt)[..., None]
-        o, s = delta_rule(q, k, v, beta, log_decay, s, backend=self.backend)
+        o, s = delta_rule(q, k, v, beta, log_decay, s, backend=meant_by(self.backend, BACKENDS))
         out: Tensor = self.out_proj(self.norm(o).flatten(-2) * F.silu(self.gate_proj(x)))
         return out, (StateTensor("inputs", "conv", buffer), StateTensor("s", "recurrent", s))

@@ -14,10 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.models.backends import meant_by
+from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.models.conv import short_convolution
+from boundprobe.models.gate import BACKENDS as GATES
+from boundprobe.models.gate import gated_skip
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 from boundprobe.models.scan import check_backend, selective_scan
-from boundprobe.models.short_conv import short_convolution
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of softplus(dt_proj.bias) at the start, as in mamba-ssm
 
@@ -32,7 +36,8 @@ class Mamba(AbstractMixer):
     d_model, d_state, d_conv, expand : int
         ``d_conv`` 1 is no convolution over time: a scale and a shift of each channel, and an empty buffer.
     scan : str
-        Backend of the selective scan, a key of ``boundprobe.models.scan.BACKENDS``, or "auto".
+        Backend of the selective scan, a key of ``boundprobe.models.scan.BACKENDS``, or "auto"; the convolution
+        and the gate take it where they have one of that name.
 
     Raises
     ------
@@ -86,7 +91,7 @@ class Mamba(AbstractMixer):
     def enter(self, x: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Project and convolve: u and the gate (B, T, D) each, and the next buffer (B, d_conv - 1, D)."""
         u, gate = self.in_proj(x).chunk(2, dim=-1)
-        u, buffer = short_convolution(self.conv1d, u, buffer)
+        u, buffer = short_convolution(self.conv1d, u, buffer, backend=meant_by(self.backend, CONVOLUTIONS))
         return u, gate, buffer
 
     def select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,7 +107,7 @@ class Mamba(AbstractMixer):
 
     def leave(self, y: Tensor, u: Tensor, gate: Tensor) -> Tensor:
         """Add the skip connection, gate, project: (B, T, d_model)."""
-        out: Tensor = self.out_proj((y + u * self.D) * F.silu(gate))
+        out: Tensor = self.out_proj(gated_skip(y, u, self.D, gate, backend=meant_by(self.backend, GATES)))
         return out
 
     @staticmethod

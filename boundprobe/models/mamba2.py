@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.linear import check_backend, decayed_attention
+from boundprobe.models.backends import check_any, meant_by
+from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.models.conv import short_convolution
+from boundprobe.models.linear import BACKENDS, decayed_attention
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.short_conv import short_convolution
 
 A_MIN, A_MAX = 1.0, 16.0  # range of -A at the start, as in mamba-ssm
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of softplus(dt_bias) at the start, as in mamba-ssm
@@ -48,7 +50,7 @@ class Mamba2(AbstractMixer):
     d_model, d_state, d_head, d_conv, expand : int
         ``d_head`` must divide ``expand * d_model``.  With ``d_conv`` 1 nothing is convolved and the buffer is empty.
     backend : str
-        Of ``boundprobe.models.linear.decayed_attention``.
+        Of ``boundprobe.models.linear.decayed_attention`` or of ``boundprobe.models.conv``.
 
     Raises
     ------
@@ -67,7 +69,11 @@ class Mamba2(AbstractMixer):
             raise ValueError(
                 f"d_head is {d_head} with expand * d_model = {d_inner}; allowed: its divisors; change d_head"
             )
-        self.d_state, self.n_heads, self.backend = d_state, d_inner // d_head, check_backend(backend)
+        self.d_state, self.n_heads, self.backend = (
+            d_state,
+            d_inner // d_head,
+            check_any("linear recurrence", backend, BACKENDS, CONVOLUTIONS),
+        )
         d_convolved = d_inner + 2 * d_state
         self.in_proj = nn.Linear(d_model, d_inner + d_convolved + self.n_heads, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved)
@@ -85,14 +91,14 @@ class Mamba2(AbstractMixer):
         buffer, h = (tensor.value for tensor in state) if state else (None, None)
         n_inner = self.out_proj.in_features
         gate, u, dt = self.in_proj(x).split([n_inner, n_inner + 2 * self.d_state, self.n_heads], dim=-1)
-        u, buffer = short_convolution(self.conv1d, u, buffer)
+        u, buffer = short_convolution(self.conv1d, u, buffer, backend=meant_by(self.backend, CONVOLUTIONS))
         u, b, c = u.split([n_inner, self.d_state, self.d_state], dim=-1)
         b, c = (shared[:, :, None].expand(-1, -1, self.n_heads, -1) for shared in (b, c))  # (B, T, H, N)
         u = u.unflatten(-1, (self.n_heads, -1))  # (B, T, H, P)
         wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))[..., None]  # (B, T, H, 1)
         log_decay = -self.A_log.to(wide).exp()[:, None] * dt
-        y, h = decayed_attention(c, b, (u * dt).to(u.dtype), log_decay, h, backend=self.backend)
+        y, h = decayed_attention(c, b, (u * dt).to(u.dtype), log_decay, h, backend=meant_by(self.backend, BACKENDS))
         y = (y + u * self.D[:, None]).flatten(-2)
         out: Tensor = self.out_proj(self.norm(y * F.silu(gate)))
         return out, (StateTensor("inputs", "conv", buffer), StateTensor("h", "recurrent", h))

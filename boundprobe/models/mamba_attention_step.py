@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boundprobe.models.attention import SlidingWindowAttention
+from boundprobe.models.backends import check_any, meant_by
 from boundprobe.models.mamba import Mamba
 from boundprobe.models.memory import LayerState
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.scan import BACKENDS as SCANS
+from boundprobe.models.window import BACKENDS as ATTENTIONS
 
 
 class MambaAttentionStep(AbstractMixer):
@@ -28,7 +31,7 @@ class MambaAttentionStep(AbstractMixer):
     n_heads, window, position : int, int, str
         As in ``SlidingWindowAttention``.
     scan : str
-        Backend of the selective scan.
+        Backend of the selective scan, the convolution or the attention; those that have none of that name choose.
 
     Examples
     --------
@@ -45,8 +48,10 @@ class MambaAttentionStep(AbstractMixer):
         self, d_model: int, d_state: int, d_conv: int, expand: int, n_heads: int, window: int, position: str, scan: str
     ) -> None:
         super().__init__()
-        self.mamba = Mamba(d_model, d_state, d_conv, expand, scan)
-        self.attention = SlidingWindowAttention(d_model, n_heads, window, position)
+        self.mamba = Mamba(
+            d_model, d_state, d_conv, expand, meant_by(check_any("scan", scan, SCANS, ATTENTIONS), SCANS)
+        )
+        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, meant_by(scan, ATTENTIONS))
         self.step = nn.Linear(d_model, expand * d_model, bias=False)  # W; dt_proj has the bias
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from boundprobe.checks import check_word
-from boundprobe.models import linear, scan
-from boundprobe.models.backends import AUTO, Backend, choose
+from boundprobe.models import conv, gate, linear, scan, window
+from boundprobe.models.backends import AUTO, Backend, check_any, choose, meant_by
 from boundprobe.models.spec import ModelSpec
+
+SCAN, LINEAR = "selective scan", "linear recurrence"
 
 #: Backends of each operation, in order of preference.
 OPERATIONS: dict[str, Mapping[str, Backend]] = {
-    "selective scan": scan.BACKENDS,
-    "linear recurrence": linear.BACKENDS,
+    SCAN: scan.BACKENDS,
+    LINEAR: linear.BACKENDS,
+    conv.OPERATION: conv.BACKENDS,
+    gate.OPERATION: gate.BACKENDS,
+    window.OPERATION: window.BACKENDS,
 }
-#: The operation that a mixer rests on; the others are plain torch.
-OPERATION_OF = {
-    "mamba": "selective scan",
-    "mamba+chunks": "selective scan",
-    "mamba+attnstep": "selective scan",
-    "mamba2": "linear recurrence",
-    "gla": "linear recurrence",
-    "deltanet": "linear recurrence",
-    "gated-deltanet": "linear recurrence",
+#: The operations that a mixer rests on; the others are plain torch.
+OPERATIONS_OF: dict[str, tuple[str, ...]] = {
+    "attn": (window.OPERATION,),
+    "mamba": (SCAN, conv.OPERATION, gate.OPERATION),
+    "mamba+chunks": (SCAN, conv.OPERATION, gate.OPERATION),
+    "mamba+attnstep": (SCAN, conv.OPERATION, gate.OPERATION, window.OPERATION),
+    "mamba2": (LINEAR, conv.OPERATION),
+    "gla": (LINEAR,),
+    "deltanet": (LINEAR, conv.OPERATION),
+    "gated-deltanet": (LINEAR, conv.OPERATION),
 }
 
 
 def check_scan(name: str) -> str:
     """Return the name of a backend of any operation, or raise ``ValueError`` that lists them."""
-    return check_word("scan", name, dict.fromkeys((AUTO, *(key for table in OPERATIONS.values() for key in table))))
+    return check_any("scan", name, *OPERATIONS.values())
 
 
 def backend_for(mixer: str, name: str) -> str:
-    """What ``name`` means for one mixer: itself where its operation has such a backend, else ``auto``."""
-    return name if name in OPERATIONS.get(OPERATION_OF.get(mixer, ""), ()) else AUTO
+    """What ``name`` means for one mixer: itself where one of its operations has such a backend, else ``auto``."""
+    return name if any(name in OPERATIONS[operation] for operation in OPERATIONS_OF.get(mixer, ())) else AUTO
 
 
 def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, str]:
@@ -47,8 +52,11 @@ def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, s
         If the one that was named cannot be used here.
     """
     check_scan(name)
+    tables = OPERATIONS
+    if "attn" in spec.mixers or "mamba+attnstep" in spec.mixers:  # whose order depends on their sizes
+        tables = OPERATIONS | {window.OPERATION: window.in_order(spec.window, spec.d_model // spec.n_heads)}
     return {
-        operation: choose(operation, OPERATIONS[operation], backend_for(mixer, name), device_type)
+        operation: choose(operation, tables[operation], meant_by(name, tables[operation]), device_type)
         for mixer in spec.mixers
-        if (operation := OPERATION_OF.get(mixer)) is not None
+        for operation in OPERATIONS_OF.get(mixer, ())
     }

@@ -22,7 +22,7 @@ from boundprobe.models.ssm import SelectiveSSM
 
 #: Builders of the mixers of ``spec.MIXERS``: called with the sizes and the name of a backend.
 BUILDERS: dict[str, Callable[[ModelSpec, str], AbstractMixer]] = {
-    "attn": lambda s, backend: SlidingWindowAttention(s.d_model, s.n_heads, s.window, s.position),
+    "attn": lambda s, backend: SlidingWindowAttention(s.d_model, s.n_heads, s.window, s.position, backend),
     "mamba": lambda s, backend: Mamba(s.d_model, s.d_state, s.d_conv, s.expand, backend),
     "mamba2": lambda s, backend: Mamba2(s.d_model, s.d_state, s.d_head, s.d_conv, s.expand, backend),
     "gla": lambda s, backend: GatedLinearAttention(s.d_model, s.n_heads, s.d_state, backend),

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from boundprobe.models import window_blocks
 from boundprobe.models.attention import SlidingWindowAttention
+from boundprobe.models.backends import usable
 from boundprobe.models.mixer import AbstractMixer
 from boundprobe.models.positions import POSITIONS, by_distance, rotate
+from boundprobe.models.window import BACKENDS
 from boundprobe.models.window_blocks import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
 
 D_MODEL = 8
@@ -46,13 +48,19 @@ SIZES = [
 each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 each_heads = pytest.mark.parametrize("n_heads", [1, 2, 4])
 each_position = pytest.mark.parametrize("position", POSITIONS)
+each_backend = pytest.mark.parametrize("backend", usable(BACKENDS, "cpu"))
 
 
 def make(
-    n_heads: int, window: int, position: str = "rope", seed: int = 0, dtype: torch.dtype = torch.float64
+    n_heads: int,
+    window: int,
+    position: str = "rope",
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    backend: str = "auto",
 ) -> SlidingWindowAttention:
     torch.manual_seed(seed)
-    return SlidingWindowAttention(D_MODEL, n_heads, window, position).to(dtype)
+    return SlidingWindowAttention(D_MODEL, n_heads, window, position, backend).to(dtype)
 
 
 def draw(n_tokens: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -93,11 +101,12 @@ def expected_output(layer: SlidingWindowAttention, x: Tensor, position: str) -> 
 @each_size
 @each_heads
 @each_position
+@each_backend
 def test_outputs_and_gradients_are_those_of_masked_softmax(
-    size: tuple[int, int, int], n_heads: int, position: str
+    size: tuple[int, int, int], n_heads: int, position: str, backend: str
 ) -> None:
     n_new, n_before, window = size
-    layer, x = make(n_heads, window, position), draw(n_before + n_new).requires_grad_()
+    layer, x = make(n_heads, window, position, backend=backend), draw(n_before + n_new).requires_grad_()
     loss_weights = torch.randn(2, n_new, D_MODEL, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     state = layer(x[:, :n_before])[1] if n_before else ()
@@ -243,9 +252,10 @@ def test_the_cache_is_as_long_as_what_the_next_token_sees(window: int) -> None:
 
 @pytest.mark.parametrize(("window", "length"), [(1, 7), (2, 7), (3, 7), (12, 7), (1, 150), (6, 150), (40, 170)])
 @each_position
+@each_backend
 @torch.no_grad()
-def test_a_position_sees_itself_and_the_window_before_it(window: int, length: int, position: str) -> None:
-    layer, x = make(2, window, position), draw(length)
+def test_a_position_sees_itself_and_the_window_before_it(window: int, length: int, position: str, backend: str) -> None:
+    layer, x = make(2, window, position, backend=backend), draw(length)
     y, _ = layer(x)
     # every token of a short sequence; of a long one those around the ends of blocks, which lie 32 or 40 apart
     for changed in range(0, length, 1 if length < 10 else 13):
@@ -258,9 +268,10 @@ def test_a_position_sees_itself_and_the_window_before_it(window: int, length: in
 
 @pytest.mark.parametrize(("window", "length"), [(1, 7), (3, 7), (12, 7), (6, 150)])
 @each_position
+@each_backend
 @torch.no_grad()
-def test_the_cache_is_all_that_later_tokens_need(window: int, length: int, position: str) -> None:
-    layer, x = make(2, window, position, dtype=torch.float32), draw(length, dtype=torch.float32)
+def test_the_cache_is_all_that_later_tokens_need(window: int, length: int, position: str, backend: str) -> None:
+    layer, x = make(2, window, position, dtype=torch.float32, backend=backend), draw(length, dtype=torch.float32)
     whole, after = layer(x)
     for cut in range(1, length, 1 if length < 10 else 11):
         first, state = layer(x[:, :cut])
@@ -286,9 +297,10 @@ def test_half_precision(position: str) -> None:
 
 @pytest.mark.parametrize("length", [9, BLOCKS + 20])
 @each_position
-def test_stacked_models(length: int, position: str) -> None:
+@each_backend
+def test_stacked_models(length: int, position: str, backend: str) -> None:
     """vmap over members gives each member's output and gradient, without a warning of a slow path."""
-    members = [make(2, 6, position, seed=seed, dtype=torch.float32) for seed in range(3)]
+    members = [make(2, 6, position, seed=seed, dtype=torch.float32, backend=backend) for seed in range(3)]
     x = draw(length, dtype=torch.float32)
     stacked = {
         name: torch.stack([dict(member.named_parameters())[name].detach() for member in members])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,11 +12,13 @@ import pytest
 import torch
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.models import operations
-from boundprobe.models.backends import AUTO, Backend, choose, find_problem, usable
+from boundprobe.models import conv, gate, linear, operations, window
+from boundprobe.models.backends import AUTO, Backend, find_problem, usable
 from boundprobe.models.operations import (
-    OPERATION_OF,
+    LINEAR,
     OPERATIONS,
+    OPERATIONS_OF,
+    SCAN,
     backend_for,
     check_scan,
     chosen_backends,
@@ -21,7 +26,7 @@ from boundprobe.models.operations import (
 from boundprobe.models.spec import MIXERS, ModelSpec
 from boundprobe.models.stack import SequenceModel
 
-SCAN, LINEAR = "selective scan", "linear recurrence"
+CONVOLUTION, GATE, ATTENTION = conv.OPERATION, gate.OPERATION, window.OPERATION
 NAMES = sorted({name for table in OPERATIONS.values() for name in table})
 
 
@@ -39,9 +44,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, table: Mapping[str, Backend]) -> None
 
 
 def test_every_operation_is_one_that_there_is() -> None:
-    assert set(OPERATION_OF) <= set(MIXERS)
-    assert set(OPERATION_OF.values()) == set(OPERATIONS)
-    assert set(MIXERS) - set(OPERATION_OF) == {"attn", "lstm", "gru", "ssm"}  # plain torch
+    assert set(OPERATIONS_OF) <= set(MIXERS)
+    assert {of for operations in OPERATIONS_OF.values() for of in operations} == set(OPERATIONS)
+    assert set(MIXERS) - set(OPERATIONS_OF) == {"lstm", "gru", "ssm"}  # plain torch
     for name, table in OPERATIONS.items():
         assert AUTO not in table, name
         assert "reference" in table, name
@@ -54,7 +59,7 @@ def test_a_mixer_with_an_operation_has_its_backend() -> None:
         spec = ModelSpec(mixer, d_model=8, d_head=4)
         modules = SequenceModel(spec, 3, "reference").modules()
         named = {module.backend for module in modules if hasattr(module, "backend")}
-        assert named == ({"reference"} if mixer in OPERATION_OF else set()), mixer
+        assert named == ({"reference"} if mixer in OPERATIONS_OF else set()), mixer
 
 
 @pytest.mark.parametrize("name", [AUTO, *NAMES])
@@ -76,40 +81,65 @@ def test_a_scan_that_is_not_known_is_refused(name: Any) -> None:
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("name", [AUTO, *NAMES])
 def test_a_name_means_itself_where_the_operation_has_it(mixer: str, name: str) -> None:
-    has_it = mixer in OPERATION_OF and name in OPERATIONS[OPERATION_OF[mixer]]
+    has_it = any(name in OPERATIONS[of] for of in OPERATIONS_OF.get(mixer, ()))
     assert backend_for(mixer, name) == (name if has_it else AUTO)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_auto_is_the_first_that_can_be_used(mixer: str) -> None:
     chosen = chosen_backends(ModelSpec(mixer, d_model=8), AUTO, "cpu")
-    operation = OPERATION_OF.get(mixer)
-    expected = {} if operation is None else {operation: usable(OPERATIONS[operation], "cpu")[0]}
-    assert chosen == expected
+    assert chosen == {of: usable(OPERATIONS[of], "cpu")[0] for of in OPERATIONS_OF.get(mixer, ())}
 
 
 def test_each_operation_of_a_model_is_recorded() -> None:
     spec = ModelSpec("mamba-attn-gla|deltanet-mamba", d_model=8)
-    assert chosen_backends(spec, "reference", "cpu") == {SCAN: "reference", LINEAR: "reference"}
-    # chunked is no scan, time-major is no linear recurrence: the other operation chooses for itself
-    assert chosen_backends(spec, "chunked", "cpu") == {SCAN: usable(OPERATIONS[SCAN], "cpu")[0], LINEAR: "chunked"}
-    assert chosen_backends(spec, "time-major", "cpu") == {SCAN: "time-major", LINEAR: "chunked"}
+    auto = {of: usable(OPERATIONS[of], "cpu")[0] for of in OPERATIONS}
+    assert set(auto.values()) == {"numba", "chunked"}
+    assert chosen_backends(spec, AUTO, "cpu") == auto
+    assert chosen_backends(spec, "reference", "cpu") == dict.fromkeys(OPERATIONS, "reference")
+    # chunked is no scan, time-major is no linear recurrence: the other operations choose for themselves
+    assert chosen_backends(spec, "chunked", "cpu") == auto
+    assert chosen_backends(spec, "time-major", "cpu") == auto | {SCAN: "time-major"}
+    assert chosen_backends(spec, "blocks", "cpu") == auto | {ATTENTION: "blocks"}
 
 
-def test_what_is_recorded_is_what_computes() -> None:
-    """``chosen_backends`` and the layers ask the same tables, so a record cannot name another backend."""
-    for operation, table in OPERATIONS.items():
-        for name in (AUTO, *usable(table, "cpu")):
-            spec = ModelSpec(next(mixer for mixer, of in OPERATION_OF.items() if of == operation), d_model=8, d_head=4)
-            (branch,) = SequenceModel(spec, 3, name).layers[0].branches
-            (own,) = {module.backend for module in branch.modules() if hasattr(module, "backend")}
-            assert choose(operation, table, own, "cpu") == chosen_backends(spec, name, "cpu")[operation]
+def test_what_auto_takes_depends_on_the_sizes_of_a_window() -> None:
+    for sizes, expected in (({"window": 11, "d_model": 12}, "numba"), ({"window": 256, "d_model": 64}, "blocks")):
+        for mixer in ("attn", "mamba+attnstep"):
+            assert chosen_backends(ModelSpec(mixer, **sizes), AUTO, "cpu")[ATTENTION] == expected
+    wide = ModelSpec("attn", window=64, d_model=128, n_heads=8)  # the width of a head counts, not that of the model
+    assert chosen_backends(wide, AUTO, "cpu")[ATTENTION] == "numba"
+
+
+@pytest.mark.parametrize("mixer", OPERATIONS_OF)
+def test_what_is_recorded_is_what_computes(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions that run in a forward pass are those of the backends that ``chosen_backends`` names."""
+    spec = ModelSpec(mixer, d_model=8, d_head=4)
+    ran: set[tuple[str, str]] = set()
+
+    def noted(operation: str, name: str, backend: Backend) -> Backend:
+        def run(*inputs: Any) -> Any:
+            ran.add((operation, name))
+            return backend.load()(*inputs)
+
+        return Backend(lambda: run, backend.devices)
+
+    # the linear recurrence is two functions, each with its table
+    tables = [(operation, table) for operation, table in OPERATIONS.items() if operation != LINEAR]
+    for operation, table in [*tables, (LINEAR, linear.DELTA_RULE), (LINEAR, linear.DECAYED_ATTENTION)]:
+        for name, backend in list(table.items()):
+            monkeypatch.setitem(table, name, noted(operation, name, backend))
+    here = {key for of in OPERATIONS_OF[mixer] for key in usable(OPERATIONS[of], "cpu")}
+    for name in (AUTO, *here):
+        ran.clear()
+        SequenceModel(spec, 3, name)(torch.zeros(1, 2, dtype=torch.int64))
+        assert ran == set(chosen_backends(spec, name, "cpu").items()), name
 
 
 @pytest.mark.parametrize(
     ("architecture", "name"),
     [
-        (next(mixer for mixer, of in OPERATION_OF.items() if of == operation), name)
+        (next(mixer for mixer, of in OPERATIONS_OF.items() if operation in of), name)
         for operation, table in OPERATIONS.items()
         for name, backend in table.items()
         if find_problem(backend, "cpu") is not None
@@ -131,7 +161,7 @@ def test_a_broken_backend_is_passed_over_and_named_when_asked_for(monkeypatch: p
     broken, works = Backend(missing, install="pip install fast-scan"), Backend(lambda: does_nothing)
     plant(monkeypatch, {"fast": broken, "slow": works})
     spec = ModelSpec("mamba", d_model=8)
-    assert chosen_backends(spec, AUTO, "cpu") == {SCAN: "slow"}
+    assert chosen_backends(spec, AUTO, "cpu")[SCAN] == "slow"
     with pytest.raises(
         MissingDependencyError, match=r"'fast' cannot be used here: .*'fast_scan'; pip install fast-scan"
     ):
@@ -139,4 +169,23 @@ def test_a_broken_backend_is_passed_over_and_named_when_asked_for(monkeypatch: p
     plant(monkeypatch, {"fast": broken})
     with pytest.raises(MissingDependencyError, match="pip install fast-scan"):
         chosen_backends(spec, AUTO, "cpu")
-    assert chosen_backends(ModelSpec("attn", d_model=8), AUTO, "cpu") == {}  # it does not need one
+    assert set(chosen_backends(ModelSpec("attn", d_model=8), AUTO, "cpu")) == {ATTENTION}  # it does not need one
+
+
+def test_without_numba_plain_torch_is_taken() -> None:
+    code = """
+import sys
+sys.modules["numba"] = None  # importing it raises ImportError
+import torch
+from boundprobe.models.operations import chosen_backends
+from boundprobe.models.spec import ModelSpec
+from boundprobe.models.stack import SequenceModel
+spec = ModelSpec("mamba-attn", d_model=8)
+SequenceModel(spec, 3)(torch.zeros(1, 5, dtype=torch.int64)).sum().backward()
+print(chosen_backends(spec, "auto", "cpu"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ast.literal_eval(done.stdout) == {
+        SCAN: "time-major", CONVOLUTION: "reference", GATE: "reference", ATTENTION: "blocks",
+    }  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor
 from boundprobe.models.backends import AUTO, find_problem
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState
-from boundprobe.models.operations import OPERATION_OF, OPERATIONS
+from boundprobe.models.operations import OPERATIONS, OPERATIONS_OF
 from boundprobe.models.spec import MIXERS, ModelSpec
 from boundprobe.models.stack import SequenceModel
 
@@ -72,10 +72,10 @@ each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
 
 def backends_of(spec: ModelSpec) -> list[str]:
-    """Usable backends of the operation of one mixer alone; "auto" where it has none, and for what is composed."""
-    if len(spec.mixers) > 1 or spec.mixers[0] not in OPERATION_OF:
+    """Usable backends of the operations of one mixer alone; "auto" where it has none, and for what is composed."""
+    if len(spec.mixers) > 1 or spec.mixers[0] not in OPERATIONS_OF:
         return [AUTO]
-    return [name for name in USABLE if name in OPERATIONS[OPERATION_OF[spec.mixers[0]]]]
+    return [name for name in USABLE if any(name in OPERATIONS[of] for of in OPERATIONS_OF[spec.mixers[0]])]
 
 
 each_backend = pytest.mark.parametrize(

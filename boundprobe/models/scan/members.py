@@ -5,6 +5,9 @@ A custom autograd function whose batching rule folds needs no other one, and one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor
 
 
@@ -25,3 +28,13 @@ def unfold(x: Tensor, axis: int, n_members: int) -> Tensor:
     """Split ``axis`` into members and what it was: the inverse of ``fold``, with the members at ``axis``."""
     unfolded: Tensor = x.unflatten(axis, (n_members, -1))
     return unfolded
+
+
+def fold_first(info: Any, in_dims: Sequence[int | None], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Members folded into the first axis of each input of a custom function, whatever its length."""
+    return [fold(x, dim, 0, info.batch_size, size_of(x, 0, dim)) for x, dim in zip(inputs, in_dims, strict=True)]
+
+
+def unfold_first(info: Any, outputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """What the batching rule of a custom function returns: its outputs with the members in front."""
+    return tuple(unfold(x, 0, info.batch_size) for x in outputs), (0,) * len(outputs)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models.scan.members import fold, size_of, unfold
-from boundprobe.models.scan.numba_kernels import CHUNK, Array, backward_kernel, forward_kernel
-from boundprobe.models.scan.numba_lanes import LANES
+from boundprobe.models.compiled.build import array, name_of_type, vector
+from boundprobe.models.compiled.lanes import LANES
+from boundprobe.models.scan.members import fold_first, unfold_first
+from boundprobe.models.scan.numba_kernels import CHUNK, backward_kernel, forward_kernel
 
 
 class _Scan(torch.autograd.Function):
@@ -27,9 +28,9 @@ class _Scan(torch.autograd.Function):
         y, final_state = u.new_empty(u.shape), u.new_empty(initial_state.shape)
         n_chunks = -(-u.shape[1] // CHUNK)
         starts = u.new_empty(u.shape[0], n_chunks, *initial_state.shape[1:])
-        forward_kernel(_name_of_type(u))(
-            *a.shape[:2], _lanes(u), _lanes(dt), _lanes(a), _array(b), _array(c), _lanes(initial_state),
-            _lanes(y), _lanes(starts), _lanes(final_state),
+        forward_kernel(name_of_type(u))(
+            *a.shape[:2], vector(u), vector(dt), vector(a), array(b), array(c), vector(initial_state),
+            vector(y), vector(starts), vector(final_state),
         )  # fmt: skip
         return y, final_state, starts
 
@@ -45,8 +46,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Any, ...]:
-        outputs = _Scan.apply(*_fold_all(info.batch_size, in_dims, inputs))  # type: ignore[no-untyped-call]
-        return tuple(unfold(x, 0, info.batch_size) for x in outputs), (0,) * len(outputs)
+        return unfold_first(info, _Scan.apply(*fold_first(info, in_dims, inputs)))  # type: ignore[no-untyped-call]
 
 
 class _ScanBackward(torch.autograd.Function):
@@ -58,10 +58,10 @@ class _ScanBackward(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         grad_u, grad_dt, grad_b, grad_c, grad_initial = (u.new_empty(x.shape) for x in (u, dt, b, c, grad_final))
         grad_a = a.new_zeros(a.shape)
-        backward_kernel(_name_of_type(u))(
-            *a.shape[:2], _lanes(u), _lanes(dt), _lanes(a), _array(b), _array(c), _lanes(starts),
-            _lanes(grad_y), _lanes(grad_final),
-            _lanes(grad_u), _lanes(grad_dt), _lanes(grad_a), _array(grad_b), _array(grad_c), _lanes(grad_initial),
+        backward_kernel(name_of_type(u))(
+            *a.shape[:2], vector(u), vector(dt), vector(a), array(b), array(c), vector(starts),
+            vector(grad_y), vector(grad_final),
+            vector(grad_u), vector(grad_dt), vector(grad_a), array(grad_b), array(grad_c), vector(grad_initial),
         )  # fmt: skip
         return grad_u, grad_dt, grad_a, grad_b, grad_c, grad_initial
 
@@ -71,28 +71,7 @@ class _ScanBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Any, ...]:
-        outputs = _ScanBackward.apply(*_fold_all(info.batch_size, in_dims, inputs))  # type: ignore[no-untyped-call]
-        return tuple(unfold(x, 0, info.batch_size) for x in outputs), (0,) * len(outputs)
-
-
-def _fold_all(n_members: int, in_dims: tuple[int | None, ...], inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Members folded into the first axis of each input, whatever its length."""
-    return [fold(x, dim, 0, n_members, size_of(x, 0, dim)) for x, dim in zip(inputs, in_dims, strict=True)]
-
-
-def _name_of_type(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
-
-
-def _array(x: Tensor) -> Array:
-    """The memory of a tensor as an array."""
-    array: Array = x.detach().numpy()
-    return array
-
-
-def _lanes(x: Tensor) -> Array:
-    """The same as one contiguous vector."""
-    return _array(x.contiguous().view(-1))
+        return unfold_first(info, _ScanBackward.apply(*fold_first(info, in_dims, inputs)))  # type: ignore[no-untyped-call]
 
 
 def selective_scan_numba(

@@ -18,20 +18,14 @@ the chunks from the last to the first, makes the states of one again, and sweeps
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int64, njit, void
+from numba import int64, void
 
-from boundprobe.models.scan import numba_lanes
-from boundprobe.models.scan.numba_lanes import LANES, exponential, load, spread, store, total
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Kernel = Callable[..., None]
+from boundprobe.models.compiled.build import SCALARS, Array, Kernel, compiled
+from boundprobe.models.compiled.lanes import LANES, exponential, load, spread, store, total
 
 #: Steps whose states the backward pass holds at once.
 CHUNK = 64
@@ -128,26 +122,6 @@ def _backward(
                     grad_c[i, first + s, n] = total(load(sum_c, s * n_states + n))
 
 
-def compiled(function: Kernel, signature: Any, *, cached: bool = True) -> Any:
-    """A function in machine code; kept on disk where there is a place for it."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    if cached:
-        try:
-            # numba names the files after the function, and looks at the time and size of one source file only.
-            function.__qualname__ = f"{function.__name__}_{_sources_hash()}"
-            return njit(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError):  # neither the package's directory nor the user's cache can be written
-            pass
-    return njit(signature, **options)(function)
-
-
-@cache
-def _sources_hash() -> str:
-    """A name for the text that the machine code is made from."""
-    text = b"".join(Path(name).read_bytes() for name in (__file__, numba_lanes.__file__))
-    return hashlib.sha256(text).hexdigest()[:12]
-
-
 def _inputs(scalar: Any) -> tuple[Any, ...]:
     """Types of the arguments that both have: n_members, n_groups, u, dt, a; b and c with any strides; a state."""
     return int64, int64, *[scalar[::1]] * 3, *[scalar[:, :, :]] * 2, scalar[::1]
@@ -156,7 +130,7 @@ def _inputs(scalar: Any) -> tuple[Any, ...]:
 @cache
 def forward_kernel(dtype: str) -> Kernel:
     """``_forward`` for "float32" or "float64", compiled on the first call."""
-    scalar: Any = {"float32": float32, "float64": float64}[dtype]
+    scalar = SCALARS[dtype]
     kernel: Kernel = compiled(_forward, void(*_inputs(scalar), *[scalar[::1]] * 3))
     return kernel
 
@@ -164,7 +138,7 @@ def forward_kernel(dtype: str) -> Kernel:
 @cache
 def backward_kernel(dtype: str) -> Kernel:
     """``_backward`` for "float32" or "float64", compiled on the first call."""
-    scalar: Any = {"float32": float32, "float64": float64}[dtype]
+    scalar = SCALARS[dtype]
     gradients = (*[scalar[::1]] * 3, *[scalar[:, :, ::1]] * 2, scalar[::1])
     kernel: Kernel = compiled(_backward, void(*_inputs(scalar), *[scalar[::1]] * 2, *gradients))
     return kernel

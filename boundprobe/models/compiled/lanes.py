@@ -1,8 +1,9 @@
 """Vectors of ``LANES`` numbers in compiled functions: what one vector instruction, or a few, works on at once.
 
 Loops over single numbers become vector instructions only where the compiler can prove that arrays do not overlap and
-finds the loops long enough; with these it has nothing to prove.  ``load``, ``store``, ``spread``, ``total``,
-``exponential``, ``+`` and ``*`` are for use inside functions that numba compiles.
+finds the loops long enough; with these it has nothing to prove.  ``load``, ``store``, ``load_from``, ``store_to``,
+``spread``, ``total``, ``larger``, ``exponential``, ``+``, ``-``, ``*`` and ``/`` are for use inside functions
+that numba compiles.
 """
 
 from __future__ import annotations
@@ -38,27 +39,34 @@ def _model(manager: Any, lanes: Lanes) -> Any:
 register_model(Lanes)(_model)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Where the ``index``-th group of lanes of a contiguous array is."""
+def _pointer(context: Any, builder: Any, step: int, array_type: Any, array: Any, index: Any) -> Any:
+    """Where the lanes are that start ``index * step`` numbers behind the first of an array."""
     data = context.make_array(array_type)(context, builder, array).data
-    first = builder.gep(data, [builder.mul(index, ir.Constant(index.type, LANES))])
+    first = builder.gep(data, [builder.mul(index, ir.Constant(index.type, step))])
     return builder.bitcast(first, ir.VectorType(context.get_value_type(array_type.dtype), LANES).as_pointer())
 
 
-def _load(_context: Any, array: Any, index: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(context, builder, signature.args[0], *args), align=array.dtype.bitwidth // 8)
+def _loading(step: int) -> Callable[..., Any]:
+    def typed(_context: Any, array: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _pointer(context, builder, step, signature.args[0], *args)
+            return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
-    return Lanes(array.dtype)(array, int64), generate
+        return Lanes(array.dtype)(array, int64), generate
+
+    return typed
 
 
-def _store(_context: Any, array: Any, index: Any, value: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *args[:2])
-        builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
+def _storing(step: int) -> Callable[..., Any]:
+    def typed(_context: Any, array: Any, index: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _pointer(context, builder, step, signature.args[0], *args[:2])
+            builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
+            return context.get_dummy_value()
 
-    return void(array, int64, value), generate
+        return void(array, int64, value), generate
+
+    return typed
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -86,6 +94,13 @@ def _total(_context: Any, lanes: Any) -> Any:
         return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
     return lanes.scalar(lanes), generate
+
+
+def _larger(_context: Any, x: Any, y: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return x(x, x), generate
 
 
 def _exponential(_context: Any, lanes: Any) -> Any:
@@ -158,7 +173,17 @@ def _overload_operator(symbol: Callable[..., Any], function: Callable[..., Any])
     overload(symbol)(typed)
 
 
-load, store, spread, total = (intrinsic(f) for f in (_load, _store, _spread, _total))
-exponential = intrinsic(_exponential)
+def _define(typed: Callable[..., Any]) -> Any:
+    return intrinsic(typed)
+
+
+#: Read and write: the i-th group of lanes of an array without gaps; the lanes from i numbers behind its first on.
+load, load_from = _define(_loading(LANES)), _define(_loading(1))
+store, store_to = _define(_storing(LANES)), _define(_storing(1))
+spread, total, exponential = _define(_spread), _define(_total), _define(_exponential)
+#: The larger of two, lane by lane; the second where one of them is not a number.
+larger = _define(_larger)
 _overload_operator(operator.add, _binary("fadd"))
+_overload_operator(operator.sub, _binary("fsub"))
 _overload_operator(operator.mul, _binary("fmul"))
+_overload_operator(operator.truediv, _binary("fdiv"))
