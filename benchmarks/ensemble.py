@@ -50,9 +50,14 @@ def data(n_members: int, device: str) -> list[Tensor]:
     return [torch.randint(TASK.n_token_ids, size, generator=rng).to(device) for _ in range(N_BATCHES)]
 
 
+def pairs_of(n_members: int) -> list[tuple[TrainConfig, Member]]:
+    """Members that differ in their seed."""
+    return [(CONFIG, Member("report", 1e-3, i)) for i in range(n_members)]
+
+
 def ensemble_step(n_members: int, device: str) -> Step:
     """One step of all members side by side."""
-    pairs = [(CONFIG, Member("report", 1e-3, i)) for i in range(n_members)]
+    pairs = pairs_of(n_members)
     replayer = Replayer(Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, World()))
     numbers = replayer.stepper.numbers_of(0, CONFIG.schedule.steps)
     batches, count = data(n_members, device), iter(range(10**9))
@@ -83,7 +88,7 @@ def loop_step(models: list[nn.Module], logits: Callable[[nn.Module, Tensor], Ten
 
 def own_step(n_members: int, device: str) -> Step:
     """boundprobe's models in a plain loop."""
-    models: list[nn.Module] = [build_model(CONFIG, Member("report", 1e-3, i)).to(device) for i in range(n_members)]
+    models: list[nn.Module] = [build_model(*pair).to(device) for pair in pairs_of(n_members)]
     return loop_step(models, lambda model, tokens: model(tokens), device)
 
 
@@ -126,15 +131,15 @@ def mamba_ssm_step(n_members: int, device: str) -> Step:
     """mamba-ssm's fused block in place of our Mamba layer."""
     from mamba_ssm.modules.mamba_simple import Mamba
 
-    def build(i: int) -> SequenceModel:
-        model = build_model(CONFIG, Member("report", 1e-3, i))
+    def build(pair: tuple[TrainConfig, Member]) -> SequenceModel:
+        model = build_model(*pair)
         spec = CONFIG.model
         theirs = Mamba(spec.d_model, d_state=spec.d_state, d_conv=spec.d_conv, expand=spec.expand)
         branch = model.layers[0].branches[0]
         branch.mixer = _WithoutState(theirs)
         return model.to(device)
 
-    return loop_step([build(i) for i in range(n_members)], lambda model, tokens: model(tokens), device)
+    return loop_step([build(pair) for pair in pairs_of(n_members)], lambda model, tokens: model(tokens), device)
 
 
 class _WithoutState(nn.Module):

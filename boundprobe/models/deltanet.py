@@ -16,6 +16,7 @@ from boundprobe.models.conv import short_convolution
 from boundprobe.models.linear import BACKENDS, delta_rule
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.narrow_linear import NarrowLinear
 
 
 def split_heads(u: Tensor, n_heads: int, d_state: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,7 +68,7 @@ class DeltaNet(AbstractMixer):
         d_convolved = 2 * n_heads * d_state + d_model
         self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
-        self.beta_proj = nn.Linear(d_model, n_heads, bias=False)
+        self.beta_proj = NarrowLinear(d_model, n_heads, bias=False)
         self.norm = nn.RMSNorm(d_model // n_heads, eps=1e-5)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 

@@ -20,6 +20,7 @@ from boundprobe.models.linear import BACKENDS, delta_rule
 from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.narrow_linear import NarrowLinear
 
 
 class GatedDeltaNet(AbstractMixer):
@@ -59,8 +60,8 @@ class GatedDeltaNet(AbstractMixer):
         d_convolved = 2 * n_heads * d_state + d_model
         self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
-        self.beta_proj = nn.Linear(d_model, n_heads, bias=False)
-        self.dt_proj = nn.Linear(d_model, n_heads, bias=False)
+        self.beta_proj = NarrowLinear(d_model, n_heads, bias=False)
+        self.dt_proj = NarrowLinear(d_model, n_heads, bias=False)
         self.dt_bias = nn.Parameter(initial_dt_bias(n_heads))
         self.A_log = nn.Parameter(initial_a_log(n_heads))
         self.gate_proj = nn.Linear(d_model, d_model, bias=False)

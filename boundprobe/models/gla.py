@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from boundprobe.models.linear import check_backend, decayed_attention
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.narrow_linear import NarrowLinear
 
 DECAY_RANK = 16  # of the weights that make alpha
 DECAY_TEMPERATURE = 16  # tau: alpha = sigmoid(.)^(1/tau), near 1 at the start
@@ -50,7 +51,7 @@ class GatedLinearAttention(AbstractMixer):
         d_keys, rank = n_heads * d_state, min(DECAY_RANK, d_model)
         self.widths = [d_keys, d_keys, d_model, d_model]
         self.in_proj = nn.Linear(d_model, sum(self.widths), bias=False)
-        self.decay = nn.Sequential(nn.Linear(d_model, rank, bias=False), nn.Linear(rank, d_keys))
+        self.decay = nn.Sequential(NarrowLinear(d_model, rank, bias=False), NarrowLinear(rank, d_keys))
         self.norm = nn.RMSNorm(d_model // n_heads, eps=1e-5)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 

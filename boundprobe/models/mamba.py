@@ -21,6 +21,7 @@ from boundprobe.models.gate import BACKENDS as GATES
 from boundprobe.models.gate import gated_skip
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.narrow_linear import NarrowLinear
 from boundprobe.models.scan import check_backend, selective_scan
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of softplus(dt_proj.bias) at the start, as in mamba-ssm
@@ -61,7 +62,7 @@ class Mamba(AbstractMixer):
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
         self.x_proj = nn.Linear(d_inner, dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(dt_rank, d_inner)
+        self.dt_proj = NarrowLinear(dt_rank, d_inner)
         # S4D-real: A_n = -n for n = 1..N
         a = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(d_inner, 1)
         self.A_log = nn.Parameter(a.log())

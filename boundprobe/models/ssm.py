@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from boundprobe.checks import check_integer
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.narrow_linear import NarrowLinear
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of sigmoid(step.bias) at the start, that of Mamba's step sizes
 
@@ -66,10 +67,10 @@ class SelectiveSSM(AbstractMixer):
         super().__init__()
         check_integer("d_model", d_model, 1)
         self.n_heads, self.d_state = check_integer("n_heads", n_heads, 1), check_integer("d_state", d_state, 1)
-        self.step = nn.Linear(d_model, n_heads)
+        self.step = NarrowLinear(d_model, n_heads)
         self.A = nn.Parameter(torch.empty(n_heads, d_state, d_state))
-        self.B = nn.Linear(d_model, n_heads * d_state, bias=False)
-        self.C = nn.Linear(n_heads * d_state, d_model, bias=False)
+        self.B = NarrowLinear(d_model, n_heads * d_state, bias=False)
+        self.C = NarrowLinear(n_heads * d_state, d_model, bias=False)
         self.D = nn.Parameter(torch.ones(d_model))
         self._initialise()
 

@@ -20,6 +20,8 @@ from boundprobe.training.config import TrainConfig
 #: Tables of a sweep's file; the first three and ``seed`` and ``scan`` are those of ``boundprobe train``.
 TABLES = ("task", "model", "train", "grid", "probe")
 KEYS = ("seed", "scan", *TABLES)
+#: What a sweep takes where its file says nothing: seeds enough to speak of a spread, and for a choice that holds.
+DEFAULT_SEEDS = {"n_seeds": 11, "n_calibration_seeds": 3}
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class SweepConfig:
                 names = key.split(",")
                 settings |= dict(zip(names, value if len(names) > 1 else [value], strict=True))
             tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.base.items()}
+            tables["train"] = DEFAULT_SEEDS | tables.get("train", {})
             for name, value in settings.items():
                 *above, last = name.split(".")
                 (tables.setdefault(above[0], {}) if above else tables)[last] = value

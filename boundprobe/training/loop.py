@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -191,8 +192,8 @@ def _train_draw(seats: list[Seat], round_: Round, replayer: Replayer, device: st
     tokens, targets = (x.to(device) for x in draw(pairs, round_.step, n_steps))
     numbers = stepper.numbers_of(round_.step, n_steps)
     losses = [replayer.step(tokens[:, i], targets[:, i], numbers[i]) for i in range(n_steps)]
-    mean: list[float] = torch.stack(losses).mean(0).tolist()
-    return mean
+    # Exact sums: torch adds up columns in an order that depends on how many members there are.
+    return [math.fsum(own) / n_steps for own in torch.stack(losses, dim=1).tolist()]
 
 
 def _let_go(seats: list[Seat], round_: Round, stepper: Stepper, n_draws: int) -> Stepper:

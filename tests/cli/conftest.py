@@ -63,7 +63,7 @@ def refused(call, empty, monkeypatch):
         raise AssertionError("not refused: it went on to train")  # for minutes
 
     monkeypatch.setattr("boundprobe.training.loop.train", accepted)
-    monkeypatch.setattr("boundprobe.cli.demo.run_all", accepted)
+    monkeypatch.setattr("boundprobe.cli.jobs.run_jobs", accepted)  # of demo and sweep
 
     def run(*argv, code=2):
         outcome = call(*argv)

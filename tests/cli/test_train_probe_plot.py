@@ -12,8 +12,8 @@ import torch
 PROBE = ["-n", "200", "--calibration", "100"]
 FIGURES = ["bound_vs_empirical.png", "bound_vs_empirical.svg"]
 MEMBER = {
-    "phase", "learning_rate", "seed_index", "accuracy", "accuracy_by_distribution", "loss", "steps", "n_params",
-    "memory", "tokens_per_second",
+    "phase", "learning_rate", "seed_index", "accuracy", "accuracy_by_distribution", "loss", "steps", "converged",
+    "late_improvement", "n_params", "memory", "tokens_per_second",
 }  # fmt: skip
 
 
@@ -34,7 +34,9 @@ def test_train_has_the_keys_of_the_contract_and_is_done_once(document, tiny, tra
     result = document(*tiny, "--out", trained.parent)
     assert {path.name: path.stat().st_mtime_ns for path in trained.iterdir()} == before  # a no-op
     assert result == json.loads((trained / "result.json").read_text())
-    assert set(result) == {"schema", "run_id", "run_dir", "learning_rate", "backends", "members", "calibration"}
+    assert set(result) == {
+        "schema", "run_id", "run_dir", "learning_rate", "backends", "summary", "members", "calibration",
+    }  # fmt: skip
     assert (result["schema"], result["run_id"], result["run_dir"]) == ("boundprobe.train/1", trained.name, str(trained))
     assert [member["seed_index"] for member in result["members"]] == [0, 1]
     assert [member["learning_rate"] for member in result["calibration"]] == [0.003, 0.01]
@@ -47,6 +49,8 @@ def test_train_has_the_keys_of_the_contract_and_is_done_once(document, tiny, tra
         assert member["accuracy"] == member["accuracy_by_distribution"]["mixture"]
         assert 0 <= member["accuracy"] <= 1
         assert member["steps"] == 60
+        assert member["converged"] == (member["late_improvement"] < 0.01)
+    assert result["summary"]["values"] == [member["accuracy"] for member in result["members"]]
     # d_model 8: 16 channels of 2 states; 3 inputs of 16 channels; 3 keys and values of 8: float32 each.
     assert result["members"][0]["memory"] == {
         "recurrent_bits": 16 * 2 * 32, "conv_bits": 3 * 16 * 32, "cache_bits": 3 * 2 * 8 * 32,
