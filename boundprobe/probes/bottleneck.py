@@ -7,15 +7,15 @@ code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.checks import check_integer, check_number
@@ -30,7 +30,7 @@ from boundprobe.runs.store import Run, open_run, read_or_refuse
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
-from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
+from boundprobe.training.bottleneck import BottleneckConfig, train_bottlenecks
 from boundprobe.training.config import TrainConfig
 from boundprobe.training.evaluate import model_device
 from boundprobe.training.weights import load_models
@@ -165,7 +165,7 @@ def probe_bottleneck(
 ) -> dict[str, Any]:
     """The curve of one member of a finished training run: trained and measured once, and then read back.
 
-    An interrupted run goes on with the first bottleneck that is not finished.
+    Bottlenecks are trained side by side; an interrupted run goes on with the first that is not measured.
 
     Returns
     -------
@@ -190,15 +190,13 @@ def probe_bottleneck(
         model = load_models(trained, device)[member]
         run.replace_metrics(points := run.metrics())  # without a line that a crash cut off
         done = {(point["entries"], point["entry_bits"]) for point in points}
+        _train_missing(run, model, task, config)
         for budget in config.budgets:
-            if budget in done:
-                continue
-            machine = train_bottleneck(model, task, config.bottleneck(budget), config.seed)
-            weights = {name: value.contiguous() for name, value in machine.bottleneck.state_dict().items()}
-            write_whole(run.path / _file(budget), partial(save_file, weights))
-            point = measure_bottleneck(machine, task, config.n_sequences, alpha, config.seed)
-            run.append_metrics(point)
-            points.append(point)
+            if budget not in done:
+                machine = load_bottleneck(run, model, task, budget)
+                point = measure_bottleneck(machine, task, config.n_sequences, alpha, config.seed)
+                run.append_metrics(point)
+                points.append(point)
         run.finish(
             {
                 "schema": "boundprobe.bottleneck/1",
@@ -216,6 +214,22 @@ def probe_bottleneck(
     document = run.result()
     assert document is not None  # just written
     return document
+
+
+def _train_missing(run: Run, model: SequenceModel, task: AbstractTask, config: CurveConfig) -> None:
+    """Train all bottlenecks of a curve, unless the weights of all are there."""
+    if all((run.path / _file(budget)).exists() for budget in config.budgets):
+        return
+    # All of them, because rounding may depend on who is trained beside whom.
+    configs = [config.bottleneck(budget) for budget in config.budgets]
+    for budget, machine in zip(config.budgets, train_bottlenecks(model, task, configs, config.seed), strict=True):
+        weights = {name: value.contiguous() for name, value in machine.bottleneck.state_dict().items()}
+        write_whole(run.path / _file(budget), _writer(weights))
+
+
+def _writer(weights: dict[str, Tensor]) -> Callable[[Path], object]:
+    content = save(weights)
+    return lambda path: path.write_bytes(content)
 
 
 def load_bottleneck(run: Run, model: SequenceModel, task: AbstractTask, budget: tuple[int, int]) -> BottleneckedModel:

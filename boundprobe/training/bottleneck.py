@@ -19,6 +19,7 @@ looks mainly at its own share of the answers, so that entries do not all learn t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ from boundprobe.checks import check_integer, check_number
 from boundprobe.models.bottleneck import MOST_ENTRY_BITS, Bottleneck, BottleneckedModel
 from boundprobe.models.stack import SequenceModel
 from boundprobe.seeds import generator, seed_sequence
-from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
+from boundprobe.tasks.base import IGNORE, AbstractTask
 from boundprobe.training.evaluate import CHUNK, model_device
 
 LOG_WEIGHT, LEAST_LOG = 0.05, -8.0
@@ -93,19 +94,131 @@ def train_bottleneck(
     BottleneckedModel
         With hard codes; in evaluation mode.
     """
-    cut = task.sample_cut(config.n_states, generator(seed, "bottleneck", config.n_entries, config.entry_bits))
-    device = model_device(model)
-    with torch.no_grad():
-        states = [model.prefill(piece) for piece in torch.from_numpy(cut.prefix).to(device).split(CHUNK)]
-        entries = torch.cat([state.flatten() for state in states])
-    torch_seed = int(seed_sequence(seed, "bottleneck", config.n_entries, config.entry_bits, 1).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
-        torch.manual_seed(torch_seed)
-        bottleneck = Bottleneck(entries.shape[1], config.n_entries, config.entry_bits, config.hidden)
-        _start(bottleneck, entries.cpu())
-        machine = BottleneckedModel(model, bottleneck, states[0]).to(device)
-        _anneal(machine, entries, cut, config)
-    return machine.eval()
+    return train_bottlenecks(model, task, [config], seed)[0]
+
+
+def train_bottlenecks(
+    model: SequenceModel, task: AbstractTask, configs: Sequence[BottleneckConfig], seed: int
+) -> list[BottleneckedModel]:
+    """Several bottlenecks of one model side by side: what all of them ask, the model is asked at once.
+
+    Each is what it would be by itself, to rounding.
+
+    Parameters
+    ----------
+    model, task, seed
+        As in ``train_bottleneck``.
+    configs : sequence of BottleneckConfig
+        They may differ in anything but ``steps``.
+
+    Raises
+    ------
+    ValueError
+        If they differ in ``steps``.
+    """
+    if len(steps := {config.steps for config in configs}) > 1:
+        raise ValueError(f"steps are {sorted(steps)}; allowed: one number for all bottlenecks; train them apart")
+    annealers = [_Annealer(model, task, config, seed) for config in configs]
+    for step in range(configs[0].steps):
+        asked = [annealer.ask(step) for annealer in annealers]
+        answers = iter(_answer_all(annealers[0].machine, [question for own in asked for question in own]))
+        losses = [a.loss(step, [next(answers) for _ in own]) for a, own in zip(annealers, asked, strict=True)]
+        # Only the bottlenecks' own gradients: the model stays as it is, and may be in use elsewhere.
+        parameters = [x for annealer in annealers for x in annealer.machine.bottleneck.parameters()]
+        for parameter, gradient in zip(parameters, torch.autograd.grad(sum(losses), parameters), strict=True):  # type: ignore[arg-type]
+            parameter.grad = gradient
+        for annealer in annealers:
+            annealer.step()
+    return [annealer.machine.eval() for annealer in annealers]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """States to answer from, as vectors of entries (R, E), and what is asked of each (R, n_suffixes, Q)."""
+
+    entries: Tensor
+    suffixes: Tensor
+
+
+class _Annealer:
+    """One bottleneck in training: what it asks in a step, and its loss given the answers."""
+
+    def __init__(self, model: SequenceModel, task: AbstractTask, config: BottleneckConfig, seed: int) -> None:
+        self.config, key = config, (config.n_entries, config.entry_bits)
+        cut = task.sample_cut(config.n_states, generator(seed, "bottleneck", *key))
+        device = model_device(model)
+        with torch.no_grad():
+            states = [model.prefill(piece) for piece in torch.from_numpy(cut.prefix).to(device).split(CHUNK)]
+            self.entries = torch.cat([state.flatten() for state in states])
+        torch_seed = int(seed_sequence(seed, "bottleneck", *key, 1).generate_state(1)[0])
+        with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
+            torch.manual_seed(torch_seed)
+            bottleneck = Bottleneck(self.entries.shape[1], *key, config.hidden)
+            _start(bottleneck, self.entries.cpu())
+            self.rng = torch.Generator()  # goes on where the start left off
+            self.rng.set_state(torch.get_rng_state())
+        self.machine = BottleneckedModel(model, bottleneck, states[0]).to(device)
+        self.answers = torch.from_numpy(cut.answers).to(device)
+        self.suffixes = torch.from_numpy(cut.queries if cut.suffixes is None else cut.suffixes).to(device)
+        self.one_query_set = cut.suffixes is None
+        # With one entry and shared queries a codeword's answers are the same for every state: read them once.
+        self.shared = self.one_query_set and config.n_entries == 1
+        n_rows = 2**config.entry_bits * self.answers.shape[1] * config.n_entries
+        self.batch = config.batch if self.shared else max(8, min(config.batch, ROWS_PER_STEP // n_rows))
+        groups = [
+            {"params": [bottleneck.codebooks], "lr": config.codebook_rate},
+            {"params": list(bottleneck.encoder.parameters()), "lr": config.encoder_rate},
+        ]
+        self.adam = torch.optim.Adam(groups)
+        self.decay = torch.optim.lr_scheduler.LambdaLR(self.adam, lambda step: min(1.0, 2 * (1 - step / config.steps)))
+
+    def ask(self, step: int) -> list[_Question]:
+        """Draw states; for each entry the alternatives that are to be answered from, or every codeword once."""
+        bottleneck = self.machine.bottleneck
+        self.rows = torch.randint(len(self.entries), (self.batch,), generator=self.rng).to(self.entries.device)
+        self.scores = bottleneck.logits(self.entries[self.rows])
+        if self.shared:
+            codewords = bottleneck.codebooks[0]
+            return [_Question(bottleneck.from_codewords(codewords), self.suffixes.expand(len(codewords), -1, -1))]
+        suffixes = self.suffixes.expand(self.batch, -1, -1) if self.one_query_set else self.suffixes[self.rows]
+        questions = []
+        for entry in range(self.config.n_entries):
+            codewords, asked = _alternatives(bottleneck, self.scores, entry, suffixes)
+            questions.append(_Question(bottleneck.from_codewords(codewords), asked))
+        return questions
+
+    def loss(self, step: int, answered: Sequence[Tensor]) -> Tensor:
+        """The loss of the module's head, from the log-probabilities of the answers to what ``ask`` asked."""
+        answers, n_entries, done = self.answers[self.rows], self.config.n_entries, step / self.config.steps
+        temperature = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** min(1.0, done / ANNEALED)
+        loss = torch.zeros((), device=self.entries.device)
+        for entry, log_p in enumerate(answered):
+            if self.shared:
+                gained = _gained_shared(log_p, answers)
+            else:
+                gained = _gained(log_p.unflatten(0, (self.batch, -1)), answers)
+            weights = _shares(answers.shape[1], entry, n_entries, done).to(self.entries.device)
+            utility = (gained * weights).sum(-1)  # (batch, 2^b)
+            choice = (utility / temperature).softmax(1).detach()
+            loss = loss - temperature * torch.logsumexp(utility / temperature, 1).mean()
+            loss = loss - (choice * self.scores[:, entry].log_softmax(-1)).sum(1).mean()
+        return loss
+
+    def step(self) -> None:
+        """Update the bottleneck from the gradients that are there."""
+        self.adam.step()
+        self.decay.step()
+
+
+def _answer_all(machine: BottleneckedModel, questions: Sequence[_Question]) -> list[Tensor]:
+    """Log-probabilities of every answer, (R, n_suffixes, Q, vocab), to each question; the model is run once."""
+    suffixes = torch.cat([question.suffixes for question in questions])
+    n_suffixes = suffixes.shape[1]
+    state = machine.full_state(torch.cat([question.entries for question in questions]))
+    copies = state.map(lambda value: value.repeat_interleave(n_suffixes, dim=0))
+    logits = machine.model.answer(copies, suffixes.flatten(0, 1))
+    log_p = logits.log_softmax(-1).unflatten(0, (-1, n_suffixes))
+    return list(log_p.split([len(question.entries) for question in questions]))
 
 
 def _start(bottleneck: Bottleneck, entries: Tensor) -> None:
@@ -117,60 +230,6 @@ def _start(bottleneck: Bottleneck, entries: Tensor) -> None:
         chosen = entries[torch.randint(len(entries), (n_codewords,))]
         codewords = bottleneck.standardised(chosen).unflatten(0, bottleneck.codebooks.shape[:2])
         bottleneck.codebooks.copy_(0.5 * codewords / bottleneck.n_entries**0.5)
-
-
-def _anneal(machine: BottleneckedModel, entries: Tensor, cut: CutBatch, config: BottleneckConfig) -> None:
-    """Minimise the loss of the module's head while the temperature falls."""
-    bottleneck = machine.bottleneck
-    groups = [
-        {"params": [bottleneck.codebooks], "lr": config.codebook_rate},
-        {"params": list(bottleneck.encoder.parameters()), "lr": config.encoder_rate},
-    ]
-    adam = torch.optim.Adam(groups)
-    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min(1.0, 2 * (1 - step / config.steps)))
-    answers = torch.from_numpy(cut.answers).to(entries.device)
-    suffixes = torch.from_numpy(cut.queries if cut.suffixes is None else cut.suffixes).to(entries.device)
-    # With one entry and shared queries a codeword's answers are the same for every state: read them once.
-    shared = cut.suffixes is None and config.n_entries == 1
-    n_values = 2**config.entry_bits
-    n_rows = n_values * answers.shape[1] * config.n_entries
-    batch = config.batch if shared else max(8, min(config.batch, ROWS_PER_STEP // n_rows))
-    for step in range(config.steps):
-        done = step / config.steps
-        temperature = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** min(1.0, done / ANNEALED)
-        rows = torch.randint(len(entries), (batch,)).to(entries.device)
-        scores = bottleneck.logits(entries[rows])
-        asked = suffixes.expand(len(rows), -1, -1) if cut.suffixes is None else suffixes[rows]
-        loss = torch.zeros((), device=entries.device)
-        for entry in range(config.n_entries):
-            if shared:
-                log_p = _log_probabilities(machine, bottleneck.codebooks[0], suffixes.expand(n_values, -1, -1))
-                gained = _gained_shared(log_p, answers[rows])
-            else:
-                log_p = _log_probabilities(machine, *_alternatives(bottleneck, scores, entry, asked))
-                gained = _gained(log_p.unflatten(0, (len(rows), n_values)), answers[rows])
-            weights = _shares(answers.shape[1], entry, config.n_entries, done).to(entries.device)
-            utility = (gained * weights).sum(-1)  # (batch, 2^b)
-            choice = (utility / temperature).softmax(1).detach()
-            loss = loss - temperature * torch.logsumexp(utility / temperature, 1).mean()
-            loss = loss - (choice * scores[:, entry].log_softmax(-1)).sum(1).mean()
-        adam.zero_grad(set_to_none=True)
-        # Only the bottleneck's own gradients: the model stays as it is, and may be in use elsewhere.
-        parameters = list(bottleneck.parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        adam.step()
-        decay.step()
-
-
-def _log_probabilities(machine: BottleneckedModel, codewords: Tensor, suffixes: Tensor) -> Tensor:
-    """Log-probabilities of every answer, (R, n_suffixes, Q, vocab), from codewords (R, E) and suffixes (R, n, Q)."""
-    n_suffixes = suffixes.shape[1]
-    state = machine.full_state(machine.bottleneck.from_codewords(codewords))
-    copies = state.map(lambda value: value.repeat_interleave(n_suffixes, dim=0))
-    logits = machine.model.answer(copies, suffixes.flatten(0, 1))
-    log_p: Tensor = logits.log_softmax(-1).unflatten(0, (-1, n_suffixes))
-    return log_p
 
 
 def _alternatives(bottleneck: Bottleneck, scores: Tensor, entry: int, suffixes: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,6 @@ from boundprobe.runs.store import Run, load_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks import TASKS, SelectiveCopying
 from boundprobe.tasks.cases import StateCase
-from boundprobe.training.bottleneck import train_bottleneck
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.loop import train
 from boundprobe.training.weights import load_models
@@ -336,17 +336,19 @@ def test_a_finished_curve_is_read_back(
     def refuse(*args: Any) -> None:
         raise StoppedError
 
-    monkeypatch.setattr(probing, "train_bottleneck", refuse)
+    monkeypatch.setattr(probing, "train_bottlenecks", refuse)
     root = Path(undisturbed["run_dir"]).parent
     assert probe_bottleneck(trained, 0, CURVE, root) == undisturbed
 
 
-@pytest.mark.parametrize("where", ["train_bottleneck", "measure_bottleneck"])
-@pytest.mark.parametrize("when", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("where", "when"),
+    [("train_bottlenecks", 1), ("write_whole", 2), ("measure_bottleneck", 1), ("measure_bottleneck", 3)],
+)
 def test_an_interrupted_curve_goes_on(
     where: str, when: int, trained: Run, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a bottleneck is trained, or when it is not yet measured; what is finished is not done again."""
+    """Before bottlenecks are trained, while they are written, or when one is not measured; nothing is done twice."""
     real, n_calls = getattr(probing, where), 0
 
     def stop(*args: Any) -> Any:
@@ -361,16 +363,24 @@ def test_an_interrupted_curve_goes_on(
         with pytest.raises(StoppedError):
             probe_bottleneck(trained, 0, CURVE, tmp_path)
     (path,) = tmp_path.iterdir()
-    assert len(load_run(path).metrics()) == when - 1
+    n_measured = when - 1 if where == "measure_bottleneck" else 0
+    assert len(load_run(path).metrics()) == n_measured
     again: list[Any] = []
 
-    def listen(model: Any, task: Any, config: Any, seed: int) -> Any:
-        again.append((config.n_entries, config.entry_bits))
-        return train_bottleneck(model, task, config, seed)
+    def listen(name: str) -> Callable[..., Any]:
+        real = getattr(probing, name)
 
-    monkeypatch.setattr(probing, "train_bottleneck", listen)
+        def call(*args: Any) -> Any:
+            again.append(name)
+            return real(*args)
+
+        return call
+
+    for name in ("train_bottlenecks", "measure_bottleneck"):
+        monkeypatch.setattr(probing, name, listen(name))
     assert_same_document(probe_bottleneck(trained, 0, CURVE, tmp_path), undisturbed)
-    assert again == list(CURVE.budgets[when - 1 :])
+    assert again.count("train_bottlenecks") == (where != "measure_bottleneck")
+    assert again.count("measure_bottleneck") == len(CURVE.budgets) - n_measured
 
 
 def test_a_line_that_a_crash_cut_off_is_made_again(trained: Run, undisturbed: dict[str, Any], tmp_path: Path) -> None:

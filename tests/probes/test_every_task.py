@@ -6,8 +6,8 @@ import pytest
 
 from boundprobe.models.spec import ModelSpec
 from boundprobe.plots.bound_vs_empirical import save
-from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.run import probe_member
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.tasks import TASKS
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.loop import train

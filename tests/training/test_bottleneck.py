@@ -23,7 +23,7 @@ from boundprobe.tasks import TASKS, SelectiveCopying
 from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
 from boundprobe.tasks.custom import wrap_task
 from boundprobe.training import bottleneck as training
-from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
+from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck, train_bottlenecks
 
 #: Two of four tokens are asked for: 4 bits.  Prefixes are 3 tokens long, so all 64 can be read.
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=4)
@@ -194,6 +194,31 @@ def worth(p: float) -> float:
     return p + 0.05 * max(math.log(p), -8.0) if p else 0.05 * -8.0
 
 
+def answered(machine: BottleneckedModel, codewords: torch.Tensor, suffixes: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of the answers from codewords."""
+    question = training._Question(machine.bottleneck.from_codewords(codewords), suffixes)
+    (log_p,) = training._answer_all(machine, [question])
+    return log_p
+
+
+def test_bottlenecks_side_by_side_are_themselves() -> None:
+    """To rounding, whoever is beside them, of one entry and of several."""
+    configs = [replace(QUICK, n_entries=m, entry_bits=b, steps=40) for m, b in ((1, 1), (1, 3), (2, 2))]
+    together = train_bottlenecks(Letters(), TASK, configs, seed=0)
+    for config, machine in zip(configs, together, strict=True):
+        alone = train_bottleneck(Letters(), TASK, config, seed=0)
+        for name, value in alone.bottleneck.state_dict().items():
+            torch.testing.assert_close(machine.bottleneck.state_dict()[name], value, rtol=1e-3, atol=1e-3)
+    other = train_bottleneck(Letters(), TASK, configs[1], seed=5)  # negative control
+    difference = other.bottleneck.codebooks - together[1].bottleneck.codebooks
+    assert difference.abs().max() > 0.05
+
+
+def test_bottlenecks_of_other_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"steps are \[3, 4\]; allowed: one number"):
+        train_bottlenecks(Letters(), TASK, [replace(QUICK, steps=3), replace(QUICK, steps=4)], seed=0)
+
+
 @pytest.mark.parametrize("n_entries", [1, 2, 3])
 def test_utilities_are_those_of_the_definition(n_entries: int) -> None:
     """u_k = sum over answers of what the k-th value of an entry is worth beside the encoder's choice of the others."""
@@ -206,9 +231,7 @@ def test_utilities_are_those_of_the_definition(n_entries: int) -> None:
         choice = scores.argmax(-1)
         for entry in range(n_entries):
             asked = suffixes.expand(3, -1, -1)
-            log_p = training._log_probabilities(
-                machine, *training._alternatives(machine.bottleneck, scores, entry, asked)
-            )
+            log_p = answered(machine, *training._alternatives(machine.bottleneck, scores, entry, asked))
             gained = training._gained(log_p.unflatten(0, (3, 4)), answers)
             assert gained.shape == (3, 4, 2)
             for row, value, i in itertools.product(range(3), range(4), range(2)):
@@ -226,10 +249,10 @@ def test_shared_queries_are_a_short_cut_and_no_other_objective() -> None:
     answers = torch.from_numpy(ALL.answers)[::7]
     n = len(answers)
     with torch.no_grad():
-        shared = training._log_probabilities(machine, machine.bottleneck.codebooks[0], suffixes.expand(8, -1, -1))
+        shared = answered(machine, machine.bottleneck.codebooks[0], suffixes.expand(8, -1, -1))
         asked = suffixes.expand(n, -1, -1)
         alternatives = training._alternatives(machine.bottleneck, torch.zeros(n, 1, 8), 0, asked)
-        general = training._log_probabilities(machine, *alternatives).unflatten(0, (n, 8))
+        general = answered(machine, *alternatives).unflatten(0, (n, 8))
         found, expected = training._gained_shared(shared, answers), training._gained(general, answers)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
 
@@ -330,7 +353,7 @@ def test_answers_are_asked_at_the_last_positions_of_each_suffix(
     assert suffixes.shape == (5, n_suffixes, query_len)
     with torch.no_grad():
         codewords = training._alternatives(machine.bottleneck, torch.zeros(5, 1, 2, dtype=torch.float64), 0, suffixes)
-        log_p = training._log_probabilities(machine, *codewords).unflatten(0, (5, 2))
+        log_p = answered(machine, *codewords).unflatten(0, (5, 2))
         gained = training._gained(log_p, torch.from_numpy(cut.answers))
         for row, value in itertools.product(range(5), range(2)):
             state = machine.full_state(machine.bottleneck.decode(torch.tensor([[value]])))
