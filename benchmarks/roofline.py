@@ -2,10 +2,11 @@
 
     python benchmarks/roofline.py [--device cuda] [--members 16]
 
-Operations: the matrix products that torch's own counter sees in the step, and, by formula, what runs in compiled
-kernels.  Bytes: what the forward pass keeps for the backward pass, written once and read once, and the weights, gradients and
-moments of all members.  Peaks are measured here, in the same process: a large matrix product and a large copy.  The
-roofline is the longer of operations over peak and bytes over peak; a step cannot be faster.
+Operations: the matrix products that torch's own counter sees in the step through autograd, and, by formula, what runs
+in compiled kernels.  Bytes: what the forward pass keeps for the backward pass, written once and read once, and the
+weights, gradients and moments of all members.  Peaks are measured here, in the same process: a large matrix product
+and a large copy.  The roofline is the longer of operations over peak and bytes over peak.  A step that keeps a sequence
+in the processor's cache does not move those bytes through memory, so it may be faster than they say.
 """
 
 from __future__ import annotations

@@ -63,6 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
     runs = [load_run(path) for path in args.run_dirs]
     if any(run.verb == "sweep" for run in runs):
+        if given or bottleneck:
+            raise ValueError(
+                "flags for measuring are given with a sweep; allowed: none, because the sweep says how its models were "
+                "measured; drop them, or plot training runs"
+            )
         return _plot_sweep(args, runs)
     tasks = [run.config.get("task") for run in runs]
     for run_dir, task in zip(args.run_dirs, tasks, strict=True):

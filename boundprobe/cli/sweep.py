@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,12 +64,18 @@ def run(args: argparse.Namespace) -> int:
     config = SweepConfig.from_dict(document)
     if args.table is not None:
         check_table(args.table)
+    from boundprobe.models.operations import chosen_backends
+
     shard = Shard(*args.shard)
     device = find_device(args.device)
+    for point in config.points():  # what cannot be trained here is refused before anything is made
+        chosen_backends(point.config.model, point.config.scan, device)
+        point.config.check_asks()
+    build_executor = _executor(args, device)
     sweep = Sweep(config, args.out)
     result = sweep.run.result()
     if result is None:
-        if not _train(sweep, args, device, shard):
+        if not _train(sweep, args, device, shard, build_executor(sweep.run.path / args.executor)):
             return 0
         result = sweep.finish(collect(sweep.run, device=device), device=device)
     if args.table is not None:
@@ -84,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result["violations"] else 0
 
 
-def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard) -> bool:
+def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard, executor: AbstractExecutor) -> bool:
     """Do the work of a shard; whether all runs of the sweep are finished afterwards."""
     from boundprobe.cli.jobs import raise_failures, run_jobs
     from boundprobe.training.plan import LARGEST_ENSEMBLE
@@ -94,7 +101,7 @@ def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard) ->
     n_members = sum(config.n_members for job in jobs for config in job.configs)
     n_runs = sum(len(job.configs) for job in jobs)
     note(f"{n_runs} runs, {n_members} models, in {len(jobs)} groups that are trained side by side", quiet=args.quiet)
-    raise_failures(run_jobs(jobs, _executor(args, device, sweep), quiet=args.quiet))
+    raise_failures(run_jobs(jobs, executor, quiet=args.quiet))
     left = sweep.unfinished()
     if left:
         done = len(sweep.points) - len(left)
@@ -105,8 +112,8 @@ def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard) ->
     return not left
 
 
-def _executor(args: argparse.Namespace, device: str, sweep: Sweep) -> AbstractExecutor:
-    """The executor that was asked for, with its options."""
+def _executor(args: argparse.Namespace, device: str) -> Callable[[Path], AbstractExecutor]:
+    """What makes the executor that was asked for, with its options, from the folder that it may write into."""
     from boundprobe.sweep.executors import EXECUTORS, available_cores
 
     given: dict[str, Any] = dict(args.options)
@@ -117,15 +124,15 @@ def _executor(args: argparse.Namespace, device: str, sweep: Sweep) -> AbstractEx
 
             given.setdefault("devices", tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())))
             given["n_workers"] = args.workers or len(given["devices"])
-    elif args.executor == "slurm":
-        given.setdefault("folder", sweep.run.path / "slurm")
     kind = EXECUTORS[args.executor]()
     known = {field.name for field in fields(kind)}
     if args.executor == "slurm":  # what is no option of ours is one of sbatch, which checks it
         given["additional"] = {name: given.pop(name) for name in list(given) if name not in known}
     for name in given:
         check_word("option", name, known, "rename or drop it", of=f" of --executor {args.executor}")
-    return kind(**given)
+    needs_folder = "folder" in known - set(given)
+    kind(**given, **({"folder": args.out} if needs_folder else {}))  # wrong options are refused now
+    return lambda folder: kind(**given, **({"folder": folder} if needs_folder else {}))
 
 
 def runs_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -25,10 +25,10 @@ KINDS = ("recurrent_bits", "conv_bits", "cache_bits")
 
 def draw_size_panel(ax: Axes, rows: Sequence[Row]) -> Axes:
     """Accuracy on the training distribution against parameters: mean, 10th to 90th percentile, and every seed."""
-    _draw_series(ax, rows, lambda row: row["n_params"], "accuracy")
+    _draw_series(ax, rows, lambda row: row["n_params"], "accuracy", joined=True)
     ax.set_xscale("log")
     sizes = [row["n_params"] for row in rows]
-    ax.xaxis.set_major_locator(MaxNLocator(4) if max(sizes) < 10 * min(sizes) else LogLocator())
+    ax.xaxis.set_major_locator(MaxNLocator(3) if max(sizes) < 10 * min(sizes) else LogLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("parameters")
@@ -39,7 +39,7 @@ def draw_size_panel(ax: Axes, rows: Sequence[Row]) -> Axes:
 def draw_memory_panel(ax: Axes, task: AbstractTask, rows: Sequence[Row]) -> Axes:
     """Accuracy on the state-hard half against the bits of the whole state at the cut, beside the forbidden region."""
     draw_state_region(ax, task, 2 * max(map(_nominal_bits, rows)))
-    _draw_series(ax, rows, _nominal_bits, "accuracy_state-hard")
+    _draw_series(ax, rows, _nominal_bits, "accuracy_state-hard", joined=False)
     return ax
 
 
@@ -59,7 +59,7 @@ def draw_reach_panel(ax: Axes, task: AbstractTask, rows: Sequence[Row]) -> Axes:
         side = (names.index(_series(row)) + runs.index(row["run_id"]) / len(runs)) / len(names)
         return everything * (1 + (WINDOW_EDGE - 1) * (0.1 + 0.8 * side))
 
-    _draw_series(ax, rows, place, "accuracy_window-hard")
+    _draw_series(ax, rows, place, "accuracy_window-hard", joined=False)
     return ax
 
 
@@ -88,8 +88,8 @@ def save(task: AbstractTask, rows: Sequence[Row], stem: Path) -> list[Path]:
     return save_figure(draw(task, rows), stem)
 
 
-def _draw_series(ax: Axes, rows: Sequence[Row], place: Callable[[Row], float], value: str) -> None:
-    """One line for each series of runs, through their means in the order of their places."""
+def _draw_series(ax: Axes, rows: Sequence[Row], place: Callable[[Row], float], value: str, *, joined: bool) -> None:
+    """The means of each series of runs at their places; joined by a line where nothing is forbidden between two."""
     names = list(dict.fromkeys(map(_series, rows)))
     colours = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
     for i, name in enumerate(names):
@@ -101,7 +101,8 @@ def _draw_series(ax: Axes, rows: Sequence[Row], place: Callable[[Row], float], v
         low, high = (np.array([np.percentile(v, q) for v in values]) for q in (10, 90))
         # The mean of a few seeds that fail and many that do not lies below the 10th percentile.
         ax.vlines(at, low, high, color=color, lw=1.5, zorder=4)
-        ax.plot(at, mean, f"{MARKERS[i % len(MARKERS)]}-", color=color, ms=6, mec="white", lw=1, zorder=5, label=name)
+        style = MARKERS[i % len(MARKERS)] + ("-" if joined else "")
+        ax.plot(at, mean, style, color=color, ms=6, mec="white", lw=1, zorder=5, label=name)
         for x, v in zip(at, values, strict=True):
             ax.plot(np.full(len(v), x), v, ".", color=color, ms=4, alpha=0.35, mew=0, zorder=3)
 

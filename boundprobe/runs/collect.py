@@ -122,14 +122,24 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({column: [row.get(column) for row in rows] for column in columns})
+    table = pa.table({column: _of_one_kind([row.get(column) for row in rows]) for column in columns})
     write_whole(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """A column for Parquet: as it is, or as texts where a setting is a number here and a text or a list there."""
+    kinds = {
+        "number" if isinstance(value, int | float) else type(value).__name__ for value in values if value is not None
+    }
+    return values if len(kinds) <= 1 else [None if value is None else str(value) for value in values]
 
 
 def check_table(path: Path) -> Path:
     """Return the path of a table, or raise as ``write_table`` would."""
     if path.suffix not in FORMATS:
         raise ValueError(f"table {path} ends with {path.suffix!r}; allowed: {', '.join(FORMATS)}; rename it")
+    if not path.parent.is_dir():
+        raise ValueError(f"table {path} is to go into {path.parent}; allowed: a directory that is there; make it")
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401

@@ -15,7 +15,7 @@ from boundprobe.checks import check_word
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import config_hash
 from boundprobe.tasks import build_task
-from boundprobe.training.config import TrainConfig
+from boundprobe.training.config import Shape, TrainConfig
 
 #: Tables of a sweep's file; the first three and ``seed`` and ``scan`` are those of ``boundprobe train``.
 TABLES = ("task", "model", "train", "grid", "probe")
@@ -67,10 +67,17 @@ class SweepConfig:
     probe: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        for name, table in [*self.base.items(), ("grid", self.grid), ("probe", self.probe or {})]:
+            if name in TABLES and not isinstance(table, Mapping):
+                raise ValueError(f"{name} is {table!r}; allowed: a table; write [{name}] and its keys below it")
+        known: set[str] = set()
         for key, values in self.grid.items():
             names = key.split(",")
             for name in names:
                 _check_key(name)
+                if name in known:
+                    raise ValueError(f"[grid] has the key {name!r} twice; allowed: each key once; join or drop one")
+                known.add(name)
             if not isinstance(values, list) or not values:
                 raise ValueError(f"[grid] {key} is {values!r}; allowed: a list of values; write [..]")
             for value in values:
@@ -102,7 +109,7 @@ class SweepConfig:
         for key in document:
             check_word("key", key, KEYS, "rename or drop it")
         base = {key: value for key, value in document.items() if key not in ("grid", "probe")}
-        return cls(base, dict(document.get("grid", {})), document.get("probe"))
+        return cls(base, document.get("grid", {}), document.get("probe"))
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved sweep: every run in full, in order."""
@@ -137,8 +144,9 @@ def _without_preset(tables: dict[str, Any]) -> dict[str, Any]:
 def _check_key(name: str) -> None:
     table, _, key = name.partition(".")
     allowed = ["seed", "scan", "task.NAME", "model.NAME", "train.NAME"]
-    if not ((table in ("task", "model", "train") and key) or (table in ("seed", "scan") and not key)):
-        near = difflib.get_close_matches(table, ["task", "model", "train", "seed", "scan"], n=1)
+    tables, keys = ("task", "model", "train"), ("seed", "scan")
+    if not ((table in tables and key and "." not in key) or (table in keys and not key)):
+        near = [] if table in (*tables, *keys) else difflib.get_close_matches(table, (*tables, *keys), n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"[grid] has the key {name!r}{meant}; allowed: {', '.join(allowed)}; rename it")
 
@@ -162,9 +170,9 @@ def group_runs(configs: Sequence[TrainConfig], largest: int) -> list[list[int]]:
         Indices of the runs of each group, in order.
     """
     groups: list[list[int]] = []
-    open_groups: dict[str, tuple[list[int], int]] = {}
+    open_groups: dict[Shape, tuple[list[int], int]] = {}
     for i, config in enumerate(configs):
-        key, size = _shape(config), _largest_round(config)
+        key, size = config.shape(), _largest_round(config)
         group, used = open_groups.get(key, ([], largest + 1))
         if used + size > largest:
             group, used = [], 0
@@ -172,13 +180,6 @@ def group_runs(configs: Sequence[TrainConfig], largest: int) -> list[list[int]]:
         group.append(i)
         open_groups[key] = (group, used + size)
     return groups
-
-
-def _shape(config: TrainConfig) -> str:
-    """What runs must agree in to be trained side by side, in words."""
-    schedule = config.schedule
-    shared = (schedule.steps, schedule.batch, schedule.warmup_steps, schedule.precision, schedule.micro_batch)
-    return str((config.model, config.scan, shared, config.task.n_token_ids, config.task.n_positions))
 
 
 def _largest_round(config: TrainConfig) -> int:

@@ -48,6 +48,10 @@ class CustomTask(AbstractTask):
     arguments: tuple[tuple[str, object], ...]
     material: Material = field(compare=False, repr=False)
 
+    def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:
+        """Another process reads the source itself, and refuses one that has changed."""
+        return load_task, (self.reference, self.parameters())
+
     @property
     def name(self) -> str:  # type: ignore[override]
         """The reference."""

@@ -8,14 +8,18 @@ from typing import Any
 
 from boundprobe.checks import check_integer, check_number, check_word
 from boundprobe.models.spec import ModelSpec
+from boundprobe.seeds import generator
 from boundprobe.tasks import TASKS, AbstractTask, build_task
-from boundprobe.tasks.base import check_distribution
+from boundprobe.tasks.base import IGNORE, check_distribution
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
 PHASES = ("calibration", "report")
 #: What is learned: the task's answers, or, as a negative control, answers dealt out at random.
 TARGETS = ("task", "random")
 PRECISIONS = ("float32", "bfloat16")
+
+#: What runs agree in whose members are trained side by side; it can be compared and hashed.
+Shape = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,22 @@ class TrainConfig:
         """Members that are reported."""
         return [Member("report", learning_rate, i) for i in range(self.schedule.n_seeds)]
 
+    def shape(self) -> Shape:
+        """What runs must agree in to be trained side by side: all that is one number for a whole ensemble."""
+        schedule = self.schedule
+        shared = (schedule.steps, schedule.batch, schedule.warmup_steps, schedule.precision, schedule.micro_batch)
+        return self.model, self.scan, *shared, self.task.n_token_ids, self.task.n_positions
+
+    def check_asks(self) -> None:
+        """Raise ``ValueError`` for a distribution without targets: it is there to be looked at, not to train on."""
+        distribution = self.schedule.distribution
+        looked_at = self.task.sample(64, generator(self.seed, "sample"), distribution)
+        if (looked_at.targets == IGNORE).all():
+            others = [name for name in self.task.distributions if name != distribution]
+            raise ValueError(
+                f"distribution {distribution!r} asks for no answer; allowed: {', '.join(others)}; choose one of them"
+            )
+
     @property
     def n_members(self) -> int:
         """Models of the run, calibration members included."""
@@ -152,8 +172,13 @@ class TrainConfig:
             "scan": self.scan,
             "task": {"name": self.task.name, **self.task.parameters()},
             "model": {key: x if isinstance(x, str) else int(x) for key, x in asdict(self.model).items()},
-            "train": asdict(self.schedule) | {"learning_rates": list(self.schedule.learning_rates)},
+            "train": self._train_table(),
         }
+
+    def _train_table(self) -> dict[str, Any]:
+        """[train]; 0 and 0.0 are one number in a configuration, and one run."""
+        table = asdict(self.schedule) | {"learning_rates": [float(rate) for rate in self.schedule.learning_rates]}
+        return table | {field.name: float(table[field.name]) for field in fields(Schedule) if field.type == "float"}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> TrainConfig:

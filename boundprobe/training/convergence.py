@@ -51,7 +51,7 @@ def has_converged(losses: Sequence[float], n_draws: int) -> bool:
 
 
 def may_stop(losses: Sequence[float], n_draws: int, stop_below: float) -> bool:
-    """Whether a member is lost (its loss is not finite), or has stayed below ``stop_below`` for a tenth of the budget.
+    """Whether a member is lost (its loss is not finite), or its mean loss over a tenth of the budget is below a limit.
 
     >>> may_stop([0.5, math.nan], 10, stop_below=0.0), may_stop([0.5, 0.01], 10, stop_below=0.1)
     (True, True)

@@ -12,15 +12,14 @@ import torch
 
 from boundprobe.checks import check_integer
 from boundprobe.models.operations import chosen_backends
-from boundprobe.runs.store import Run
-from boundprobe.seeds import generator
-from boundprobe.tasks.base import IGNORE
+from boundprobe.runs.store import Run, config_hash
 from boundprobe.training.allocator import keep_freed_memory
 from boundprobe.training.checkpoint import Round, TrainState
 from boundprobe.training.config import Member, TrainConfig
 from boundprobe.training.convergence import may_stop
 from boundprobe.training.data import STEPS_PER_DRAW, draw
 from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.fused import chosen_step
 from boundprobe.training.graphs import Replayer
 from boundprobe.training.judge import judge
 from boundprobe.training.ledger import Ledger, open_ledger
@@ -97,11 +96,10 @@ def train_group(
 
     Other parameters, result and errors are those of ``train``, one run for each configuration.
     """
-    for config in configs:
-        _check_asks(config)
+    _check_group(configs)
     world, device = join_world(device)
     check_integer("batch", configs[0].schedule.batch, world.size, why=", one sequence for each process; raise it")
-    backends = [chosen_backends(config.model, config.scan, device) for config in configs]
+    backends = [chosen_backends(config.model, config.scan, device) | chosen_step(config, device) for config in configs]
     keep_freed_memory()
     with open_ledger(configs, root, world, device=device, set_damaged_aside=set_damaged_aside) as ledger:
         state = ledger.state
@@ -112,15 +110,19 @@ def train_group(
     return ledger.runs
 
 
-def _check_asks(config: TrainConfig) -> None:
-    """Raise ``ValueError`` for a distribution without targets: it is there to be looked at, not to train on."""
-    distribution = config.schedule.distribution
-    looked_at = config.task.sample(64, generator(config.seed, "sample"), distribution)
-    if (looked_at.targets == IGNORE).all():
-        others = [name for name in config.task.distributions if name != distribution]
-        raise ValueError(
-            f"distribution {distribution!r} asks for no answer; allowed: {', '.join(others)}; choose one of them"
-        )
+def _check_group(configs: Sequence[TrainConfig]) -> None:
+    """Raise ``ValueError`` unless there are runs, of one shape, each once, that ask something."""
+    if not configs:
+        raise ValueError("there are no runs to train; allowed: one or more; give their configurations")
+    for config in configs:
+        config.check_asks()
+        if config.shape() != configs[0].shape():
+            raise ValueError(
+                f"runs of shapes {configs[0].shape()} and {config.shape()} are given together; allowed: one shape; "
+                "group them with boundprobe.sweep.grid.group_runs"
+            )
+    if len({config_hash(config.to_dict()) for config in configs}) < len(configs):
+        raise ValueError("one run is given twice; allowed: each run once; drop the second")
 
 
 def _seats(ledger: Ledger, largest: int) -> list[Seat]:
@@ -176,6 +178,7 @@ def _begin(seats: list[Seat], state: TrainState, world: World, device: str) -> t
         skeleton = build_model(*pairs[0]).to(device)
         stepper = Stepper(Ensemble(skeleton, values), [pairs[i] for i in round_.training], world)
         stepper.optimizer.load(first_moments, second_moments)
+        round_.stopped = {i: row.to(device) for i, row in round_.stopped.items()}  # judged beside the others
         return round_, stepper
     everyone = list(range(len(seats)))
     state.round = Round([seat.place for seat in seats], 0, everyone, [[] for _ in seats])

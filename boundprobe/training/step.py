@@ -10,6 +10,7 @@ from torch import Tensor
 from boundprobe.tasks.base import IGNORE
 from boundprobe.training.config import Member, Schedule, TrainConfig
 from boundprobe.training.ensemble import Ensemble
+from boundprobe.training.fused import FusedGradients, find_obstacle
 from boundprobe.training.optimizer import EnsembleAdamW, schedule_factor
 from boundprobe.training.world import World
 
@@ -24,6 +25,11 @@ class Stepper:
         Their weight decays, clipping norms and rates are their own; batch, precision and number of steps agree.
     world : World
         Each process takes its share of every batch.
+
+    Attributes
+    ----------
+    fused : FusedGradients or None
+        Computes losses and gradients where it can; None where autograd does.
     """
 
     def __init__(self, ensemble: Ensemble, members: Sequence[tuple[TrainConfig, Member]], world: World) -> None:
@@ -31,6 +37,10 @@ class Stepper:
         schedules = [config.schedule for config, _ in members]
         self.optimizer = EnsembleAdamW(ensemble, [s.weight_decay for s in schedules], [s.clip_norm for s in schedules])
         self.peak_rates = [member.learning_rate for _, member in members]
+        self.fused: FusedGradients | None = None
+        dtype, device_type = ensemble.values.dtype, ensemble.values.device.type
+        if members and find_obstacle(members[0][0], dtype, device_type) is None:  # all may have stopped
+            self.fused = FusedGradients(ensemble.skeleton)
 
     @property
     def schedule(self) -> Schedule:
@@ -49,7 +59,8 @@ class Stepper:
         for step in range(first, first + n_steps):
             factor = schedule_factor(step, self.schedule.steps, self.schedule.warmup_steps)
             rows.append([*self.optimizer.corrections(step), *(rate * factor for rate in self.peak_rates)])
-        return torch.tensor(rows, device=self.ensemble.values.device)
+        values = self.ensemble.values
+        return torch.tensor(rows, dtype=values.dtype, device=values.device)
 
     def step(self, tokens: Tensor, targets: Tensor, numbers: Tensor) -> Tensor:
         """Do one step; return the mean loss (nats) of each member before it.
@@ -76,9 +87,13 @@ class Stepper:
         """Gradients and losses of this process's share, in pieces of ``micro_batch`` sequences."""
         tokens, targets = (x[:, self.world.rank :: self.world.size] for x in (tokens, targets))
         piece = self.schedule.micro_batch or max(tokens.shape[1], 1)
-        total = torch.zeros(len(self.ensemble), device=tokens.device)
+        total = self.ensemble.values.new_zeros(len(self.ensemble))
         half = self.schedule.precision == "bfloat16"
         for own_tokens, own_targets in zip(tokens.split(piece, dim=1), targets.split(piece, dim=1), strict=True):
+            if self.fused is not None:
+                values, gradients = self.ensemble.values, self.ensemble.gradients
+                total += self.fused.add_gradients(values, gradients, own_tokens, own_targets, n_asked)
+                continue
             # Without its cache, which would hold weights of an earlier step where steps are recorded.
             with torch.autocast(tokens.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
                 # Divided by all that is asked in the batch, so pieces and shares add up to its mean.

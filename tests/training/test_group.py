@@ -1,4 +1,4 @@
-"""Runs of one shape that are trained side by side: each is the run it would be in any other company, whatever happens."""
+"""Runs of one shape that are trained side by side: each is the run it would be in any other company."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from boundprobe.training.weights import load_models
 
 TASK = AssociativeRecallDecoding(word_bits=2, seq_len=8)
 MODEL = ModelSpec("attn", d_model=8, window=4, d_state=2, mlp_ratio=1)
-#: Two calibration members and two reported ones: no member is ever alone, so all is bit for bit.
+#: Two calibration members and two reported ones.
 SCHEDULE = Schedule("mixture", steps=12, batch=4, learning_rates=(0.02, 0.005), n_seeds=2, warmup_steps=2, n_eval=40)
 PLAIN = TrainConfig(TASK, MODEL, SCHEDULE)
 #: All that runs of one group may differ in.
@@ -122,7 +122,7 @@ def pair(together: dict[str, Run]) -> list[Run]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_company_does_not_matter_bit_for_bit(name: str, together: dict[str, Run], tmp_path: Path) -> None:
-    """Result, metrics and weights are those of the run by itself, and of the run beside any one other."""
+    """Result, metrics and weights are those of the run by itself, and of the run beside another."""
     assert_same_run(train(RUNS[name], tmp_path / "alone"), together[name])
     other = next(key for key in reversed(RUNS) if key != name)
     beside = train_group([RUNS[other], RUNS[name]], tmp_path / "beside")
@@ -169,19 +169,14 @@ def test_a_run_by_itself_makes_no_ensemble(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [run.path]
 
 
-@pytest.mark.parametrize("largest", [2, 3, 4, 7, 100])
-def test_rounds_of_any_size_of_two_or_more(largest: int, pair: list[Run], tmp_path: Path) -> None:
-    """Three at a time leave one alone; what differs then is rounding, of losses by 1e-6 at most."""
+@pytest.mark.parametrize("largest", [1, 2, 3, 100])
+def test_rounds_of_any_size(largest: int, pair: list[Run], tmp_path: Path) -> None:
+    """Three at a time leave one alone."""
     rounds: list[str] = []
     found = train_group(PAIR, tmp_path, largest=largest, progress=lambda done, what: rounds.append(what))
     in_calibration = [what for what in rounds if "calibration" in what]
     assert len(in_calibration) == 3 * -(-4 // largest)  # three draws in each round
-    if largest != 3:
-        assert_same_runs(found, pair)
-        return
-    for one, other in zip(found, pair, strict=True):
-        for line, expected in zip(one.metrics(), other.metrics(), strict=True):
-            assert line == expected | {"loss": pytest.approx(expected["loss"], abs=1e-6)}
+    assert_same_runs(found, pair)
 
 
 @pytest.mark.parametrize("stop", [1, 40, 48, 68, 88, TOTAL])
@@ -275,9 +270,8 @@ HOLD = (
 def test_a_run_in_use_by_another_process(which: int, pair: list[Run], tmp_path: Path) -> None:
     """Nothing is trained, and the other runs are free again."""
     lock = open_run(tmp_path, "train", PAIR[which].to_dict()).path / ".lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:  # fmt: skip
+    command, pipe = [sys.executable, "-c", HOLD, str(lock)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(RunInUseError, match=lock.parent.name) as caught:
@@ -323,6 +317,27 @@ def test_what_is_no_checkpoint_is_set_aside_too(pair: list[Run], tmp_path: Path)
     assert (workspace.path / "train_state.pt.damaged-1").read_text() == "not a checkpoint"
 
 
+OTHER_SHAPES = {
+    "model": replace(PLAIN, model=replace(MODEL, d_model=4)),
+    "steps": replace(PLAIN, schedule=replace(SCHEDULE, steps=24)),
+    "batch": replace(PLAIN, schedule=replace(SCHEDULE, batch=8)),
+    "warm-up": replace(PLAIN, schedule=replace(SCHEDULE, warmup_steps=0)),
+    "precision": replace(PLAIN, schedule=replace(SCHEDULE, precision="bfloat16")),
+    "length": replace(PLAIN, task=replace(TASK, seq_len=9)),
+    "backend": replace(PLAIN, scan="reference"),
+    "the same run": PLAIN,
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SHAPES)
+def test_runs_of_another_shape_are_refused(name: str, tmp_path: Path) -> None:
+    """One that was trained at another's schedule would have a result that is not its own."""
+    with pytest.raises(ValueError, match="allowed: ") as caught:
+        train_group([PLAIN, OTHER_SHAPES[name]], tmp_path)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 # early stops
 
 
@@ -360,6 +375,16 @@ def test_a_lost_run_leaves_the_others_as_they_were(pair: list[Run], tmp_path: Pa
     *others, lost = train_group([*PAIR, LOST], tmp_path)
     assert_same_runs(others, pair)
     assert_lost(lost)
+
+
+def test_a_member_that_is_left_alone_goes_on_unchanged(tmp_path: Path) -> None:
+    """All others of its round stop after the first draw."""
+    single = replace(PLAIN, schedule=replace(SCHEDULE, learning_rates=(0.02,), n_seeds=1))
+    beside = replace(LOST, schedule=replace(LOST.schedule, learning_rates=(1e30,)))
+    left = train_group([beside, single], tmp_path / "left")[1]
+    together = train_group([single, replace(single, seed=1)], tmp_path / "together")[0]
+    assert [member["steps"] for member in left.result()["members"]] == [12]
+    assert_same_run(left, together)
 
 
 def assert_lost(run: Run) -> None:
