@@ -169,6 +169,7 @@ def test_two_sweeps_in_one_directory_at_once(tmp_path: Path, undisturbed: dict[s
         assert manifest.read_text().count('"started"') == 1, "a run was worked on twice"
 
 
+@pytest.mark.slow
 def test_shards_together_are_the_sweep(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     said = finish(start(tmp_path / "runs", "--shard", "0/2"))
     assert "2 of 4 runs" in said
@@ -235,6 +236,7 @@ def test_a_full_disk(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
         assert not list((tmp_path / "runs").glob("*/.*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_directory_that_cannot_be_written(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     """A read-only file system, because root may write into read-only directories."""
     with small_disk(tmp_path / "runs", 20_000):

@@ -99,7 +99,7 @@ def shapes(draw: st.DrawFn) -> tuple[ModelSpec, int, int]:
     return spec, n_steps, draw(st.integers(1, 3))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(shapes())
 def test_any_shape_in_double_precision(shape: tuple[ModelSpec, int, int]) -> None:
     spec, n_steps, n_sequences = shape
@@ -107,7 +107,7 @@ def test_any_shape_in_double_precision(shape: tuple[ModelSpec, int, int]) -> Non
     assert_near(ensemble, fused(ensemble, batch), through_autograd(ensemble, batch), 1e-9)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(shapes())
 def test_any_shape_in_single_precision(shape: tuple[ModelSpec, int, int]) -> None:
     """Beside double precision; what autograd itself is off by in single precision is allowed beside 1e-5."""
