@@ -34,7 +34,7 @@ from boundprobe.training.step import Stepper
 from boundprobe.training.weights import build_model
 from boundprobe.training.world import World
 
-TASK = SelectiveCopying()  # the paper's: 36 token ids, 100 tokens
+TASK = SelectiveCopying()  # 36 token ids, 100 tokens
 CONFIG = TrainConfig(TASK, ModelSpec("mamba-attn", d_model=12, window=11), Schedule(batch=8))
 N_BATCHES = 8  # drawn before the clock starts
 

@@ -105,8 +105,11 @@ def main(argv: list[str]) -> int:
     stepper = Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, World())
     tokens, numbers = data(n_members, device)[0], stepper.numbers_of(0, 1)[0]
 
+    counted = Stepper(Ensemble(stepper.ensemble.skeleton, stepper.ensemble.values.clone()), pairs, World())
+    counted.fused = None  # the counters see torch's operations only
+
     def step() -> Tensor:
-        return stepper.step(tokens, tokens, numbers)
+        return counted.step(tokens, tokens, numbers)
 
     with FlopCounterMode(display=False) as counter:
         step()
