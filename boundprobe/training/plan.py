@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from boundprobe.training.config import Member, TrainConfig
 
-#: Members that are trained side by side at most.  On a core 16 small models take per member a third of the time of
-#: one, and 32 hardly less (docs/benchmarks.md); a GPU takes more to fill.
+#: Members that are trained side by side at most.  Through autograd 16 small models take per member a third of the time
+#: of one, and 32 hardly less; the fused step gains less (docs/benchmarks.md).  A GPU takes more to fill; not measured.
 LARGEST_ENSEMBLE = {"cpu": 16, "cuda": 128}
 
 
