@@ -7,7 +7,10 @@ import numpy as np
 from boundprobe.checks import check_integer, check_word
 
 #: What random numbers are drawn for.  The order is part of every result: append, never insert.
-ROLES = ("initialisation", "training-data", "calibration", "evaluation", "sample", "bottleneck")
+ROLES = (
+    "initialisation", "training-data", "calibration", "evaluation", "sample", "bottleneck", "probe-training", "split",
+    "order",
+)  # fmt: skip
 
 
 def seed_sequence(seed: int, role: str, *indices: int) -> np.random.SeedSequence:

@@ -164,16 +164,18 @@ def print_attack(task: AbstractTask, seed: int) -> None:
 def summarise(configs: list[TrainConfig], ladders: list[list[dict[str, Any]]], path: Path) -> dict[str, Any]:
     """Draw the figure of each task and put everything into one document."""
     from boundprobe.bounds.report import bounds_report
+    from boundprobe.plots import ladder
     from boundprobe.plots.bound_vs_empirical import save
 
     tasks: list[dict[str, Any]] = []
     for task in dict.fromkeys(config.task for config in configs):
         models = [
-            ladder for config, of_run in zip(configs, ladders, strict=True) if config.task == task for ladder in of_run
+            model for config, of_run in zip(configs, ladders, strict=True) if config.task == task for model in of_run
         ]
         directory = path / task.name
         directory.mkdir(exist_ok=True)
         figures = save(task, models, directory / "bound_vs_empirical")
+        figures += ladder.save(models, directory / "ladder")
         tasks.append(
             {
                 "bounds": bounds_report(task).to_json(),
@@ -199,7 +201,7 @@ def summarise(configs: list[TrainConfig], ladders: list[list[dict[str, Any]]], p
 def print_summary(result: dict[str, Any]) -> None:
     """Print the table, where the figures are, and whether any measured point violates a bound."""
     columns = ["task", "architecture", "seed", "params", "recurrent", "conv", "cache"]
-    columns += ["required", "used", "state-hard", "window-hard"]
+    columns += ["required", "used", "present", "state-hard", "window-hard"]
     rows = []
     models = [model for task in result["tasks"] for model in task["models"]]
     for model in models:
@@ -213,13 +215,15 @@ def print_summary(result: dict[str, Any]) -> None:
                 *(str(memory[f"{kind}_bits"]) for kind in ("recurrent", "conv", "cache")),
                 f"{model['required_bits']:.2f}",
                 f">= {used['lower']:.2f}",
+                f">= {model['present_bits']['lower']:.2f}",
                 *(_accuracy(model["accuracy"][half]) for half in ("state-hard", "window-hard")),
             ]
         )
     print_table(columns, rows)
     print(
         "\nrecurrent, conv, cache: bits of the state at the cut, by kind.  required: bits that theorem S3 asks of any\n"
-        "state with the measured error.  used: certified lower limit of I(U;S) (Fano per answer, Clopper-Pearson).\n"
+        "state with the measured error.  used, present: certified lower limits of I(U;S) (T1), by the model's own answers\n"
+        "and by the best of these and of decoders trained on the state.\n"
     )
     print_table(*bottleneck_table(models))
     print(
@@ -228,7 +232,8 @@ def print_summary(result: dict[str, Any]) -> None:
         f"with probability at least {result['confidence']:.0%}."
     )
     for task in result["tasks"]:
-        note(f"figure {task['figures'][0]}", quiet=False)
+        for figure in task["figures"][::2]:
+            note(f"figure {figure}", quiet=False)
     if result["violations"]:
         for violation in result["violations"]:
             print(f"VIOLATION, a bug in the theory or in the code: {violation}")

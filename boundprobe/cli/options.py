@@ -85,6 +85,11 @@ def word(text: str) -> str:
     return text
 
 
+def words(text: str) -> list[str]:
+    """Reader of names joined by commas."""
+    return [part.strip() for part in text.split(",")]
+
+
 def one_of(*allowed: str) -> Callable[[str], str]:
     """Reader of one of a few names."""
 

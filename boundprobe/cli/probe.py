@@ -1,10 +1,10 @@
-"""``boundprobe probe RUN``: how much of its memory a trained model uses, with confidence, beside the bounds."""
+"""``boundprobe probe``: how much a state certainly holds: of a trained model, of a sweep, of any array of states."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boundprobe.checks import check_integer
 from boundprobe.cli.options import (
@@ -16,40 +16,95 @@ from boundprobe.cli.options import (
     number,
     resolve,
     whole_number,
+    words,
 )
-from boundprobe.cli.output import find_device, note, print_config, print_json, print_pairs, print_table
+from boundprobe.cli.output import find_device, note, print_config, print_json
 
-HELP = "certified lower limit of the memory that a trained model uses, beside what theory requires"
+if TYPE_CHECKING:
+    from boundprobe.runs.store import Run
+
+HELP = "certified bits that a state holds and that a model uses, beside what theory requires"
+
+STATES_OPTIONS = (
+    Option("--states", ("states", "file"), Path, "measure state (N x d), answers (N x n)", "FILE.npz"),
+    Option("--n-values", ("states", "n_values"), whole_number(2), "of them: answers uniform over 0..K-1", "K"),
+    Option("--entropy-bits", ("states", "entropy_bits"), number, "of them: joint entropy of the answers", "H"),
+)
 
 OPTIONS = (
     SEED_OPTION,
-    Option("--member", ("member",), whole_number(0), "which reported model of the run (default 0)", "N"),
+    Option("--member", ("member",), whole_number(0), "which reported model of a training run (default 0)", "N"),
     Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
-    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that set the rounding (default 1000)", "N"),
+    Option("--calibration", ("n_calibration",), whole_number(1), "sequences to calibrate and round by (default 1000)", "N"),
+    Option("--train", ("n_train",), whole_number(1), "sequences that train decoders (default 4000)", "N"),
+    Option("--decoders", ("decoders",), words, "of linear, mlp, chain, logistic, boosting", "NAME[,..]"),
+    Option("--part-decoders", ("part_decoders",), words, "the same for each layer (default linear)", "NAME[,..]"),
+    Option("--stream", ("stream",), str, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
     Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
     Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
+    *STATES_OPTIONS,
     *BOTTLENECK_OPTIONS,
 )  # fmt: skip
+
+#: Settings that mean something for an array of states.
+FOR_STATES = ("seed", "decoders", "confidence")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="directory of a finished training run")
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN", nargs="?", help="directory of a finished training run, or of a sweep"
+    )
     add_options(parser, OPTIONS, task=False)
     add_device(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN, or runs)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and exit with 1 if an inequality that must hold does not."""
-    from dataclasses import asdict
-
     given = resolve(OPTIONS, args)
+    states = given.pop("states", {})
+    if states:
+        return _run_states(args, given, states)
+    if args.run_dir is None and not args.print_config:
+        raise ValueError("nothing to measure is given; allowed: RUN, or --states FILE.npz; name one")
+    return _run_model(args, given)
+
+
+def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[str, Any]) -> int:
+    """Certify the arrays of a file."""
+    from boundprobe.cli.probe_states import print_states, probe_states
+
+    for name in given:
+        if name not in FOR_STATES:
+            raise ValueError(
+                f"{name} is given with --states; allowed: {', '.join(FOR_STATES)}, n_values, entropy_bits; drop it"
+            )
+    if args.run_dir is not None:
+        raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")
+    if "file" not in states:
+        raise ValueError("a prior is given without --states; allowed: both; add --states FILE.npz")
+    if args.print_config:
+        return print_config(given | {"states": states | {"file": str(states["file"])}})
+    document = probe_states(states, given, args.out or Path("runs"), find_device(args.device))
+    if args.json:
+        print_json(document)
+    else:
+        print_states(document)
+    return _violated(document["violations"])
+
+
+def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
+    """The ladder of one model, or of every model of a sweep."""
     bottleneck = given.pop("bottleneck", {})
+    one = "member" in given
     member = check_integer("member", given.pop("member", 0), 0)
 
-    from boundprobe.probes.bottleneck import curve_config, probe_bottleneck
-    from boundprobe.probes.run import probe_member
+    from dataclasses import asdict
+
+    from boundprobe.probes.bottleneck import curve_config
     from boundprobe.probes.settings import ProbeConfig
     from boundprobe.runs.store import load_run
 
@@ -58,62 +113,68 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         return print_config({"member": member} | asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
     trained = load_run(args.run_dir)
+    if trained.verb == "sweep":
+        if one or bottleneck:
+            raise ValueError(
+                "--member or --budgets is given with a sweep; allowed: without them, all its models are measured; drop "
+                "them, or probe one of its training runs"
+            )
+        return _run_sweep(args, trained, ProbeConfig(**(trained.config.get("probe") or {}) | given))
     device = find_device(args.device)
+    import torch
+
+    from boundprobe.cli.ladder import print_curve, print_ladder
+    from boundprobe.plots.ladder import save
+    from boundprobe.probes.bottleneck import probe_bottleneck
+    from boundprobe.probes.run import probe_member
+
+    torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     document = probe_member(trained, member, settings, args.out, device=device)
     violations = list(document["violations"])
+    figures = save([document], Path(document["run_dir"]) / "ladder")
     if curve is not None:
         document["bottleneck"] = probe_bottleneck(trained, member, curve, args.out, device=device)
         violations += document["bottleneck"]["violations"]
     if args.json:
         print_json(document)
     else:
-        names = document["task"]["name"], document["model"]["architecture"]
-        print(f"{', '.join(names)}, member {member} of {document['trained']}\n")
-        print_pairs(_rows(document))
+        print_ladder(document)
         if curve is not None:
-            _print_curve(document["bottleneck"])
+            print_curve(document["bottleneck"])
+        note(f"figure: {figures[0]}", quiet=args.quiet)
+    return _violated(violations)
+
+
+def _run_sweep(args: argparse.Namespace, sweep: Run, settings: Any) -> int:
+    """The ladder of every reported model of a sweep: one table, and one figure for each task."""
+    import torch
+
+    from boundprobe.cli.ladder import print_ladders
+    from boundprobe.plots.ladder import save
+    from boundprobe.probes.run import probe_sweep
+
+    device = find_device(args.device)
+    torch.set_num_threads(1)  # as for one model
+    documents = probe_sweep(sweep, settings, args.out, device=device)
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for document in documents:
+        tasks.setdefault(str(document["task"]), []).append(document)
+    root = args.out or sweep.path
+    figures = []
+    for i, of_task in enumerate(tasks.values()):
+        figures += [str(path) for path in save(of_task, root / ("ladder" if i == 0 else f"ladder-{i + 1}"))]
+    violations = [f"{document['run_id']}: {found}" for document in documents for found in document["violations"]]
+    if args.json:
+        print_json({"schema": "boundprobe.probe-sweep/1", "sweep": sweep.run_id, "ladders": documents,
+                    "figures": figures, "violations": violations})  # fmt: skip
+    else:
+        print_ladders(documents)
+        for figure in figures[::2]:
+            note(f"figure: {figure}", quiet=args.quiet)
+    return _violated(violations)
+
+
+def _violated(violations: list[str]) -> int:
     for violation in violations:
         note(f"boundprobe: VIOLATION, a bug in the theory or in the code: {violation}", quiet=False)
     return 1 if violations else 0
-
-
-def _print_curve(curve: dict[str, Any]) -> None:
-    """The machines of exactly so many bits, beside the ceiling and what anyone can build."""
-    print(f"\nthe same model behind a bottleneck at the cut, limits of all rows together at {curve['confidence']:.0%}:")
-    rows = [
-        [
-            f"{point['entries']} x {point['entry_bits']}",
-            str(point["bits"]),
-            str(point["n_states_seen"]),
-            f"{point['accuracy']['estimate']:.4f}",
-            f"[{point['accuracy']['lower']:.4f}, {point['accuracy']['upper']:.4f}]",
-            f"{point['accuracy_ceiling']:.4f}",
-            "-" if point["accuracy_floor_strategy"] is None else f"{point['accuracy_floor_strategy']:.4f}",
-            f">= {point['used_bits']['lower']:.2f}",
-        ]
-        for point in sorted(curve["points"], key=lambda point: int(point["bits"]))
-    ]
-    print_table(["entries", "bits", "states seen", "accuracy", "limits", "ceiling", "store some", "bits used"], rows)
-
-
-def _rows(ladder: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The ladder from what theory requires to what the state could hold."""
-    used, memory = ladder["used_bits"], ladder["memory"]
-    confidence = f"{ladder['confidence']:.0%}"
-    needed = "none" if ladder["needed_bits"] is None else f"{ladder['needed_bits']} bits"
-    kinds = f"recurrent {memory['recurrent_bits']}, convolution {memory['conv_bits']}, cache {memory['cache_bits']}"
-    rows = [
-        ("required", f"{ladder['required_bits']:.2f} bits", "of log2 |S| at the measured error (S3 and S1)"),
-        ("used, certified", f"{used['lower']:.2f} bits", f"of I(U;S), Fano per answer; all limits: {confidence}"),
-        ("used, estimate", f"{used['estimate']:.2f} bits", "the same formula at the observed errors"),
-        ("needed", needed, "coarsest rounding of the state that keeps the accuracy, really run"),
-        ("nominal", f"{ladder['nominal_bits']} bits", kinds),
-    ]  # fmt: skip
-    for half, why in (
-        ("state-hard", "all queries from one state"),
-        ("window-hard", f"ceiling {ladder['window_accuracy_ceiling']:.4f} at its receptive field (W2)"),
-    ):
-        accuracy = ladder["accuracy"][half]
-        limits = f"[{accuracy['lower']:.4f}, {accuracy['upper']:.4f}]"
-        rows.append((f"accuracy, {half}", f"{accuracy['estimate']:.4f}", f"{limits} at {confidence}; {why}"))
-    return rows

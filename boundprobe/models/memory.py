@@ -65,6 +65,26 @@ class MemoryBits:
 
 
 @dataclass(frozen=True)
+class StatePart:
+    """What one layer keeps of one kind.
+
+    Attributes
+    ----------
+    layer : int
+    kind : "recurrent" | "conv" | "cache"
+    columns : Tensor (entries,)
+        Its entries among those of ``CutState.flatten``.
+    bits : int
+        Nominal bits.
+    """
+
+    layer: int
+    kind: Kind
+    columns: Tensor
+    bits: int
+
+
+@dataclass(frozen=True)
 class CutState:
     """State of every layer of a stack at one position, for a batch of sequences.
 
@@ -86,6 +106,20 @@ class CutState:
             for tensor in layer:
                 totals[tensor.kind] += tensor.bits
         return MemoryBits(totals["recurrent"], totals["conv"], totals["cache"])
+
+    def parts(self) -> tuple[StatePart, ...]:
+        """The state by layer and kind, in the order of ``flatten``; empty tensors are left out."""
+        columns: dict[tuple[int, Kind], list[Tensor]] = {}
+        bits: dict[tuple[int, Kind], int] = {}
+        start = 0
+        for i, layer in enumerate(self.layers):
+            for tensor in layer:
+                size, key = tensor.value[0].numel(), (i, tensor.kind)
+                if size:
+                    columns.setdefault(key, []).append(torch.arange(start, start + size))
+                    bits[key] = bits.get(key, 0) + tensor.bits
+                start += size
+        return tuple(StatePart(*key, torch.cat(pieces), bits[key]) for key, pieces in columns.items())
 
     def map(self, function: Callable[[Tensor], Tensor]) -> CutState:
         """The state with ``function`` applied to every tensor: repeat it, round it, move it."""

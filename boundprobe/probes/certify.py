@@ -47,14 +47,25 @@ def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -
     >>> upper.round(6).tolist()
     [0.036217, 0.112835]
     """
+    check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
+    upper = clopper_pearson_upper(errors, n_sequences, alpha / 2)
+    return 1 - clopper_pearson_upper(n_sequences - np.asarray(errors), n_sequences, alpha / 2), upper
+
+
+def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> FloatArray:
+    """Exact one-sided upper limits for binomial proportions, each at level 1 - alpha.
+
+    As ``clopper_pearson``, with all of alpha on one side.
+
+    >>> round(float(clopper_pearson_upper(np.array(0), 100, 0.025)), 6)
+    0.036217
+    """
     errors = np.asarray(errors)
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
         raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
-    with np.errstate(invalid="ignore"):  # the ends, where a beta parameter is 0, are set below
-        lower = np.where(errors == 0, 0.0, betaincinv(errors, n_sequences - errors + 1, alpha / 2))
-        upper = np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha / 2))
-    return lower, upper
+    with np.errstate(invalid="ignore"):  # the end, where a beta parameter is 0, is set here
+        return np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha))
 
 
 @dataclass(frozen=True)

@@ -1,51 +1,55 @@
-"""The ladder of one trained model: what theory requires, what the model uses, what its state could hold.
+"""The ladder of one trained model: what theory requires, what the model uses, what its state holds and could hold.
 
-    used      <= nominal          certified information (T1) against the exact size of the state
-    required  <= nominal          the theorem at the measured error against the exact size of the state
-    required(error of the rounded machine) <= its bits, for every rounding that was run
-    accuracy on the window-hard half <= the ceiling W2 of the model's receptive field
+    required   S3 and S1 at the measured error             theory: log2 |S| of any machine with that error
+    used       T1 with the model's own answers             certified lower limit of I(U;S)
+    present    T1 with decoders trained on the state       certified lower limit of I(U;S)
+    states     list decoding                               certified lower limit of log2 |S|, which is no information
+    needed     least bits, by rounding, that keep the      a machine that was really run
+               accuracy
+    nominal    entries times their precision               exact upper limit of log2 |S|
 
-A broken line is a bug, in the theory or in the code; ``violations`` names it.
+``violations`` has what must hold between them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
-from boundprobe.models.memory import CutState, MemoryBits
-from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
+from boundprobe.models.memory import MemoryBits
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.certify import (
-    AnswerErrors,
-    CertifiedBits,
-    answer_errors,
-    clopper_pearson,
-    required_by,
-    used_information,
+from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors, clopper_pearson, required_by
+from boundprobe.probes.information import InformationBits, Scored
+from boundprobe.probes.list_decoding import StatesBits, choose_threshold, states_certificate
+from boundprobe.probes.present import (
+    PartBits,
+    classes,
+    entries,
+    present_bits,
+    present_by_part,
+    retention_of,
+    used_bits,
 )
+from boundprobe.probes.prior import Prior
+from boundprobe.probes.retention import Retention
+from boundprobe.probes.rounded import RoundedEntropy, RoundedMachine, coarsest, rounded_entropy, roundings, run_rounded
+from boundprobe.probes.sample import Sample, Splits
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.probes.states import states_at_cut, wrong_answers
+from boundprobe.probes.states import Reading, read_answers, states_at_cut, swap_check
+from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import AbstractTask, CutBatch
+from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.evaluate import count_correct
 
-#: Parts of a report that share its failure probability equally: the answers from the whole state, the answers
-#: from all rounded states, the accuracy on the window-hard half.
-N_PARTS = 3
-
-
-@dataclass(frozen=True)
-class RoundedMachine:
-    """One rounding that was run: exact bits, and the errors of its answers."""
-
-    total_bits: int
-    errors: AnswerErrors
+#: Parts of a report that share its failure probability equally: answers from the whole state (accuracy, required),
+#: answers from all rounded states, accuracy on the window-hard half, used, present, present by part, retention,
+#: states, entropy of the rounded state.
+N_PARTS = 9
 
 
 @dataclass(frozen=True)
@@ -63,32 +67,54 @@ class Ladder:
 
     Attributes
     ----------
+    case : StateCase
+        Of the law of the prefix that was measured under.
     errors : AnswerErrors
         Of all queries answered from the whole state.
-    used, required : CertifiedBits
+    required : CertifiedBits
+    used, present : InformationBits
+    parts : tuple of PartBits
+        What each layer keeps of each kind.
+    retained_by : "distance" or "answer"
+    retention : Retention or None
+        None where the answers are not independent and uniform.
+    states : StatesBits or None
+        The same.
     rounded : tuple of RoundedMachine
     needed_bits : int or None
         Bits of the coarsest rounding that kept the accuracy on calibration sequences; None if none did.
+    rounded_entropy : RoundedEntropy or None
+        Of that rounding.
     memory : MemoryBits
     window_hard : Proportion
         Accuracy on the window-hard half.
     window_ceiling : float
         W2 at the model's receptive field.
+    swapped : str or None
+        What is wrong if answers do not follow the states that are swapped (A4).
     confidence : float
         Of all certified numbers of this ladder together.
     violations : tuple of str
     """
 
+    case: StateCase
     errors: AnswerErrors
-    used: CertifiedBits
     required: CertifiedBits
+    used: InformationBits
+    present: InformationBits
+    parts: tuple[PartBits, ...]
+    retained_by: str
+    retention: Retention | None
+    states: StatesBits | None
     rounded: tuple[RoundedMachine, ...]
     needed_bits: int | None
+    rounded_entropy: RoundedEntropy | None
     memory: MemoryBits
     window_hard: Proportion
     window_ceiling: float
+    swapped: str | None
     confidence: float
-    violations: tuple[str, ...]
+    violations: tuple[str, ...] = ()
 
     @property
     def state_hard(self) -> Proportion:
@@ -99,9 +125,15 @@ class Ladder:
     def to_json(self) -> dict[str, Any]:
         """The ladder as one entry of the ``probe`` document."""
         return {
-            "used_bits": vars(self.used),
-            # Probes trained on the state are not part of this version: nothing is claimed.
-            "present_bits": None,
+            "entropy_bits": self.case.entropy_bits,
+            "used_bits": asdict(self.used),
+            "present_bits": asdict(self.present),
+            "present_by_part": [part.to_json() for part in self.parts],
+            "retention": {
+                "by": self.retained_by,
+                "groups": None if self.retention is None else self.retention.to_json(),
+            },
+            "states_bits": None if self.states is None else asdict(self.states),
             "needed_bits": self.needed_bits,
             "nominal_bits": self.memory.total_bits,
             "memory": vars(self.memory),
@@ -110,20 +142,14 @@ class Ladder:
             "accuracy": {"state-hard": vars(self.state_hard), "window-hard": vars(self.window_hard)},
             "window_accuracy_ceiling": self.window_ceiling,
             "answer_errors": {name: getattr(self.errors, name).tolist() for name in ("estimate", "lower", "upper")},
-            "rounded": [
-                {
-                    "bits": machine.total_bits,
-                    "accuracy": 1 - machine.errors.mean_estimate,
-                    "accuracy_lower": 1 - machine.errors.mean_upper,
-                }
-                for machine in self.rounded
-            ],
+            "rounded": [machine.to_json(self.case) for machine in self.rounded],
+            "rounded_entropy_bits": None if self.rounded_entropy is None else asdict(self.rounded_entropy),
             "confidence": self.confidence,
             "violations": list(self.violations),
         }
 
 
-def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig) -> Ladder:
+def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
     """Measure the memory of one frozen model at the cut, and hold it against the bounds.
 
     Parameters
@@ -132,73 +158,71 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig) -> La
         Trained on other streams than the probe's (``boundprobe.seeds`` keeps the roles apart).
     task : AbstractTask
     config : ProbeConfig
+    device : str
+        Where decoders are trained.
     """
     alpha = (1 - config.confidence) / N_PARTS
-    case = task.state_case()
-    calibration = task.sample_cut(config.n_calibration, generator(config.seed, "calibration", 2))
-    evaluation = task.sample_cut(config.n_sequences, generator(config.seed, "evaluation", 2))
-    states = states_at_cut(model, evaluation.prefix)
-    memory = states[0].bits()
-    errors = answer_errors(wrong_answers(model, states, evaluation), alpha)
-    used, required = used_information(case, errors), required_by(case, errors)
-    calibration_states = states_at_cut(model, calibration.prefix)
-    limits = entry_limits(calibration_states)
-    roundings = [Rounding(*limits, entry_bits) for entry_bits in ENTRY_BITS]
-    rounded = tuple(
-        RoundedMachine(
-            rounding.total_bits,
-            answer_errors(wrong_answers(model, states, evaluation, rounding), alpha / len(ENTRY_BITS)),
+    case, values = task.stream_case(config.stream), task.stream_values(config.stream)
+    train, calibration, evaluation = (
+        task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)
+        for n, role, index in (
+            (config.n_train, "probe-training", 0),
+            (config.n_calibration, "calibration", 2),
+            (config.n_sequences, "evaluation", 2),
         )
-        for rounding in roundings
     )
-    needed_bits = _needed_bits(model, calibration_states, calibration, roundings, config.tolerance)
-    window_hard = _window_hard(model, task, config, alpha)
-    ceiling = window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows))
-    violations = find_violations(case, memory.total_bits, used, required, rounded, window_hard, ceiling)
-    return Ladder(
-        errors, used, required, rounded, needed_bits, memory, window_hard, ceiling, config.confidence, violations
-    )  # fmt: skip
+    states = tuple(states_at_cut(model, cut.prefix) for cut in (train, calibration, evaluation))
+    fitting, known, measured = states
+    read = [read_answers(model, of_cut, cut, values) for of_cut, cut in ((known, calibration), (measured, evaluation))]
+    own = tuple(
+        Scored(reading.scores, classes(cut, values))
+        for reading, cut in zip(read, (calibration, evaluation), strict=True)
+    )
+    splits = Splits(
+        *(
+            Sample(entries(of_cut), classes(cut, values))
+            for of_cut, cut in zip(states, (train, calibration, evaluation), strict=True)
+        )
+    )
+    prior = Prior.of_case(case, len(values))
+    errors = answer_errors(read[1].wrong, alpha)
+    _, used = used_bits(prior, own[0], own[1], alpha, config.seed)
+    decoded, present = present_bits(prior, splits, (own[0], own[1]), config, alpha, device)
+    retained_by, held = "answer", None
+    if case.independent_uniform:
+        retained_by, held = retention_of(decoded.evaluation, evaluation, len(values), alpha)
+    tried = roundings(known)
+    kept = coarsest(model, known, calibration, tried, config.tolerance)
+    ladder = Ladder(
+        case=case,
+        errors=errors,
+        required=required_by(case, errors),
+        used=used,
+        present=present,
+        parts=present_by_part(prior, (fitting, known, measured), splits, config, alpha, device),
+        retained_by=retained_by,
+        retention=held,
+        states=_states_bits(case, read[0], read[1], alpha),
+        rounded=run_rounded(model, measured, evaluation, tried, alpha),
+        needed_bits=None if kept is None else kept.total_bits,
+        rounded_entropy=None
+        if kept is None
+        else rounded_entropy(kept, (fitting, known, measured), alpha, generator(config.seed, "order", 3)),
+        memory=measured[0].bits(),
+        window_hard=_window_hard(model, task, config, alpha),
+        window_ceiling=window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows)),
+        swapped=swap_check(model, measured[0], evaluation),
+        confidence=config.confidence,
+    )
+    return replace(ladder, violations=find_violations(ladder, case))
 
 
-def find_violations(
-    case: StateCase,
-    nominal_bits: int,
-    used: CertifiedBits,
-    required: CertifiedBits,
-    rounded: tuple[RoundedMachine, ...],
-    window_hard: Proportion,
-    window_ceiling: float,
-) -> tuple[str, ...]:
-    """Inequalities that must hold and do not, at the confidence of the numbers given; empty when all is well."""
-    # Sums of binary entropies end an ulp off: a bound is broken by more than rounding of floats.
-    slack = 1e-9 * max(1.0, case.entropy_bits)
-    found = []
-    if used.lower > nominal_bits + slack:
-        found.append(f"used {used.lower:.3f} bits is more than nominal {nominal_bits} bits (S1)")
-    if required.lower > nominal_bits + slack:
-        found.append(f"required {required.lower:.3f} bits is more than nominal {nominal_bits} bits (S3)")
-    for machine in rounded:
-        needs = required_by(case, machine.errors).lower
-        if needs > machine.total_bits + slack:
-            found.append(f"required {needs:.3f} bits is more than the {machine.total_bits} of a rounded state (S3)")
-    if window_hard.lower > window_ceiling + slack:
-        found.append(f"window-hard accuracy {window_hard.lower:.4f} is above the ceiling {window_ceiling:.4f} (W2)")
-    return tuple(found)
-
-
-def _needed_bits(
-    model: SequenceModel,
-    states: list[CutState],
-    calibration: CutBatch,
-    roundings: list[Rounding],
-    tolerance: float,
-) -> int | None:
-    """Bits of the coarsest rounding that keeps the accuracy, chosen on the calibration sequences alone."""
-    most_errors = wrong_answers(model, states, calibration).mean() + tolerance
-    for rounding in roundings:
-        if wrong_answers(model, states, calibration, rounding).mean() <= most_errors:
-            return rounding.total_bits
-    return None
+def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alpha: float) -> StatesBits | None:
+    """The list-decoding certificate of the model's own answers."""
+    if not case.independent_uniform:
+        return None
+    threshold = choose_threshold(calibration.wrong, case.n_values, len(evaluation.wrong), alpha)
+    return states_certificate(evaluation.wrong, case.n_values, threshold, alpha)
 
 
 @torch.no_grad()

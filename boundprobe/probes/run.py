@@ -71,7 +71,7 @@ def probe_member(
     train_config = TrainConfig.from_dict(trained.config)
     with run.session(device=device, seeds={"seed": config.seed, "roles": "calibration, evaluation"}):
         model = load_models(trained, device)[member]
-        ladder = measure(model, train_config.task, config)
+        ladder = measure(model, train_config.task, config, device)
         run.finish(
             {
                 "schema": "boundprobe.probe/1",
@@ -89,3 +89,29 @@ def probe_member(
     document = run.result()
     assert document is not None  # just written
     return document
+
+
+def probe_sweep(
+    sweep: Run, config: ProbeConfig, root: Path | None = None, *, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """The ladder of every reported model of a finished sweep, in the order of its grid.
+
+    Parameters
+    ----------
+    sweep : Run
+    config : ProbeConfig
+    root : Path, optional
+        Where run directories of the probes are made; beside the trained runs if not given.
+    device : str
+
+    Raises
+    ------
+    RunDirectoryError
+        If one of its runs is not finished.
+    """
+    ladders = []
+    for point in sweep.config["points"]:
+        trained = open_run(sweep.path.parent, "train", TrainConfig.from_dict(point["run"]).to_dict())
+        n_members = len((trained.result() or {}).get("members", [None]))  # None: probe_member says what is wrong
+        ladders += [probe_member(trained, member, config, root, device=device) for member in range(n_members)]
+    return ladders

@@ -4,7 +4,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import check_integer, check_number, check_word
+
+#: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and limits for means.
+DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
+FORM_NAMES = ("fano", "tangent-fano", "cross-entropy")
+LIMIT_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Which decoders are trained on states, and how their certificate is computed.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of ``DECODER_NAMES``; the calibration split chooses among them.
+    forms : tuple of str
+        Of ``FORM_NAMES``; the same.
+    limit : str
+        One of ``LIMIT_NAMES``.
+    seed : int
+    """
+
+    names: tuple[str, ...] = ("linear", "mlp", "chain")
+    forms: tuple[str, ...] = FORM_NAMES
+    limit: str = "betting"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, given, allowed in (("decoders", self.names, DECODER_NAMES), ("forms", self.forms, FORM_NAMES)):
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"{name} are {list(given)}; allowed: one or more of {', '.join(allowed)}, each once")
+            for each in given:
+                check_word(name, each, allowed)
+        check_word("limit", self.limit, LIMIT_NAMES)
+        check_integer("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class StatesConfig:
+    """How an array of states is measured.
+
+    Attributes
+    ----------
+    decoders : DecoderConfig
+    train_share, calibration_share : float
+        Parts of the sequences that train and calibrate decoders; the rest is evaluated.
+    confidence : float
+        Probability, at least, that every certified number of the report holds.
+    seed : int
+        Deals the sequences out, and orders the bets.
+    """
+
+    decoders: DecoderConfig = DecoderConfig()
+    train_share: float = 0.4
+    calibration_share: float = 0.1
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train_share", "calibration_share", "confidence"):
+            check_number(name, getattr(self, name), above=0, below=1, why="; take a part of 1")
+        if self.train_share + self.calibration_share >= 1:
+            raise ValueError(
+                f"train_share {self.train_share} and calibration_share {self.calibration_share} leave nothing; "
+                "allowed: below 1 together; leave a third or more to be evaluated"
+            )
+        check_integer("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)
@@ -16,23 +83,44 @@ class ProbeConfig:
     n_sequences : int
         Independent evaluation sequences, for each half of the mixture.
     n_calibration : int
-        Sequences that freeze the limits of the rounding and choose its bits; never evaluated.
+        Sequences that freeze the limits of the rounding and choose its bits, and calibrate and choose decoders; never
+        evaluated.
+    n_train : int
+        Sequences that train decoders on states; never evaluated.
     confidence : float
         Probability, at least, that every certified number of one report holds.
     tolerance : float
         Accuracy that ``needed`` may lose to rounding.
+    decoders : tuple of str
+        Trained on the whole state, beside the model itself (see ``DecoderConfig``).
+    part_decoders : tuple of str
+        Trained on each layer's state of each kind.
+    stream : str
+        Law of the prefix, one of the task's ``cut_streams``.
     seed : int
     """
 
     n_sequences: int = 4000
     n_calibration: int = 1000
+    n_train: int = 4000
     confidence: float = 0.95
     tolerance: float = 0.01
+    decoders: tuple[str, ...] = ("linear", "mlp")
+    part_decoders: tuple[str, ...] = ("linear",)
+    stream: str = "keys-once"
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_integer("n_sequences", self.n_sequences, 1)
         check_integer("n_calibration", self.n_calibration, 1)
+        check_integer("n_train", self.n_train, 1)
         check_integer("seed", self.seed, 0)
         check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
         check_number("tolerance", self.tolerance, least=0, below=1, why="; take e.g. 0.01")
+        for name in ("decoders", "part_decoders"):  # lists, as configurations have them, too
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            DecoderConfig(getattr(self, name))
+
+    def decoding(self, names: tuple[str, ...]) -> DecoderConfig:
+        """How some of the decoders are trained."""
+        return DecoderConfig(names, seed=self.seed)

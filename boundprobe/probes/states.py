@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -42,26 +43,53 @@ def states_at_cut(model: CutModel, prefix: NDArray[np.int64]) -> list[CutState]:
     return [model.prefill(piece) for piece in tokens.split(CHUNK)]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a model answers from its states.
+
+    Attributes
+    ----------
+    wrong : bool array (n_sequences, n_answers)
+        Which answers are defined, and not the token that the model finds likeliest of all.
+    scores : float32 array (n_sequences, n_answers, n_values)
+        Its logits of the tokens that can be answers.
+    """
+
+    wrong: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+
+
 @torch.no_grad()
-def answer_suffixes(model: CutModel, state: CutState, suffixes: Tensor, n_told: int) -> NDArray[np.int64]:
-    """The model's answers after suffixes (batch, n_suffixes, Q) read from each state, (batch, n_suffixes * n_told).
+def answer_suffixes(model: CutModel, state: CutState, suffixes: Tensor, n_told: int) -> Tensor:
+    """Logits after suffixes (batch, n_suffixes, Q) read from each state, (batch, n_suffixes * n_told, vocab_size).
 
     Each suffix is asked at its last ``n_told`` positions.  Each state is copied for each suffix; nothing else of the
     prefix reaches the answers (assumption A4).
     """
     n_suffixes = suffixes.shape[1]
     copies = state.map(lambda value: value.repeat_interleave(n_suffixes, dim=0))
-    predictions: Tensor = model.answer(copies, suffixes.flatten(0, 1))[:, -n_told:].argmax(-1)
-    return predictions.reshape(state.batch, n_suffixes * n_told).cpu().numpy()
+    logits = model.answer(copies, suffixes.flatten(0, 1))[:, -n_told:]
+    return logits.reshape(state.batch, n_suffixes * n_told, -1)
 
 
-def wrong_answers(
+def asked_suffixes(model: CutModel, cut: CutBatch) -> tuple[Iterable[Tensor], int]:
+    """Suffixes for each piece of ``CHUNK`` sequences, on the model's device, and the answers that each asks for."""
+    n_sequences, n_answers = cut.answers.shape
+    if cut.suffixes is None:
+        suffixes, n_told = torch.from_numpy(cut.queries).expand(n_sequences, -1, -1), 1
+    else:
+        suffixes, n_told = torch.from_numpy(cut.suffixes), n_answers // cut.suffixes.shape[1]
+    return suffixes.to(model_device(model)).split(CHUNK), n_told
+
+
+def read_answers(
     model: CutModel,
     states: Iterable[CutState],
     cut: CutBatch,
+    values: NDArray[np.int64],
     transform: Callable[[CutState], CutState] = unchanged,
-) -> NDArray[np.bool_]:
-    """Which answers are wrong, (n_sequences, n_answers), when all are read from one state per sequence.
+) -> Reading:
+    """What the model answers, when all answers are read from one state per sequence.
 
     Parameters
     ----------
@@ -72,19 +100,62 @@ def wrong_answers(
     cut : CutBatch
         Independent prefixes, the query set, and the right answers.  Where it has suffixes of their own for each
         prefix, a later answer sees the right earlier ones: the chain form of T1, which costs nothing.
+    values : int64 array (n_values,)
+        Tokens that an answer can be.
     transform : callable, optional
         Applied to the state at the cut, such as a rounding.
     """
-    n_sequences, n_answers = cut.answers.shape
-    if cut.suffixes is None:
-        suffixes, n_told = torch.from_numpy(cut.queries).expand(n_sequences, -1, -1), 1
-    else:
-        suffixes, n_told = torch.from_numpy(cut.suffixes), n_answers // cut.suffixes.shape[1]
-    pieces = suffixes.to(model_device(model)).split(CHUNK)
-    predictions = [
-        answer_suffixes(model, transform(state), piece, n_told) for state, piece in zip(states, pieces, strict=True)
-    ]
+    pieces, n_told = asked_suffixes(model, cut)
+    tokens = torch.from_numpy(values).to(model_device(model))
+    predictions, scores = [], []
+    for state, piece in zip(states, pieces, strict=True):
+        logits = answer_suffixes(model, transform(state), piece, n_told)
+        predictions.append(logits.argmax(-1).cpu().numpy())
+        scores.append(logits[..., tokens].float().cpu().numpy())
     # Undefined answers never count: the error of answer a is then P(defined, and wrong) = e_a p_a, and as Phi is
     # concave with Phi(0) = 0, Phi(e_a p_a) is at least the e_a Phi(p_a) of the bound for absent answers.
-    wrong: NDArray[np.bool_] = (np.concatenate(predictions) != cut.answers) & (cut.answers != IGNORE)
-    return wrong
+    wrong = (np.concatenate(predictions) != cut.answers) & (cut.answers != IGNORE)
+    return Reading(wrong, np.concatenate(scores))
+
+
+def wrong_answers(
+    model: CutModel,
+    states: Iterable[CutState],
+    cut: CutBatch,
+    transform: Callable[[CutState], CutState] = unchanged,
+) -> NDArray[np.bool_]:
+    """Which answers are wrong, (n_sequences, n_answers); arguments are those of ``read_answers``."""
+    return read_answers(model, states, cut, np.zeros(1, np.int64), transform).wrong
+
+
+def swap_check(model: CutModel, state: CutState, cut: CutBatch) -> str | None:
+    """A4: give each sequence the state of its neighbour; return what is wrong if its answers do not come along.
+
+    Parameters
+    ----------
+    model : CutModel
+    state : CutState
+        Of the first sequences of ``cut``, as ``prefill`` made it.
+    cut : CutBatch
+
+    Returns
+    -------
+    str or None
+        None if answers move with the states.  Of a suffix with several answers only the first is compared: later
+        ones have seen the right earlier answers, which stay where they are.
+    """
+    pieces, n_told = asked_suffixes(model, cut)
+    suffixes = next(iter(pieces))[: state.batch]
+    first = slice(0, None, n_told)
+    turned = torch.roll(torch.arange(state.batch), 1)
+    here = answer_suffixes(model, state, suffixes, n_told)[:, first].argmax(-1)
+    there = answer_suffixes(model, state.map(lambda value: value[turned.to(value.device)]), suffixes, n_told)[:, first]
+    moved = (there.argmax(-1) == here[turned.to(here.device)]).all(1)
+    n_left = int((~moved).sum())
+    # Ties and rounding may turn an answer over; a state that is not all that the answers are read from turns many.
+    if n_left > 0.01 * state.batch + 1:
+        return (
+            f"the answers of {n_left} of {state.batch} sequences do not follow a state that is given to another "
+            "sequence: they are read from more than the state (A4)"
+        )
+    return None

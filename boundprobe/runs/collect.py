@@ -91,7 +91,8 @@ def seed_rows(run: CollectedRun) -> list[Row]:
             row |= {
                 "required_bits": ladder["required_bits"],
                 "used_bits_lower": ladder["used_bits"]["lower"],
-                "used_bits_confidence": ladder["used_bits"]["confidence"],
+                "present_bits_lower": ladder["present_bits"]["lower"],
+                "bits_confidence": ladder["used_bits"]["confidence"],
                 "n_violations": len(ladder["violations"]),
             }
         rows.append(row)

@@ -9,8 +9,19 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_number
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.base import (
+    IGNORE,
+    KEYS_ONCE,
+    AbstractTask,
+    Batch,
+    CutBatch,
+    CutStream,
+    check_tokens,
+    row_blocks,
+    uniform_integers,
+)
 from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.streams import REPLACEMENT, PairStream
 
 _FIRST_WORD = 2  # ids 0 and 1 are the bits
 
@@ -65,6 +76,7 @@ class AssociativeRecallDecoding(AbstractTask):
     """
 
     name: ClassVar[str] = "ar-decoding"
+    cut_streams: ClassVar[tuple[str, ...]] = (KEYS_ONCE, REPLACEMENT)
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {"word_bits": 5, "seq_len": 100, "bit_probability": 0.2}
     }
@@ -93,6 +105,11 @@ class AssociativeRecallDecoding(AbstractTask):
     def vocab_size(self) -> int:
         """Number of token ids, W + 2."""
         return self.n_words + _FIRST_WORD
+
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The odd words: int64 (m,)."""
+        return 2 * np.arange(self.n_keys) + _FIRST_WORD + 1
 
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, L) -> int64 (n, L), ``IGNORE`` where undefined.
@@ -200,11 +217,18 @@ class AssociativeRecallDecoding(AbstractTask):
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         prefix = np.empty((n_sequences, self.seq_len - self.word_bits), np.int64)
-        answers = np.empty((n_sequences, self.n_keys), np.int64)
+        places = np.empty((n_sequences, self.n_keys), np.int64)
+        at = np.arange(prefix.shape[1] - 2 * self.n_keys + 1, prefix.shape[1], 2)
         for rows in row_blocks(*prefix.shape):
-            order = self._draw_words(prefix[rows], rng)
-            np.put_along_axis(answers[rows], order, prefix[rows][:, -2 * self.n_keys + 1 :: 2], axis=1)
-        return CutBatch(prefix, self._bits(np.arange(self.n_keys)), answers)
+            np.put_along_axis(places[rows], self._draw_words(prefix[rows], rng), at[None], axis=1)
+        answers = np.take_along_axis(prefix, places, axis=1)
+        return CutBatch(prefix, self._bits(np.arange(self.n_keys)), answers, places=places)
+
+    def _other_stream(self, stream: str) -> CutStream:
+        keys = np.arange(self.n_keys)
+        theorem = "Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026), keys with replacement"
+        words, values = 2 * keys[:, None] + _FIRST_WORD, self.answer_values
+        return PairStream(words, values, self._bits(keys), values, self.seq_len - self.word_bits, theorem)
 
     def _bits(self, key: np.ndarray) -> np.ndarray:
         """The bits (n, b), most significant first, of the words ``2 * key``."""

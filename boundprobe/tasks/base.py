@@ -20,6 +20,9 @@ from boundprobe.tasks.cases import StateCase, WindowCase
 #: Target where no answer is asked or none is defined; the value that cross-entropy ignores.
 IGNORE = -100
 
+#: The law of the cut that every task has: that of ``sample_cut``.
+KEYS_ONCE = "keys-once"
+
 #: The distributions that every task has.
 DISTRIBUTIONS = ("uniform", "state-hard", "window-hard", "mixture")
 
@@ -61,6 +64,9 @@ class CutBatch:
         Teacher forcing: each suffix asks for r = n_answers / n_suffixes tokens in a row, at its last r
         positions: ``answers[:, s * r + j]`` at position ``query_len - r + j`` of ``suffixes[:, s]``.  Of the
         answers, that position has seen only those before it, ``answers[:, s * r : s * r + j]``.
+    places : int64 array (n, n_answers), or None
+        Position in ``prefix`` of the token that settles each answer, mostly the answer itself: ``prefix_len -
+        place`` is how far from the cut it lies.  ``IGNORE`` where undefined; None where it is not known.
 
     Notes
     -----
@@ -75,6 +81,7 @@ class CutBatch:
     queries: np.ndarray
     answers: np.ndarray
     suffixes: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     def whole(self, answer: np.ndarray) -> np.ndarray:
         """Prefix and suffix joined, int64 (n, n_positions), such that row i asks for its answer ``answer[i]``."""
@@ -84,6 +91,26 @@ class CutBatch:
             n_told = self.answers.shape[1] // self.suffixes.shape[1]
             suffix = self.suffixes[np.arange(len(self.prefix)), np.asarray(answer) // n_told]
         return np.concatenate([self.prefix, suffix], axis=1)
+
+
+class CutStream(ABC):
+    """A law of the prefix other than that of ``sample_cut``: uniform content in which answers may be absent.
+
+    Attributes
+    ----------
+    values : int64 array (K,)
+        Token ids that an answer can take, ascending.
+    """
+
+    values: np.ndarray
+
+    @abstractmethod
+    def sample(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
+        """Draw prefixes with the whole query set; ``IGNORE`` where an answer is undefined."""
+
+    @abstractmethod
+    def case(self) -> StateCase:
+        """The law in numbers, entropies given which answers are defined."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,8 @@ class AbstractTask(ABC):
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]] = DISTRIBUTIONS
     presets: ClassVar[dict[str, dict[str, object]]] = {}
+    #: Laws of the cut that the task has; the first is that of ``sample_cut`` and ``state_case``.
+    cut_streams: ClassVar[tuple[str, ...]] = (KEYS_ONCE,)
 
     @property
     @abstractmethod
@@ -118,6 +147,11 @@ class AbstractTask(ABC):
     def n_positions(self) -> int:
         """Number of tokens of every sampled sequence, the width of ``tokens``."""
         return self.seq_len
+
+    @property
+    @abstractmethod
+    def answer_values(self) -> np.ndarray:
+        """Token ids that an answer of the state-hard case can take, ascending: int64 (K,)."""
 
     @abstractmethod
     def answers(self, tokens: np.ndarray) -> np.ndarray:
@@ -179,6 +213,40 @@ class AbstractTask(ABC):
     @abstractmethod
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
         """Draw state-hard prefixes with the whole query set; prefix_len + query_len == n_positions."""
+
+    def sample_cut_stream(self, n_sequences: int, rng: np.random.Generator, stream: str = KEYS_ONCE) -> CutBatch:
+        """Draw prefixes of one of the class's ``cut_streams``, with the whole query set.
+
+        'keys-once' is ``sample_cut``.  Other streams are as long, but answers may be absent (``IGNORE``): see
+        ``boundprobe.tasks.streams``.
+
+        Raises
+        ------
+        ValueError
+            For a stream that the task does not have, or a negative count.
+        """
+        drawn = self._stream(stream)
+        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        return self.sample_cut(n_sequences, rng) if drawn is None else drawn.sample(n_sequences, rng)
+
+    def stream_case(self, stream: str = KEYS_ONCE) -> StateCase:
+        """The case of a stream in numbers; ``entropy_bits`` is H(Y | which answers are defined), or below it."""
+        drawn = self._stream(stream)
+        return self.state_case() if drawn is None else drawn.case()
+
+    def stream_values(self, stream: str = KEYS_ONCE) -> np.ndarray:
+        """Token ids that an answer of a stream can take, ascending: int64 (K,), K of ``stream_case``."""
+        drawn = self._stream(stream)
+        return self.answer_values if drawn is None else drawn.values
+
+    def _stream(self, stream: str) -> CutStream | None:
+        """The law of a stream by its name, None for 'keys-once'."""
+        check_word("stream", stream, self.cut_streams, of=f" of {self.name}")
+        return None if stream == KEYS_ONCE else self._other_stream(stream)
+
+    def _other_stream(self, stream: str) -> CutStream:
+        """The law of a stream other than 'keys-once'; the name has been checked."""
+        raise NotImplementedError(f"{type(self).__name__} names the stream {stream!r} and has no law for it")
 
     def parameters(self) -> dict[str, object]:
         """The task's parameters by name, as in TOML and JSON."""

@@ -77,6 +77,11 @@ class Copying(AbstractTask):
         """Tokens per sequence, 2n: the string, the marker, and the copy without its last token."""
         return 2 * self.n_tokens
 
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The content tokens: int64 (V,)."""
+        return np.arange(self.vocab_size)
+
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined.
 
@@ -154,7 +159,8 @@ class Copying(AbstractTask):
         prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.n_tokens)).astype(np.int64)
         suffixes = np.empty((n_sequences, 1, self.n_tokens), np.int64)
         suffixes[:, 0, 0], suffixes[:, 0, 1:] = self.vocab_size, prefix[:, :-1]
-        return CutBatch(prefix, np.empty((0, self.n_tokens), np.int64), prefix.copy(), suffixes)
+        places = np.tile(np.arange(self.n_tokens), (n_sequences, 1))
+        return CutBatch(prefix, np.empty((0, self.n_tokens), np.int64), prefix.copy(), suffixes, places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
         n = self.n_tokens

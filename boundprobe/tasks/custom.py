@@ -76,6 +76,13 @@ class CustomTask(AbstractTask):
         """The class's parameters, and ``source_sha256``."""
         return {**dict(self.arguments), HASH_KEY: self.source_sha256}
 
+    @property
+    def answer_values(self) -> np.ndarray:
+        """Values of all defined answers, maybe more than any one answer takes; all ids where prefixes are sampled."""
+        if self.material.sampler is not None:
+            return np.arange(self.vocab_size)
+        return np.setdiff1d(self.material.table, [IGNORE]).astype(np.int64)
+
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at the last position, ``IGNORE`` elsewhere and for inputs that are none of the task's."""
         tokens = check_tokens(tokens, self.vocab_size)

@@ -11,7 +11,17 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.base import (
+    IGNORE,
+    KEYS_ONCE,
+    AbstractTask,
+    Batch,
+    CutBatch,
+    CutStream,
+    check_tokens,
+    row_blocks,
+    uniform_integers,
+)
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import (
     Draw,
@@ -23,6 +33,7 @@ from boundprobe.tasks.sampling import (
     recall,
     sample_blocks,
 )
+from boundprobe.tasks.streams import REPLACEMENT, TOKENS, PairStream, TokenStream
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class MultiKeyRecall(AbstractTask):
     """
 
     name: ClassVar[str] = "mkar"
+    cut_streams: ClassVar[tuple[str, ...]] = (KEYS_ONCE, REPLACEMENT, TOKENS)
     presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"vocab_size": 8, "key_length": 2, "seq_len": 100}}
 
     vocab_size: int = 8
@@ -110,6 +122,11 @@ class MultiKeyRecall(AbstractTask):
     def n_keys(self) -> int:
         """Number of keys in the hard cases, K^q."""
         return int(self.split**self.key_length)
+
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The value tokens of the hard cases: int64 (V - K,)."""
+        return np.array(self._values)
 
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined.
@@ -187,11 +204,22 @@ class MultiKeyRecall(AbstractTask):
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         prefix = np.empty((n_sequences, self.seq_len - self.key_length), np.int64)
-        answers = np.empty((n_sequences, self.n_keys), np.int64)
+        places = np.empty((n_sequences, self.n_keys), np.int64)
         keys = self._keys()
         for rows in row_blocks(*prefix.shape):
-            answers[rows] = draw_key_blocks(prefix[rows], rng, keys, 1, self._values)
-        return CutBatch(prefix, keys, answers)
+            places[rows] = draw_key_blocks(prefix[rows], rng, keys, 1, self._values)
+        return CutBatch(prefix, keys, np.take_along_axis(prefix, places, axis=1), places=places)
+
+    def _other_stream(self, stream: str) -> CutStream:
+        length = self.seq_len - self.key_length
+        if stream == TOKENS:
+            why = f"; in the stream {TOKENS!r} every token is a key: set key_length to 1"
+            check_integer("key_length", self.key_length, 1, 1, why=why)
+            return TokenStream(self.vocab_size, length, "Theorem 3.3 for Def. 5.1 (Cooper et al. 2026), uniform tokens")
+        # A value stands between two keys, so that no q-gram of key tokens reaches from one into the next.
+        keys, values = self._keys(), self.answer_values
+        theorem = "Theorem 3.3 for Def. 5.1 (Cooper et al. 2026), keys with replacement"
+        return PairStream(keys, values, keys, values, length, theorem)
 
     @property
     def _values(self) -> range:

@@ -10,9 +10,20 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.base import (
+    IGNORE,
+    KEYS_ONCE,
+    AbstractTask,
+    Batch,
+    CutBatch,
+    CutStream,
+    check_tokens,
+    row_blocks,
+    uniform_integers,
+)
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall
+from boundprobe.tasks.streams import REPLACEMENT, PairStream
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class MultiQueryRecall(AbstractTask):
     """
 
     name: ClassVar[str] = "mqar"
+    cut_streams: ClassVar[tuple[str, ...]] = (KEYS_ONCE, REPLACEMENT)
     presets: ClassVar[dict[str, dict[str, object]]] = {
         # 8192 token ids, as in Zoology: there 0 is filler, 1..4095 are keys, 4096..8191 values.
         "paper": {"n_pairs": 4, "n_keys": 4095, "n_values": 4096, "seq_len": 64}
@@ -89,6 +101,11 @@ class MultiQueryRecall(AbstractTask):
     @property
     def _filler(self) -> int:
         return self.n_keys + self.n_values
+
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The value tokens: int64 (n_values,)."""
+        return np.arange(self.n_keys, self._filler)
 
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined.
@@ -172,19 +189,26 @@ class MultiQueryRecall(AbstractTask):
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         prefix = np.empty((n_sequences, self.seq_len - 1), np.int64)
-        answers = np.empty((n_sequences, self.n_pairs), np.int64)
+        places = np.empty((n_sequences, self.n_pairs), np.int64)
         for rows in row_blocks(*prefix.shape):
-            self._draw_prefix(prefix[rows], rng, answers[rows])
-        return CutBatch(prefix, np.arange(self.n_pairs)[:, None], answers)
+            self._draw_prefix(prefix[rows], rng, places[rows])
+        answers = np.take_along_axis(prefix, places, axis=1)
+        return CutBatch(prefix, np.arange(self.n_pairs)[:, None], answers, places=places)
 
-    def _draw_prefix(self, prefix: np.ndarray, rng: np.random.Generator, values: np.ndarray) -> None:
-        """Fill ``prefix`` (n, L-1) with filler and the pairs of keys 0..N-1, and ``values`` (n, N) by key."""
+    def _other_stream(self, stream: str) -> CutStream:
+        keys = np.arange(self.n_pairs)[:, None]
+        theorem = "Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023), keys with replacement"
+        return PairStream(keys, self.answer_values, keys, np.array([self._filler]), self.seq_len - 1, theorem)
+
+    def _draw_prefix(self, prefix: np.ndarray, rng: np.random.Generator, places: np.ndarray) -> None:
+        """Fill ``prefix`` (n, L-1) with filler and pairs of keys 0..N-1, ``places`` (n, N) with those of the values."""
         n, pairs = len(prefix), prefix[:, -2 * self.n_pairs :]
         order = rng.permuted(np.broadcast_to(np.arange(self.n_pairs), (n, self.n_pairs)), axis=1)
         prefix[:, : -2 * self.n_pairs] = self._filler
         pairs[:, ::2] = order
         pairs[:, 1::2] = uniform_integers(rng, self.n_keys, self._filler, order.shape)
-        np.put_along_axis(values, order, pairs[:, 1::2], axis=1)
+        first = prefix.shape[1] - 2 * self.n_pairs + 1
+        np.put_along_axis(places, order, np.arange(first, prefix.shape[1], 2)[None], axis=1)
 
     # Each _draw method fills ``tokens`` (n, L) and ``targets`` (n, L), which holds IGNORE.  The targets follow
     # from how the sequences are made, which is faster than looking them up.
@@ -197,10 +221,10 @@ class MultiQueryRecall(AbstractTask):
         np.put_along_axis(targets, place, values, axis=1)
 
     def _draw_state_hard(self, tokens: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> None:
-        values = np.empty((len(tokens), self.n_pairs), np.int64)
-        self._draw_prefix(tokens[:, :-1], rng, values)
+        places, rows = np.empty((len(tokens), self.n_pairs), np.int64), np.arange(len(tokens))
+        self._draw_prefix(tokens[:, :-1], rng, places)
         tokens[:, -1] = uniform_integers(rng, 0, self.n_pairs, (len(tokens),))
-        targets[:, -1] = values[np.arange(len(tokens)), tokens[:, -1]]
+        targets[:, -1] = tokens[rows, places[rows, tokens[:, -1]]]
 
     def _draw_window_hard(self, tokens: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> None:
         keys, values = self._draw_pairs(tokens, rng)

@@ -70,6 +70,11 @@ class Needle(AbstractTask):
         """Number of token ids, V + 2."""
         return self.vocab_size + 2
 
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The content tokens: int64 (V,)."""
+        return np.arange(self.vocab_size)
+
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined."""
         return answer_blocks(check_tokens(tokens, self.n_token_ids), self._answer_block)
@@ -142,7 +147,8 @@ class Needle(AbstractTask):
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.seq_len - 1)).astype(np.int64)
         prefix[:, -2] = self.vocab_size
-        return CutBatch(prefix, np.array([[self.vocab_size + 1]]), prefix[:, -1:].copy())
+        places = np.full((n_sequences, 1), self.seq_len - 2)
+        return CutBatch(prefix, np.array([[self.vocab_size + 1]]), prefix[:, -1:].copy(), places=places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator, place: int | np.ndarray) -> None:
         tokens[...] = uniform_integers(rng, 0, self.vocab_size, tokens.shape)

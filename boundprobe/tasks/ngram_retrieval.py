@@ -136,6 +136,11 @@ class NgramRetrieval(AbstractTask):
     def _layout(self) -> Layout:
         return Layout(self.seq_len, self.n, self.query_length, self.form == "suffix", self.vocab_size)
 
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The value tokens of the hard cases: int64 (V - K,)."""
+        return np.arange(self.split, self.vocab_size)
+
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined."""
         return answer_blocks(check_tokens(tokens, self.n_token_ids), self._layout.answer)
@@ -233,13 +238,13 @@ class NgramRetrieval(AbstractTask):
         parts = []
         for rows in row_blocks(n_sequences, self.n_positions) if n_sequences else [slice(0, 0)]:
             tokens = np.empty((rows.stop - rows.start, self.n_positions), np.int64)
-            answers, key = self._draw_state_hard(tokens, rng)
-            answers = answers if suffix else answers[np.arange(len(key)), key][:, None]
-            parts.append(
-                (*self._layout.cut(tokens, answers, keys), answers.reshape(len(key), math.prod(answers.shape[1:])))
-            )
-        prefix, suffixes, all_answers = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return CutBatch(prefix, np.empty((0, suffixes.shape[2]), np.int64), all_answers, suffixes)
+            places, key = self._draw_state_hard(tokens, rng)
+            places = places if suffix else places[np.arange(len(key)), key][:, None]
+            flat = places.reshape(len(key), math.prod(places.shape[1:]))
+            answers = np.take_along_axis(tokens, flat, axis=1)
+            parts.append((*self._layout.cut(tokens, answers.reshape(places.shape), keys), answers, flat))
+        prefix, suffixes, all_answers, all_places = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return CutBatch(prefix, np.empty((0, suffixes.shape[2]), np.int64), all_answers, suffixes, all_places)
 
     def _draw_uniform(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
         self._layout.finish(
@@ -247,10 +252,11 @@ class NgramRetrieval(AbstractTask):
         )
 
     def _draw_state_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Fill ``tokens``; return the values (n, n_grams, n-q) after each key, and which key is asked (n,)."""
+        """Fill ``tokens``; return the places (n, n_grams, n-q) of each key's values, and which key is asked (n,)."""
         keys, x = self._keys, self._layout.split(tokens)[0]
         values = range(self.split, self.vocab_size)
         after = draw_key_blocks(x, rng, keys, self.n_targets, values).reshape(len(x), len(keys), self.n_targets)
+        after += self._layout.x_at
         key = uniform_integers(rng, 0, len(keys), (len(x),))
         self._layout.finish(tokens, find_gram(x, keys[key])[1])
         return after, key

@@ -97,6 +97,11 @@ class PositionRetrieval(AbstractTask):
             return tokens[:, 1 : 1 + self.seq_len], tokens[:, -1]
         return tokens[:, 3:], tokens[:, 1]
 
+    @property
+    def answer_values(self) -> np.ndarray:
+        """The position tokens; without the last one in the prefix form, where x_L is not queried."""
+        return np.arange(self.seq_len, self.seq_len + self.state_case().n_values)
+
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, T) -> int64 (n, T), ``IGNORE`` where undefined."""
         return answer_blocks(check_tokens(tokens, self.vocab_size), self._answer_block)
@@ -190,18 +195,19 @@ class PositionRetrieval(AbstractTask):
         n, suffix = self.seq_len, self.form == "suffix"
         query_len = 2 if suffix else 1
         prefix = np.empty((n_sequences, self.n_positions - query_len), np.int64)
-        answers = np.empty((n_sequences, n if suffix else 1), np.int64)
+        places = np.empty((n_sequences, n if suffix else 1), np.int64)
+        x_at = 1 if suffix else 3
         for rows in row_blocks(*prefix.shape):
             tokens = np.empty((rows.stop - rows.start, self.n_positions), np.int64)
             self._draw(tokens, rng, "state-hard")
             prefix[rows] = tokens[:, :-query_len]
             x, query = self._split(tokens)
             if suffix:
-                np.put_along_axis(answers[rows], x, np.broadcast_to(np.arange(n, 2 * n), x.shape), axis=1)
+                np.put_along_axis(places[rows], x, np.broadcast_to(np.arange(x_at, n + x_at), x.shape), axis=1)
             else:
-                answers[rows, 0] = n + (x == query[:, None]).argmax(axis=1)
+                places[rows, 0] = x_at + (x == query[:, None]).argmax(axis=1)
         queries = np.stack([np.full(n, 2 * n + 1), np.arange(n)], axis=1) if suffix else np.array([[n - 1]])
-        return CutBatch(prefix, queries, answers)
+        return CutBatch(prefix, queries, places + (n - x_at), places=places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator, law: str) -> None:
         n = len(tokens)

@@ -107,7 +107,7 @@ def draw_key_blocks(
     Returns
     -------
     int64 array (n, n_keys * n_after)
-        The values after each key, in order of the keys.
+        The places of the values after each key, in order of the keys.
     """
     n_keys, key_length = keys.shape
     content[...] = uniform_integers(rng, values.start, values.stop, content.shape)
@@ -116,10 +116,9 @@ def draw_key_blocks(
     start = content.shape[1] - n_keys * block
     for i in range(key_length):
         content[:, start + i :: block] = keys[order, i]
-    after = np.empty((len(content), n_keys, n_after), np.int64)
-    for j in range(n_after):
-        np.put_along_axis(after[:, :, j], order, content[:, start + key_length + j :: block], axis=1)
-    return after.reshape(len(content), n_keys * n_after)
+    first = np.empty(order.shape, np.int64)
+    np.put_along_axis(first, order, np.arange(start + key_length, content.shape[1], block)[None], axis=1)
+    return (first[:, :, None] + np.arange(n_after)).reshape(len(content), n_keys * n_after)
 
 
 def recall(codes: np.ndarray, values: np.ndarray, n_codes: int, n_values: int) -> np.ndarray:

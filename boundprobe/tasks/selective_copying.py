@@ -125,6 +125,11 @@ class SelectiveCopying(AbstractTask):
         first = self.first_number - self.offset
         return tuple(range(first, first + self.n_numbers))
 
+    @property
+    def answer_values(self) -> np.ndarray:
+        """All tokens, numbers and letters: int64 (V,)."""
+        return np.arange(self.vocab_size)
+
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at every position: int64 (n, L) -> int64 (n, L), ``IGNORE`` where undefined."""
         return answer_blocks(check_tokens(tokens, self.vocab_size), self._answer_block)
@@ -218,7 +223,8 @@ class SelectiveCopying(AbstractTask):
         prefix = np.empty((n_sequences, self.seq_len - 1), np.int64)
         fill_uniform(prefix, rng, 0, self.vocab_size)
         queries = np.arange(self.n_numbers)[:, None]
-        return CutBatch(prefix, queries, prefix[:, self.seq_len - 1 - np.array(self.distances)])
+        place = self.seq_len - 1 - np.array(self.distances)
+        return CutBatch(prefix, queries, prefix[:, place], places=np.tile(place, (n_sequences, 1)))
 
     # Each _draw method fills ``tokens`` (n, L) with one distribution.
 

@@ -1,0 +1,101 @@
+"""``boundprobe probe --states FILE.npz``: certified bits in arrays of states, whoever made them."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boundprobe.cli.ladder import print_retention
+from boundprobe.cli.output import print_pairs
+
+ARRAYS = ("state", "answers")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file: ``state``, ``answers`` and perhaps ``defined``.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file.
+    """
+    allowed = "allowed: an .npz with the arrays state (N x d), answers (N x n) and, if some are absent, defined (N x n)"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in (*ARRAYS, "defined") if name in file.files}
+            found = file.files
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"--states {path} cannot be read ({reason}); {allowed}; write it with numpy.savez") from None
+    for name in ARRAYS:
+        if name not in arrays:
+            raise ValueError(f"--states {path} has no array {name!r}, only {', '.join(found) or 'none'}; {allowed}")
+    return arrays
+
+
+def probe_states(states: dict[str, Any], given: dict[str, Any], root: Path, device: str) -> dict[str, Any]:
+    """Certify a file once, keep the result in a run directory, and read it back from then on."""
+    from dataclasses import asdict
+
+    from boundprobe.probes.arrays import certify_states
+    from boundprobe.probes.settings import DecoderConfig, StatesConfig
+    from boundprobe.runs.store import open_run
+
+    path, prior = states["file"], {name: states.get(name) for name in ("n_values", "entropy_bits")}
+    names, seed = tuple(given.pop("decoders", DecoderConfig().names)), given.get("seed", 0)
+    config = StatesConfig(decoders=DecoderConfig(names, seed=seed), **given)
+    arrays = read_arrays(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    settings = asdict(config)
+    run = open_run(root, "probe", {"states": {"sha256": digest} | prior, "probe": settings})
+    if (known := run.result()) is not None:
+        return known
+    with run.session(device=device, seeds={"seed": seed, "roles": "split, order"}):
+        report = certify_states(
+            arrays["state"], arrays["answers"], defined=arrays.get("defined"), **prior, config=config, device=device
+        )
+        run.finish(
+            {
+                "schema": "boundprobe.probe-states/1",
+                "run_id": run.run_id,
+                "run_dir": str(run.path),
+                "states": {"file": path.name, "sha256": digest},
+                **report.to_json(),
+            }
+        )
+    document = run.result()
+    assert document is not None  # just written
+    return document
+
+
+def print_states(document: dict[str, Any]) -> None:
+    """What is certainly there, by which decoder, which answers, and what that rests on."""
+    present, prior, counts = document["present_bits"], document["prior"], document["n_sequences"]
+    print(f"{document['states']['file']}: {prior['n_answers']} answers of {prior['n_values']} values\n")
+    promised = ", ".join(f"{name} {bits:.2f}" for name, bits in document["expected_bits"].items())
+    print_pairs(
+        [
+            (
+                "present, certified",
+                f"{present['lower']:.2f} bits",
+                f"of I(U;S); T1 {present['form']}, {present['limit']}",
+            ),
+            ("present, estimate", f"{present['estimate']:.2f} bits", "the same formula at what was observed"),
+            ("entropy of the answers", f"{prior['entropy_bits']:.2f} bits", "the stated prior"),
+            ("nominal", f"{document['nominal_bits']} bits", "entries of a state times the bits of their type"),
+            ("decoder", present["decoder"], f"chosen on the calibration split, which promised: {promised}"),
+            ("sequences", str(sum(counts.values())), ", ".join(f"{n} {name}" for name, n in counts.items())),
+        ]
+    )
+    if document["retention"]:
+        print_retention(document["retention"], "answer")
+    print("\nwhat this rests on:")
+    for assumption in document["assumptions"]:
+        print(f"  {assumption['name']}  {assumption['says']}: {assumption['checked']}")
+    print(
+        f"\nAll certified numbers of this report hold together with probability at least {document['confidence']:.0%}."
+    )

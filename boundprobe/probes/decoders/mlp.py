@@ -1,0 +1,67 @@
+"""A shared trunk and a head for all answers: what the state holds in products of its entries.
+
+scores = linear scores + g_i * W_2 gelu(W_1 z + b_1)_(i, k),        z the whitened state
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boundprobe.probes.decoders.base import AbstractDecoder, FitSettings, Logits
+from boundprobe.probes.decoders.linear import LinearDecoder, fit_linear
+from boundprobe.probes.decoders.training import AbstractCorrection, Split, corrected, fit_correction
+from boundprobe.probes.sample import FloatArray, IntArray, Sample
+
+#: Of AdamW.
+RATE, DECAY = 3e-3, 1.0
+
+
+class SharedTrunk(AbstractCorrection):
+    """One hidden layer for all answers."""
+
+    def __init__(self, n_components: int, n_answers: int, n_values: int, hidden: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.n_values = n_values
+        self.inward = nn.Parameter(torch.randn(n_components, hidden, generator=rng) / math.sqrt(max(n_components, 1)))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.outward = nn.Parameter(torch.zeros(hidden, n_answers * n_values))
+
+    def forward(self, z: Tensor, answers: Tensor) -> Tensor:
+        """(B, r) -> (B, n, K); ``answers`` are not looked at."""
+        hidden = F.gelu(torch.addmm(self.bias, z, self.inward))  # (B, hidden)
+        return (hidden @ self.outward).view(len(z), -1, self.n_values)
+
+
+class MlpDecoder(AbstractDecoder):
+    """The linear decoder and what a shared trunk adds to it.
+
+    Parameters
+    ----------
+    linear : LinearDecoder
+    network : SharedTrunk
+    shares : Tensor (n,)
+        g_i.
+    """
+
+    name = "mlp"
+
+    def __init__(self, linear: LinearDecoder, network: SharedTrunk, shares: Tensor) -> None:
+        self.linear, self.network, self.shares = linear, network, shares
+
+    def logits(self, states: FloatArray, answers: IntArray) -> Logits:
+        """Scores; ``answers`` are not looked at."""
+        return corrected(self.linear, self.network, self.shares, states, answers)
+
+
+def fit_mlp(train: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> MlpDecoder:
+    """Fit the linear decoder, and then the trunk to what it leaves."""
+    linear = fit_linear(train, calibration, n_values, settings)
+    rng = torch.Generator().manual_seed(settings.seed)
+    n_components, n_answers = linear.heads.weights.shape[:2]
+    network = SharedTrunk(n_components, n_answers, n_values, settings.hidden, rng).to(settings.device)
+    seen, held_out = Split.of(linear, train), Split.of(linear, calibration)
+    return MlpDecoder(linear, network, fit_correction(network, seen, held_out, settings, RATE, DECAY))

@@ -1,0 +1,177 @@
+"""What a trained model's state holds, whether or not the model can use it: T1 with decoders trained on states.
+
+``used`` takes the model itself as the decoder.  ``present`` chooses, on the calibration split, between the model and
+decoders trained on the whole state; the same is done for what each layer keeps of each kind, with trained decoders
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from boundprobe.models.memory import CutState, StatePart
+from boundprobe.probes.decode import Candidate, Decoded, decode
+from boundprobe.probes.information import InformationBits, Plan, Scored, certify, choose
+from boundprobe.probes.prior import Prior
+from boundprobe.probes.retention import Retention, by_answer, retention
+from boundprobe.probes.sample import Sample, Splits
+from boundprobe.probes.settings import ProbeConfig
+from boundprobe.seeds import generator
+from boundprobe.tasks.base import IGNORE, CutBatch
+
+#: Decoders see no more entries than this; wider states are folded to it.
+MOST_ENTRIES = 8192
+
+
+@dataclass(frozen=True)
+class PartBits:
+    """Certified information in what one layer keeps of one kind."""
+
+    layer: int
+    kind: str
+    nominal_bits: int
+    present: InformationBits
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of the ladder's ``present_by_part``."""
+        return {
+            "layer": self.layer,
+            "kind": self.kind,
+            "nominal_bits": self.nominal_bits,
+            "present_bits": asdict(self.present),
+        }
+
+
+def entries(states: Sequence[CutState], columns: Tensor | None = None) -> NDArray[np.float32]:
+    """States side by side as float32 (N, entries), or some of their entries; wider ones are folded (``fold``)."""
+    return np.concatenate([_rows(state, columns) for state in states])
+
+
+def _rows(state: CutState, columns: Tensor | None) -> NDArray[np.float32]:
+    flat = state.flatten().float()
+    if columns is not None:
+        flat = flat[:, columns.to(flat.device)]
+    folded: NDArray[np.float32] = fold(flat).cpu().numpy()
+    return folded
+
+
+def fold(flat: Tensor, most: int = MOST_ENTRIES) -> Tensor:
+    """Entries (N, d) as at most ``most`` sums with random signs (count sketch), the same for every call.
+
+    A function of the state alone, so that every certificate holds; what sums hide from the decoder is not certified.
+    """
+    if flat.shape[1] <= most:
+        return flat
+    rng = generator(0, "split", 1)
+    bucket = torch.from_numpy(rng.integers(most, size=flat.shape[1])).to(flat.device)
+    sign = torch.from_numpy(rng.choice(np.array([-1.0, 1.0], np.float32), flat.shape[1])).to(flat.device)
+    return flat.new_zeros(len(flat), most).index_add_(1, bucket, flat * sign)
+
+
+def classes(cut: CutBatch, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Answers as indices into ``values``; ``IGNORE`` where undefined.
+
+    Raises
+    ------
+    ValueError
+        If an answer is none of the values.
+    """
+    index = np.minimum(np.searchsorted(values, cut.answers), len(values) - 1)
+    wrong = (values[index] != cut.answers) & (cut.answers != IGNORE)
+    if wrong.any():
+        raise ValueError(
+            f"the answer {cut.answers[wrong][0]} is none of the task's {len(values)} answer_values; allowed: those; "
+            "mend the task"
+        )
+    return np.where(cut.answers == IGNORE, IGNORE, index)
+
+
+def used_bits(
+    prior: Prior, calibration: Scored, evaluation: Scored, alpha: float, seed: int
+) -> tuple[Plan, InformationBits]:
+    """T1 with the model's own answers: how it was planned, and the certificate."""
+    plan = choose(prior, {"model": calibration}, len(evaluation.answers), alpha)
+    return plan, certify(prior, plan, evaluation, alpha, generator(seed, "order", 0))
+
+
+def present_bits(
+    prior: Prior,
+    splits: Splits,
+    model: tuple[Scored, Scored],
+    config: ProbeConfig,
+    alpha: float,
+    device: str,
+) -> tuple[Decoded, InformationBits]:
+    """T1 with the best of the model and the decoders trained on the whole state.
+
+    Parameters
+    ----------
+    prior : Prior
+    splits : Splits
+        Whole states and their answers.
+    model : tuple of Scored
+        What the model says of the calibration and of the evaluation split.
+    config : ProbeConfig
+    alpha : float
+    device : str
+    """
+    itself = Candidate(model[0], lambda: (model[1], "the model's own answers; see swap_check"))
+    decoded = decode(
+        prior, splits, config.decoding(config.decoders), alpha, device=device, others={"model": itself}
+    )  # fmt: skip
+    return decoded, certify(prior, decoded.plan, decoded.evaluation, alpha, generator(config.seed, "order", 1))
+
+
+def present_by_part(
+    prior: Prior,
+    states: tuple[Sequence[CutState], Sequence[CutState], Sequence[CutState]],
+    splits: Splits,
+    config: ProbeConfig,
+    alpha: float,
+    device: str,
+) -> tuple[PartBits, ...]:
+    """T1 for what each layer keeps of each kind, all parts together at level 1 - alpha.
+
+    Parameters
+    ----------
+    states : tuple of lists of CutState
+        Those of the three splits.
+    """
+    parts: tuple[StatePart, ...] = states[0][0].parts()
+    found = []
+    for i, part in enumerate(parts):
+        own = Splits(
+            *(
+                Sample(entries(of_split, part.columns), getattr(splits, name).answers)
+                for of_split, name in zip(states, ("train", "calibration", "evaluation"), strict=True)
+            )
+        )
+        level = alpha / len(parts)
+        decoded = decode(prior, own, config.decoding(config.part_decoders), level, device=device)
+        rng = generator(config.seed, "order", 2, i)
+        found.append(
+            PartBits(part.layer, part.kind, part.bits, certify(prior, decoded.plan, decoded.evaluation, level, rng))
+        )
+    return tuple(found)
+
+
+def retention_of(evaluation: Scored, cut: CutBatch, n_values: int, alpha: float) -> tuple[str, Retention]:
+    """Retention by distance to the cut where the task says where answers lie, by answer elsewhere.
+
+    Returns
+    -------
+    by : "distance" or "answer"
+    Retention
+        Its groups are distances in tokens: the last token before the cut has distance 1.
+    """
+    if cut.places is None:
+        return "answer", by_answer(evaluation.wrong, n_values, alpha)
+    distance = np.where(cut.places == IGNORE, IGNORE, cut.prefix.shape[1] - cut.places)
+    return "distance", retention(evaluation.wrong, distance, n_values, alpha)
