@@ -1,4 +1,4 @@
-"""The linear decoder beside one logistic regression per answer, same states, one run: ``python benchmarks/decoders.py``.
+"""The linear decoder beside one logistic regression per answer, same states: ``python benchmarks/decoders.py``.
 
 64 answers of 16 values, each kept with probability 0.9 and else replaced by another value; the state holds the kept
 values as signs, 4 bits each, turned at random into 512 entries, and noise of standard deviation 0.3.  20,000

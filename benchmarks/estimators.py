@@ -33,7 +33,7 @@ DATA: dict[str, tuple[str, AbstractChannel]] = {
 }
 
 WIDTH, FEATURES, BATCH, NEIGHBOURS, FEW = 512, 128, 1000, 3, 1000
-MOST = 30.0  # size of a critic's score, in nats
+MOST = 20.0  # size of a critic's score, in nats
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,11 @@ from boundprobe.training.config import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from boundprobe.models.stack import SequenceModel as SequenceModel
+    from boundprobe.probes.arrays import certify_states as certify_states
     from boundprobe.probes.ladder import measure as measure
+    from boundprobe.probes.settings import DecoderConfig as DecoderConfig
     from boundprobe.probes.settings import ProbeConfig as ProbeConfig
+    from boundprobe.probes.settings import StatesConfig as StatesConfig
     from boundprobe.runs.store import load_run as load_run
     from boundprobe.training.loop import train as train
     from boundprobe.training.weights import load_models as load_models
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 #: What needs torch, by the module that has it.
 _LAZY = {
     "SequenceModel": "boundprobe.models.stack",
+    "DecoderConfig": "boundprobe.probes.settings",
     "ProbeConfig": "boundprobe.probes.settings",
+    "StatesConfig": "boundprobe.probes.settings",
+    "certify_states": "boundprobe.probes.arrays",
     "load_models": "boundprobe.training.weights",
     "load_run": "boundprobe.runs.store",
     "measure": "boundprobe.probes.ladder",

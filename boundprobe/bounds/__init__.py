@@ -59,6 +59,12 @@ from boundprobe.bounds.state import (
     required_bits,
     store_some_accuracy,
 )
+from boundprobe.bounds.streams import (
+    key_value_stream_bits,
+    token_stream_conditional_entropy,
+    token_stream_entropy,
+    token_stream_entropy_floor,
+)
 from boundprobe.bounds.verdict import (
     Verdict,
     Witness,
@@ -108,6 +114,7 @@ __all__ = [
     "index_lookup_bits",
     "index_lookup_width",
     "inverse_fano_loss",
+    "key_value_stream_bits",
     "mean_error_fano_bits",
     "min_receptive_field",
     "min_sum_window_minus_one",
@@ -124,6 +131,9 @@ __all__ = [
     "required_state_entries",
     "required_window",
     "store_some_accuracy",
+    "token_stream_conditional_entropy",
+    "token_stream_entropy",
+    "token_stream_entropy_floor",
     "whole_success_bits",
     "whole_success_ceiling",
     "window_accuracy_ceiling",

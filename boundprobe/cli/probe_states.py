@@ -76,7 +76,7 @@ def print_states(document: dict[str, Any]) -> None:
     """What is certainly there, by which decoder, which answers, and what that rests on."""
     present, prior, counts = document["present_bits"], document["prior"], document["n_sequences"]
     print(f"{document['states']['file']}: {prior['n_answers']} answers of {prior['n_values']} values\n")
-    promised = ", ".join(f"{name} {bits:.2f}" for name, bits in document["expected_bits"].items())
+    promised = ", ".join(f"{name} {bits:.2f}" for name, bits in document["calibration_estimate_bits"].items())
     print_pairs(
         [
             (

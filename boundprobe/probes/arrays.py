@@ -38,7 +38,7 @@ class StatesReport:
         Answer by answer; None where the answers are not independent and uniform.
     nominal_bits : int
         Entries of a state times the bits of their type.
-    expected_bits : dict of float
+    calibration_estimate_bits : dict of float
         What the calibration split promised for each decoder: estimates, to choose by.
     n_sequences : dict of int
         Of each split.
@@ -53,7 +53,7 @@ class StatesReport:
     present: InformationBits
     retention: Retention | None
     nominal_bits: int
-    expected_bits: dict[str, float]
+    calibration_estimate_bits: dict[str, float]
     n_sequences: dict[str, int]
     assumptions: tuple[Assumption, ...]
     confidence: float
@@ -66,7 +66,7 @@ class StatesReport:
             "present_bits": asdict(self.present),
             "retention": None if self.retention is None else self.retention.to_json(),
             "nominal_bits": self.nominal_bits,
-            "expected_bits": self.expected_bits,
+            "calibration_estimate_bits": self.calibration_estimate_bits,
             "n_sequences": self.n_sequences,
             "assumptions": [asdict(assumption) for assumption in self.assumptions],
             "confidence": self.confidence,
@@ -149,7 +149,7 @@ def certify_states(
         present,
         held,
         nominal_bits,
-        decoded.expected_bits,
+        decoded.calibration_estimate_bits,
         {name: getattr(splits, name).n_sequences for name in ("train", "calibration", "evaluation")},
         _assumptions(repeats, law, decoded.swapped),
         config.confidence,

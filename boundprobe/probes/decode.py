@@ -33,7 +33,7 @@ class Decoded:
     plan : Plan
         Fixed by the calibration split.
     evaluation : Scored
-    expected_bits : dict of float
+    calibration_estimate_bits : dict of float
         What the calibration split promised for each decoder: estimates, to choose by.
     swapped : str
         How assumption A4 was checked for the chosen decoder.
@@ -41,7 +41,7 @@ class Decoded:
 
     plan: Plan
     evaluation: Scored
-    expected_bits: dict[str, float]
+    calibration_estimate_bits: dict[str, float]
     swapped: str
 
 

@@ -136,6 +136,8 @@ class Ladder:
             "states_bits": None if self.states is None else asdict(self.states),
             "needed_bits": self.needed_bits,
             "nominal_bits": self.memory.total_bits,
+            # I(Y;S) is at most H(Y) and at most log2 |S|; that of a raw state of real numbers is almost always H(Y).
+            "information_upper_bits": min(self.case.entropy_bits, float(self.memory.total_bits)),
             "memory": vars(self.memory),
             "required_bits": self.required.estimate,
             "required_bits_lower": self.required.lower,

@@ -1,4 +1,4 @@
-"""The README's commands and code run as they stand, and what it shows is in the repository."""
+"""The commands and code of README and docs/probes.md run as they stand; what they show is in the repository."""
 
 import os
 import re
@@ -13,7 +13,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 SHELL = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.strip()]
 COMMANDS = [line for line in SHELL if line.startswith("boundprobe ")]
-SNIPPETS = [text for kind, text in BLOCKS if kind == "python"]
+PAGES = [README, (ROOT / "docs/probes.md").read_text(encoding="utf-8")]
+SNIPPETS = [text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
 
 
 def run(command: list[str] | str, cwd: Path) -> subprocess.CompletedProcess[str]:

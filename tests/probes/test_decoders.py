@@ -222,7 +222,8 @@ def test_linear_knows_that_part_of_the_states_was_lost():
     classifier = LogisticRegression(max_iter=1000).fit(train.states, train.answers[:, 0])
     right = classifier.predict_proba(fresh.states)[np.arange(1200), fresh.answers[:, 0]]
     ours = bits(decoder, fresh)[0]
-    assert ours < -np.log2(right).mean() - 0.1
+    # The same sequences, so most of their spread cancels: 0.5 bits / sqrt(1200) = 0.015, three times that.
+    assert ours < -np.log2(right).mean() - 0.045
     # No decoder is below the entropy of the channel: 0.9 + 0.1/8 for the right value, 0.1/8 for each of 7 others.
     entropy = -0.9125 * math.log2(0.9125) - 0.0875 * math.log2(0.0125)
     assert entropy - 0.15 < ours < entropy + 0.15  # standard error of the mean: 2.1 bits / sqrt(1200) = 0.06
@@ -238,7 +239,7 @@ def test_mlp_sees_xor_and_linear_does_not():
 @pytest.mark.parametrize("n_values", [2, 4])
 def test_chain_sees_pairs_of_which_only_the_sum_is_stored(n_values):
     train, calibration, fresh = parts(pair_sums(6000, n_values), 4000, 1000, 1000)
-    settings = FitSettings(epochs=20, hidden=256)
+    settings = FitSettings(epochs=40, hidden=256)
     decoder = fit_chain(train, calibration, n_values, settings)
     found = bits(decoder, fresh)
     assert accuracy(decoder, fresh)[1::2].min() > 0.99  # answers whose partner came before

@@ -113,7 +113,8 @@ def corrected(
 
     def score(rows: slice) -> Tensor:
         z = linear.whitening(states[rows])
-        return linear.heads.scores(z) + shares[:, None] * network(z, as_answers(answers[rows], z.device))
+        correction: Tensor = network(z, as_answers(answers[rows], z.device))
+        return linear.heads.scores(z) + shares[:, None] * correction
 
     return in_pieces(score, len(states))
 
