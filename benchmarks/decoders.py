@@ -4,7 +4,8 @@
 values as signs, 4 bits each, turned at random into 512 entries, and noise of standard deviation 0.3.  20,000
 sequences: 10,000 train, 3,000 calibrate, 7,000 are measured.  The peer is scikit-learn's LogisticRegression, with its
 default penalty and with C = 0.01, on the answers one after another and on the same standardised states; torch and
-scikit-learn have the same number of threads.
+scikit-learn have the same number of threads.  Both get the same certificate (T1, its form chosen by calibration, 95 per
+cent); its seconds stand by themselves.
 
 The channel of the values itself leaves h(0.1) + 0.1 log2 15 = 0.86 bits of each answer open: no decoder is below.
 """
@@ -26,6 +27,8 @@ from threadpoolctl import threadpool_limits
 from boundprobe.probes.decoders.base import FitSettings
 from boundprobe.probes.decoders.registry import DECODERS
 from boundprobe.probes.decoders.whitening import Whitening
+from boundprobe.probes.information import Scored, certify, choose
+from boundprobe.probes.prior import Prior
 from boundprobe.probes.sample import Sample, Splits
 
 #: What the project asks for: at least so many times faster, with no more cross-entropy.
@@ -79,6 +82,19 @@ def run_peer(strength: float, splits: Splits, n_answers: int) -> tuple[float, li
     return seconds, scores
 
 
+def certified(splits: Splits, scores: list[NDArray[np.float32]], n_answers: int, n_values: int) -> tuple[float, float]:
+    """Certified bits by scores of the calibration and the evaluation split, and the seconds that they took."""
+    start = time.perf_counter()
+    prior = Prior.uniform(n_answers, n_values)
+    calibration, evaluation = (
+        Scored(score, part.answers[:, :n_answers])
+        for score, part in zip(scores, (splits.calibration, splits.evaluation), strict=True)
+    )
+    plan = choose(prior, {"": calibration}, len(evaluation.answers), 0.05)
+    lower = certify(prior, plan, evaluation, 0.05, np.random.default_rng(0)).lower
+    return lower, time.perf_counter() - start
+
+
 def main(arguments: list[str]) -> int:
     """Print one line for each contestant; 1 if the project's targets are missed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -99,23 +115,26 @@ def main(arguments: list[str]) -> int:
         for strength in (1.0, 0.01):
             seconds, scores = run_peer(strength, splits, n_peer)
             rows[f"LogisticRegression C={strength:g}"] = (seconds * sizes.answers / n_peer, scores, n_peer)
-    print(f"{'decoder':26} {'fit, s':>7} {'calibration':>12} {'evaluation':>11} {'error':>7}  bits per answer")
+    columns = ("fit, s", "calibration", "evaluation", "error", "certified", "and, s")
+    print(f"{'decoder':26} " + " ".join(f"{name:>11}" for name in columns))
     measured = {}
     for name, (seconds, scores, n) in rows.items():
         parts = (splits.calibration, splits.evaluation)
         (calibration, _), (evaluation, error) = (
             bits_and_errors(score, part.answers[:, :n]) for score, part in zip(scores, parts, strict=True)
         )
-        measured[name] = (seconds, calibration)
+        lower, more_seconds = certified(splits, scores, n, sizes.values)
+        measured[name] = (seconds, lower / n)
         note = "" if n == sizes.answers else f"  extrapolated from {n} answers"
-        print(f"{name:26} {seconds:7.1f} {calibration:12.4f} {evaluation:11.4f} {error:7.4f}{note}")
+        numbers = (seconds, calibration, evaluation, error, lower, more_seconds)
+        print(f"{name:26} " + " ".join(f"{value:11.4g}" for value in numbers) + note)
     first, *_ = measured
     missed = 0
-    for name, (seconds, calibration) in measured.items():
+    for name, (seconds, certified_bits) in measured.items():
         if name.startswith("Logistic"):
             ratio = seconds / measured[first][0]
             print(f"{name}: {ratio:.1f} times the seconds of {first}")
-            missed += name.endswith("C=1") and (ratio < LEAST_RATIO or measured[first][1] > calibration)
+            missed += name.endswith("C=1") and (ratio < LEAST_RATIO or measured[first][1] < certified_bits)
     return int(missed > 0)
 
 

@@ -222,8 +222,8 @@ def print_summary(result: dict[str, Any]) -> None:
     print_table(columns, rows)
     print(
         "\nrecurrent, conv, cache: bits of the state at the cut, by kind.  required: bits that theorem S3 asks of any\n"
-        "state with the measured error.  used, present: certified lower limits of I(U;S) (T1), by the model's own answers\n"
-        "and by the best of these and of decoders trained on the state.\n"
+        "state with the measured error.  used, present: certified lower limits of I(U;S) (T1), by the model's answers\n"
+        "and by the best of these and of decoders that were trained on the state.\n"
     )
     print_table(*bottleneck_table(models))
     print(

@@ -16,6 +16,7 @@ from boundprobe.cli.options import (
     number,
     resolve,
     whole_number,
+    word,
     words,
 )
 from boundprobe.cli.output import find_device, note, print_config, print_json
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 HELP = "certified bits that a state holds and that a model uses, beside what theory requires"
 
 STATES_OPTIONS = (
-    Option("--states", ("states", "file"), Path, "measure state (N x d), answers (N x n)", "FILE.npz"),
+    Option("--states", ("states", "file"), word, "arrays state (N x d), answers (N x n)", "NPZ"),
     Option("--n-values", ("states", "n_values"), whole_number(2), "of them: answers uniform over 0..K-1", "K"),
     Option("--entropy-bits", ("states", "entropy_bits"), number, "of them: joint entropy of the answers", "H"),
 )
@@ -35,11 +36,11 @@ OPTIONS = (
     SEED_OPTION,
     Option("--member", ("member",), whole_number(0), "which reported model of a training run (default 0)", "N"),
     Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
-    Option("--calibration", ("n_calibration",), whole_number(1), "sequences to calibrate and round by (default 1000)", "N"),
+    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that calibrate (default 1000)", "N"),
     Option("--train", ("n_train",), whole_number(1), "sequences that train decoders (default 4000)", "N"),
     Option("--decoders", ("decoders",), words, "of linear, mlp, chain, logistic, boosting", "NAME[,..]"),
     Option("--part-decoders", ("part_decoders",), words, "the same for each layer (default linear)", "NAME[,..]"),
-    Option("--stream", ("stream",), str, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
+    Option("--stream", ("stream",), word, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
     Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
     Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
     *STATES_OPTIONS,
@@ -75,8 +76,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[str, Any]) -> int:
     """Certify the arrays of a file."""
-    from boundprobe.cli.probe_states import print_states, probe_states
+    from boundprobe.cli.probe_states import print_states, probe_states, states_config
 
+    if "file" not in states:
+        raise ValueError("a prior is given without --states; allowed: both; add --states FILE.npz")
+    if not isinstance(states["file"], str):
+        raise ValueError(f"states.file is {states['file']!r}; allowed: the path of an .npz, as a text; name one")
     for name in given:
         if name not in FOR_STATES:
             raise ValueError(
@@ -84,11 +89,11 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
             )
     if args.run_dir is not None:
         raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")
-    if "file" not in states:
-        raise ValueError("a prior is given without --states; allowed: both; add --states FILE.npz")
+    config = states_config(given)
     if args.print_config:
-        return print_config(given | {"states": states | {"file": str(states["file"])}})
-    document = probe_states(states, given, args.out or Path("runs"), find_device(args.device))
+        resolved = {"seed": config.seed, "decoders": config.decoders.names, "confidence": config.confidence}
+        return print_config(resolved | {"states": states})
+    document = probe_states(states, config, args.out or Path("runs"), find_device(args.device))
     if args.json:
         print_json(document)
     else:

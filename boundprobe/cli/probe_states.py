@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from boundprobe.cli.ladder import print_retention
 from boundprobe.cli.output import print_pairs
+from boundprobe.probes.settings import DecoderConfig, StatesConfig
 
 ARRAYS = ("state", "answers")
 
@@ -24,12 +28,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         If it is no such file.
     """
     allowed = "allowed: an .npz with the arrays state (N x d), answers (N x n) and, if some are absent, defined (N x n)"
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        what = "is no .npz file" if path.is_file() else "is not there"
+        raise ValueError(f"--states {path} {what}; {allowed}; write it with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*ARRAYS, "defined") if name in file.files}
             found = file.files
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # numpy's own advice about objects, to load them unsafely, is none that is followed here.
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else " ".join(str(error).split())
         raise ValueError(f"--states {path} cannot be read ({reason}); {allowed}; write it with numpy.savez") from None
     for name in ARRAYS:
         if name not in arrays:
@@ -37,34 +45,44 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def probe_states(states: dict[str, Any], given: dict[str, Any], root: Path, device: str) -> dict[str, Any]:
-    """Certify a file once, keep the result in a run directory, and read it back from then on."""
-    from dataclasses import asdict
+def states_config(given: Mapping[str, Any]) -> StatesConfig:
+    """How states are measured, from seed, decoders and confidence where they are given."""
+    names, seed = given.get("decoders", DecoderConfig().names), given.get("seed", 0)
+    confidence = {"confidence": given["confidence"]} if "confidence" in given else {}
+    return StatesConfig(DecoderConfig(names, seed=seed), seed=seed, **confidence)
 
-    from boundprobe.probes.arrays import certify_states
-    from boundprobe.probes.settings import DecoderConfig, StatesConfig
+
+def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, device: str) -> dict[str, Any]:
+    """Certify a file once, keep the result in a run directory, and read it back from then on.
+
+    Parameters
+    ----------
+    states : mapping
+        ``file``, and ``n_values`` or ``entropy_bits`` or both.
+    config : StatesConfig
+    root : Path
+        Where the run directory is made, once the file was read and its prior checked.
+    device : str
+    """
+    from boundprobe.probes.arrays import certify_read
+    from boundprobe.probes.given import read_states
     from boundprobe.runs.store import open_run
 
-    path, prior = states["file"], {name: states.get(name) for name in ("n_values", "entropy_bits")}
-    names, seed = tuple(given.pop("decoders", DecoderConfig().names)), given.get("seed", 0)
-    config = StatesConfig(decoders=DecoderConfig(names, seed=seed), **given)
+    path, prior = Path(states["file"]), {name: states.get(name) for name in ("n_values", "entropy_bits")}
     arrays = read_arrays(path)
+    given = read_states(arrays["state"], arrays["answers"], defined=arrays.get("defined"), **prior)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    settings = asdict(config)
-    run = open_run(root, "probe", {"states": {"sha256": digest} | prior, "probe": settings})
+    run = open_run(root, "probe", {"states": {"sha256": digest} | prior, "probe": asdict(config)})
     if (known := run.result()) is not None:
         return known
-    with run.session(device=device, seeds={"seed": seed, "roles": "split, order"}):
-        report = certify_states(
-            arrays["state"], arrays["answers"], defined=arrays.get("defined"), **prior, config=config, device=device
-        )
+    with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
         run.finish(
             {
                 "schema": "boundprobe.probe-states/1",
                 "run_id": run.run_id,
                 "run_dir": str(run.path),
                 "states": {"file": path.name, "sha256": digest},
-                **report.to_json(),
+                **certify_read(given, config, device=device).to_json(),
             }
         )
     document = run.result()

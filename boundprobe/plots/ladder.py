@@ -83,7 +83,7 @@ def draw_parts(ax: Axes, probes: Sequence[Probe]) -> Axes:
     """Certified bits in what each layer keeps of each kind, one bar each; they may overlap, so they do not add up."""
     for row, probe in enumerate(probes):
         parts = probe["present_by_part"]
-        height = 0.8 / len(parts)
+        height = 0.8 / max(len(parts), 1)
         for i, part in enumerate(parts):
             at, bits = row - 0.4 + (i + 0.5) * height, part["present_bits"]["lower"]
             ax.barh(at, bits, 0.85 * height, color=_color(part["kind"]), alpha=0.85)

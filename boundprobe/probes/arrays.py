@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from boundprobe.checks import check_integer
-from boundprobe.probes.assumptions import Assumption, check_repeats, check_uniform
+from boundprobe.probes.assumptions import Assumption
 from boundprobe.probes.decode import decode
+from boundprobe.probes.given import GivenStates, read_states
 from boundprobe.probes.information import InformationBits, certify
 from boundprobe.probes.limits import upper_limit
 from boundprobe.probes.prior import Prior
@@ -19,7 +19,9 @@ from boundprobe.probes.retention import Retention, by_answer
 from boundprobe.probes.sample import Sample, Splits
 from boundprobe.probes.settings import StatesConfig
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import IGNORE
+
+#: How far is searched for a number of sequences that would be enough.
+MOST_SEQUENCES = 10**6
 
 #: Certified parts of a report, which share what may fail: the total, and the answers one by one.
 N_PARTS = 2
@@ -131,91 +133,30 @@ def certify_states(
     >>> 1.9 < report.present.lower <= 2.0
     True
     """
-    config = config or StatesConfig()
-    sample, prior = _read(states, answers, defined, n_values, entropy_bits)
-    repeats = check_repeats(sample, prior)
-    uniform = prior.independent_uniform or prior.undefined_bits > 0
-    law = check_uniform(sample.answers, prior.n_values) if uniform else prior.evidence
-    splits = _deal(sample, config)
+    given = read_states(states, answers, defined=defined, n_values=n_values, entropy_bits=entropy_bits)
+    return certify_read(given, config or StatesConfig(), device=device)
+
+
+def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu") -> StatesReport:
+    """Certify states that were read and checked; see ``certify_states``."""
+    prior, splits = given.prior, _deal(given.sample, config)
     alpha = (1 - config.confidence) / N_PARTS
     _check_enough(prior, splits, alpha)
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
     rng = generator(config.seed, "order")
     present = certify(prior, decoded.plan, decoded.evaluation, alpha, rng, config.decoders.limit)
     held = by_answer(decoded.evaluation.wrong, prior.n_values, alpha) if prior.independent_uniform else None
-    nominal_bits = _nominal_bits(states, sample.states.shape[1])
     return StatesReport(
         prior,
         present,
         held,
-        nominal_bits,
+        given.nominal_bits,
         decoded.calibration_estimate_bits,
         {name: getattr(splits, name).n_sequences for name in ("train", "calibration", "evaluation")},
-        _assumptions(repeats, law, decoded.swapped),
+        _assumptions(given.repeats, given.law, decoded.swapped),
         config.confidence,
-        _violations(present, nominal_bits),
+        _violations(present, given.nominal_bits),
     )
-
-
-def _read(
-    states: ArrayLike,
-    answers: ArrayLike,
-    defined: ArrayLike | None,
-    n_values: int | None,
-    entropy_bits: float | None,
-) -> tuple[Sample, Prior]:
-    """Check what was given; return it as a sample, with its prior."""
-    s, a = _array(states), _array(answers)
-    if a.ndim == 1:
-        a = a[:, None]
-    if a.ndim != 2 or a.dtype.kind not in "iu":
-        raise ValueError(
-            f"answers have shape {a.shape} and type {a.dtype}; allowed: whole numbers (sequences, answers); give "
-            "them so"
-        )
-    if s.ndim < 1 or s.dtype.kind not in "biuf":
-        raise ValueError(f"state has shape {s.shape} and type {s.dtype}; allowed: numbers (sequences, entries)")
-    s = s.reshape(len(s), -1)
-    if not np.isfinite(s).all():
-        rows = int((~np.isfinite(s)).any(1).sum())
-        raise ValueError(
-            f"state has nan or infinite entries in {rows} rows; allowed: finite numbers; drop or mend them"
-        )
-    a = a.astype(np.int64)
-    asked = np.ones(a.shape, bool) if defined is None else _array(defined)
-    if asked.shape != a.shape or asked.dtype.kind != "b":
-        raise ValueError(
-            f"defined has shape {asked.shape} and type {asked.dtype}; allowed: booleans of the shape of "
-            f"answers, {a.shape}; give them so"
-        )
-    sample = Sample(s.astype(np.float32), np.where(asked, a, IGNORE))
-    prior = _prior(sample, n_values, entropy_bits)
-    wrong = asked & ((a < 0) | (a >= prior.n_values))
-    if wrong.any():
-        raise ValueError(
-            f"answers hold {a[wrong][0]}; allowed: 0 to {prior.n_values - 1} (n_values is {prior.n_values}); number "
-            "the values from 0"
-        )
-    return sample, prior
-
-
-def _prior(sample: Sample, n_values: int | None, entropy_bits: float | None) -> Prior:
-    defined, n = sample.defined, sample.answers.shape[1]
-    if n_values is None and entropy_bits is None:
-        raise ValueError(
-            "the prior of the answers is not stated; allowed: n_values (--n-values K, independent uniform answers) or "
-            "entropy_bits (--entropy-bits H, their joint entropy); where it is not known, as in natural text, nothing "
-            "can be certified: draw answers of your own, or report a held-out cross-entropy as an estimate"
-        )
-    if entropy_bits is None:
-        k = check_integer("n_values", n_values, 2, why="; give the number of values of an answer")
-        if not defined.all():
-            return Prior.uniform_where_defined(n, k)
-        return Prior.uniform(n, k)
-    known = sample.answers[defined]
-    k = n_values or int(known.max(initial=1)) + 1
-    source = "stated by the user" if n_values else "the largest answer given, taken to be the largest there is"
-    return Prior.stated(n, k, float(entropy_bits), f"H(Y) is the user's word; K = {k} is {source}")
 
 
 def _deal(sample: Sample, config: StatesConfig) -> Splits:
@@ -245,30 +186,15 @@ def _check_enough(prior: Prior, splits: Splits, alpha: float) -> None:
     n_evaluation, n_calibration = splits.evaluation.n_sequences, splits.calibration.n_sequences
     if best(n_evaluation, n_calibration) > 0:
         return
-    factor = 2
-    while best(factor * n_evaluation, factor * n_calibration) <= 0:
-        factor *= 2
     n_all = n_evaluation + n_calibration + splits.train.n_sequences
+    factor = 2
+    while factor * n_all <= MOST_SEQUENCES and best(factor * n_evaluation, factor * n_calibration) <= 0:
+        factor *= 2
+    enough = f"about {factor * n_all}" if factor * n_all <= MOST_SEQUENCES else f"more than {MOST_SEQUENCES}"
     raise ValueError(
-        f"there are {n_all} sequences, too few to certify a single bit of {prior.n_answers} answers even for a decoder "
-        f"without error; allowed: about {factor * n_all} at least; draw more"
+        f"there are {n_all} sequences, too few to certify anything of {prior.n_answers} answers even for a decoder "
+        f"without error; allowed: {enough} at least; draw more"
     )
-
-
-def _array(values: ArrayLike) -> NDArray[Any]:
-    """A numpy array of numbers, from arrays, lists or tensors on any device."""
-    if hasattr(values, "detach"):
-        tensor = values.detach().cpu()
-        values = tensor.float() if tensor.dtype.is_floating_point else tensor
-    return np.asarray(values)
-
-
-def _nominal_bits(states: ArrayLike, n_entries: int) -> int:
-    """Entries times the bits of their type; a boolean has one bit."""
-    dtype = getattr(states, "dtype", np.asarray(states).dtype)
-    if str(dtype).endswith("bool"):
-        return n_entries
-    return n_entries * 8 * dtype.itemsize
 
 
 def _violations(present: InformationBits, nominal_bits: int) -> tuple[str, ...]:

@@ -69,7 +69,8 @@ def betting(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> flo
             limit = float(rungs[standing - 1])
         if standing < len(rungs):
             break
-    return limit
+    # The wealth may have peaked early: a limit below the mean holds too, and nobody would believe it.
+    return max(limit, float(values.mean()))
 
 
 def hypotheses(n_values: int, seen: FloatArray) -> FloatArray:

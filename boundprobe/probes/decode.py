@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from boundprobe.probes.assumptions import check_causal, check_swap
-from boundprobe.probes.decoders.base import FitSettings
-from boundprobe.probes.decoders.registry import DECODERS
+from boundprobe.probes.decoders.base import AbstractDecoder, FitSettings
+from boundprobe.probes.decoders.registry import fit_all
 from boundprobe.probes.information import Plan, Scored, choose
 from boundprobe.probes.prior import Prior
 from boundprobe.probes.sample import Sample, Splits
@@ -90,8 +90,9 @@ def decode(
     candidates = dict(others or {})
     n_products = splits.train.states.size * prior.n_answers * prior.n_values
     with _threads(torch.get_num_threads() if n_products >= MANY_PRODUCTS else 1):
-        for name in config.names:
-            candidates[name] = _train(name, splits, prior.n_values, config, device)
+        settings = FitSettings(config.seed, device)
+        for name, decoder in fit_all(config.names, splits.train, splits.calibration, prior.n_values, settings):
+            candidates[name] = _candidate(decoder, splits)
     n_evaluation = splits.evaluation.n_sequences
     plans = {
         name: choose(prior, {name: each.calibration}, n_evaluation, alpha, config.forms)
@@ -102,9 +103,7 @@ def decode(
     return Decoded(plan, evaluation, {name: max(0.0, each.expected_bits) for name, each in plans.items()}, swapped)
 
 
-def _train(name: str, splits: Splits, n_values: int, config: DecoderConfig, device: str) -> Candidate:
-    decoder = DECODERS[name](splits.train, splits.calibration, n_values, FitSettings(config.seed, device))
-
+def _candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
     def scores(sample: Sample) -> Scores:
         said: Scores = decoder.logits(sample.states, sample.answers)
         return said

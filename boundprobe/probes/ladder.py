@@ -42,7 +42,7 @@ from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.states import Reading, read_answers, states_at_cut, swap_check
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks.base import KEYS_ONCE, AbstractTask
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.evaluate import count_correct
 
@@ -67,8 +67,10 @@ class Ladder:
 
     Attributes
     ----------
+    stream : str
+        The law of the prefix.
     case : StateCase
-        Of the law of the prefix that was measured under.
+        Of that law.
     errors : AnswerErrors
         Of all queries answered from the whole state.
     required : CertifiedBits
@@ -97,6 +99,7 @@ class Ladder:
     violations : tuple of str
     """
 
+    stream: str
     case: StateCase
     errors: AnswerErrors
     required: CertifiedBits
@@ -122,9 +125,18 @@ class Ladder:
         e = self.errors
         return Proportion(1 - e.mean_estimate, 1 - e.mean_upper, 1 - e.mean_lower)
 
+    @property
+    def information_upper_bits(self) -> float | None:
+        """I(U;S) is at most H(U) and at most log2 |S|; None where the answers leave parts of U open.
+
+        For a raw state of real numbers it almost always is that much: they determine the input.
+        """
+        return min(self.case.entropy_bits, float(self.memory.total_bits)) if self.stream == KEYS_ONCE else None
+
     def to_json(self) -> dict[str, Any]:
         """The ladder as one entry of the ``probe`` document."""
         return {
+            "stream": self.stream,
             "entropy_bits": self.case.entropy_bits,
             "used_bits": asdict(self.used),
             "present_bits": asdict(self.present),
@@ -136,8 +148,7 @@ class Ladder:
             "states_bits": None if self.states is None else asdict(self.states),
             "needed_bits": self.needed_bits,
             "nominal_bits": self.memory.total_bits,
-            # I(Y;S) is at most H(Y) and at most log2 |S|; that of a raw state of real numbers is almost always H(Y).
-            "information_upper_bits": min(self.case.entropy_bits, float(self.memory.total_bits)),
+            "information_upper_bits": self.information_upper_bits,
             "memory": vars(self.memory),
             "required_bits": self.required.estimate,
             "required_bits_lower": self.required.lower,
@@ -196,6 +207,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     tried = roundings(known)
     kept = coarsest(model, known, calibration, tried, config.tolerance)
     ladder = Ladder(
+        stream=config.stream,
         case=case,
         errors=errors,
         required=required_by(case, errors),

@@ -50,7 +50,10 @@ class PartBits:
 
 
 def entries(states: Sequence[CutState], columns: Tensor | None = None) -> NDArray[np.float32]:
-    """States side by side as float32 (N, entries), or some of their entries; wider ones are folded (``fold``)."""
+    """States side by side as float32 (N, entries), or some of their entries; wider ones are folded (``fold``).
+
+    A state without entries is one that is always 0.
+    """
     return np.concatenate([_rows(state, columns) for state in states])
 
 
@@ -58,6 +61,8 @@ def _rows(state: CutState, columns: Tensor | None) -> NDArray[np.float32]:
     flat = state.flatten().float()
     if columns is not None:
         flat = flat[:, columns.to(flat.device)]
+    if not flat.shape[1]:
+        flat = flat.new_zeros(len(flat), 1)
     folded: NDArray[np.float32] = fold(flat).cpu().numpy()
     return folded
 

@@ -111,10 +111,13 @@ def rounded_entropy(
     rng : numpy Generator
         Fixes the order of the bets.
     """
+    if not rounding.total_bits:
+        return RoundedEntropy(0.0, 0.0, 1 - alpha, rounding.entry_bits, 0)
     fitting, seen, measured = (
         np.concatenate([rounding.codes(state.flatten()).cpu().numpy() for state in states]) for states in splits
     )
     code = fit_code(fitting, rounding.entry_bits)
     limit = entropy_limit(code, rng.permutation(measured), alpha, seen=seen)
     # An entry that never changed on the calibration states costs no bits.
-    return RoundedEntropy(min(limit.upper, rounding.total_bits), limit.estimate, 1 - alpha, rounding.entry_bits, rounding.total_bits)
+    upper, estimate = (min(bits, float(rounding.total_bits)) for bits in (limit.upper, limit.estimate))
+    return RoundedEntropy(upper, estimate, 1 - alpha, rounding.entry_bits, rounding.total_bits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from boundprobe.checks import check_integer, check_number, check_word
@@ -10,6 +11,19 @@ from boundprobe.checks import check_integer, check_number, check_word
 DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
 FORM_NAMES = ("fano", "tangent-fano", "cross-entropy")
 LIMIT_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
+
+
+def as_names(name: str, given: object) -> tuple[str, ...]:
+    """A list of names, as configurations have them, as a tuple.
+
+    Raises
+    ------
+    ValueError
+        For one text instead of a list.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(f'{name} is {given!r}; allowed: a list of names; write ["{given}"]')
+    return tuple(given)
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class DecoderConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("names", "forms"):
+            object.__setattr__(self, name, as_names(name, getattr(self, name)))
         for name, given, allowed in (("decoders", self.names, DECODER_NAMES), ("forms", self.forms, FORM_NAMES)):
             if not given or len(set(given)) < len(given):
                 raise ValueError(f"{name} are {list(given)}; allowed: one or more of {', '.join(allowed)}, each once")
@@ -113,12 +129,12 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         check_integer("n_sequences", self.n_sequences, 1)
         check_integer("n_calibration", self.n_calibration, 1)
-        check_integer("n_train", self.n_train, 1)
+        check_integer("n_train", self.n_train, 4)
         check_integer("seed", self.seed, 0)
         check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
         check_number("tolerance", self.tolerance, least=0, below=1, why="; take e.g. 0.01")
-        for name in ("decoders", "part_decoders"):  # lists, as configurations have them, too
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("decoders", "part_decoders"):
+            object.__setattr__(self, name, as_names(name, getattr(self, name)))
             DecoderConfig(getattr(self, name))
 
     def decoding(self, names: tuple[str, ...]) -> DecoderConfig:

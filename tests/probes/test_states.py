@@ -7,7 +7,14 @@ import torch
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes import states as states_module
-from boundprobe.probes.states import answer_suffixes, states_at_cut, unchanged, wrong_answers
+from boundprobe.probes.states import (
+    answer_suffixes,
+    read_answers,
+    states_at_cut,
+    swap_check,
+    unchanged,
+    wrong_answers,
+)
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=3, n_letters=5, seq_len=8)
@@ -17,7 +24,8 @@ ARCHITECTURES = ["mamba", "attn", "mamba-attn", "attn-attn"]
 
 def answer(model, state, cut):
     """Every query from each state."""
-    return answer_suffixes(model, state, torch.from_numpy(cut.queries).expand(state.batch, -1, -1), 1)
+    suffixes = torch.from_numpy(cut.queries).expand(state.batch, -1, -1)
+    return answer_suffixes(model, state, suffixes, 1).argmax(-1).numpy()
 
 
 def small_model(architecture, task=TASK):
@@ -109,3 +117,57 @@ def test_states_are_not_changed_by_being_asked():
     wrong_answers(model, [state], cut)
     assert torch.equal(state.flatten(), before)
     assert not state.flatten().requires_grad
+
+
+def test_scores_are_the_logits_of_the_values_in_their_order():
+    model, cut = small_model("mamba-attn"), TASK.sample_cut(9, np.random.default_rng(7))
+    states, values = states_at_cut(model, cut.prefix), TASK.stream_values("keys-once")
+    reading = read_answers(model, states, cut, values)
+    suffixes = torch.from_numpy(cut.queries).expand(9, -1, -1)
+    logits = torch.cat([answer_suffixes(model, state, suffixes, 1) for state in states]).numpy()
+    assert reading.scores.dtype == np.float32
+    assert (reading.scores == logits[..., values]).all()
+    assert (reading.wrong == (logits.argmax(-1) != cut.answers)).all()
+    backwards = read_answers(model, states, cut, values[::-1].copy())
+    assert (backwards.scores == reading.scores[..., ::-1]).all()
+    assert (backwards.wrong == reading.wrong).all()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_swap_check_passes_honest_models(architecture):
+    model, cut = small_model(architecture), TASK.sample_cut(20, np.random.default_rng(1))
+    (state,) = states_at_cut(model, cut.prefix)
+    before = state.flatten().clone()
+    assert swap_check(model, state, cut) is None
+    assert torch.equal(state.flatten(), before)
+
+
+def test_the_swap_check_names_a_model_that_reads_more_than_its_state(planted):
+    """A pointer moves with its state, so only its size gives it away (``find_violations``)."""
+    cut = TASK.sample_cut(40, np.random.default_rng(1))
+    for model, follows in (
+        (planted.Keeper(TASK, 3), True),
+        (planted.Pointer(TASK), True),
+        (planted.Blank(TASK), False),
+    ):
+        model.prefill(torch.from_numpy(cut.prefix[20:]))  # batches of 20 are known to the cheat, too
+        (state,) = states_at_cut(model, cut.prefix)
+        found = swap_check(model, state, cut)
+        assert (found is None) is follows
+        if found is not None:
+            assert "sequences do not follow a state" in found
+            assert "(A4)" in found
+            assert "\n" not in found
+
+
+def test_the_swap_check_names_a_model_that_looks_at_the_whole_batch(planted):
+    """Its answers move with the states, as a statistic of the batch has no order: only company shows it."""
+
+    class Mean(planted.Keeper):
+        def answer(self, state, suffix):
+            shift = (state.flatten().sum() / 7).round()
+            return super().answer(state.map(lambda value: (value + shift) % self.task.vocab_size), suffix)
+
+    cut, model = TASK.sample_cut(40, np.random.default_rng(1)), Mean(TASK, 3)
+    (state,) = states_at_cut(model, cut.prefix)
+    assert "(A4)" in swap_check(model, state, cut)

@@ -88,9 +88,11 @@ class ChainDecoder(AbstractDecoder):
         return corrected(self.linear, self.network, self.shares, states, answers)
 
 
-def fit_chain(train: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> ChainDecoder:
-    """Fit the linear decoder, and then the hidden units to what it leaves."""
-    linear = fit_linear(train, calibration, n_values, settings)
+def fit_chain(
+    train: Sample, calibration: Sample, n_values: int, settings: FitSettings, linear: LinearDecoder | None = None
+) -> ChainDecoder:
+    """Fit the linear decoder, unless it is given as fitted with the same arguments, and the units to what it leaves."""
+    linear = linear or fit_linear(train, calibration, n_values, settings)
     rng = torch.Generator().manual_seed(settings.seed)
     n_components, n_answers = linear.heads.weights.shape[:2]
     units = min(max(2 * settings.hidden // n_answers, UNITS[0]), UNITS[1])

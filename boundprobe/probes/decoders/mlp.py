@@ -57,9 +57,11 @@ class MlpDecoder(AbstractDecoder):
         return corrected(self.linear, self.network, self.shares, states, answers)
 
 
-def fit_mlp(train: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> MlpDecoder:
-    """Fit the linear decoder, and then the trunk to what it leaves."""
-    linear = fit_linear(train, calibration, n_values, settings)
+def fit_mlp(
+    train: Sample, calibration: Sample, n_values: int, settings: FitSettings, linear: LinearDecoder | None = None
+) -> MlpDecoder:
+    """Fit the linear decoder, unless it is given as fitted with the same arguments, and the trunk to what it leaves."""
+    linear = linear or fit_linear(train, calibration, n_values, settings)
     rng = torch.Generator().manual_seed(settings.seed)
     n_components, n_answers = linear.heads.weights.shape[:2]
     network = SharedTrunk(n_components, n_answers, n_values, settings.hidden, rng).to(settings.device)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from boundprobe.probes.decoders.base import Fit
+from collections.abc import Iterable, Iterator
+
+from boundprobe.probes.decoders.base import AbstractDecoder, Fit, FitSettings
 from boundprobe.probes.decoders.chain import fit_chain
 from boundprobe.probes.decoders.linear import fit_linear
 from boundprobe.probes.decoders.mlp import fit_mlp
 from boundprobe.probes.decoders.reference import fit_boosting, fit_logistic
+from boundprobe.probes.sample import Sample
 
 #: How each decoder is fitted.
 DECODERS: dict[str, Fit] = {
@@ -16,3 +19,22 @@ DECODERS: dict[str, Fit] = {
     "logistic": fit_logistic,
     "boosting": fit_boosting,
 }
+
+#: Those that correct the linear decoder.
+CORRECTIONS = {"mlp": fit_mlp, "chain": fit_chain}
+
+
+def fit_all(
+    names: Iterable[str], train: Sample, calibration: Sample, n_values: int, settings: FitSettings
+) -> Iterator[tuple[str, AbstractDecoder]]:
+    """Each decoder by its name, fitted when it is asked for; those that start from the linear one share it."""
+    linear = None
+    for name in names:
+        if name in CORRECTIONS or name == "linear":
+            linear = linear or fit_linear(train, calibration, n_values, settings)
+        if name == "linear" and linear is not None:
+            yield name, linear
+        elif name in CORRECTIONS:
+            yield name, CORRECTIONS[name](train, calibration, n_values, settings, linear)
+        else:
+            yield name, DECODERS[name](train, calibration, n_values, settings)
