@@ -60,10 +60,10 @@ def bits_and_errors(log_scores: NDArray[np.float32], answers: NDArray[np.int64])
     return float(-right.mean() / math.log(2)), float((scores.argmax(2) != answers).mean())
 
 
-def run_ours(name: str, splits: Splits, n_values: int) -> tuple[float, list[NDArray[np.float32]]]:
+def run_ours(name: str, splits: Splits, n_values: int, device: str) -> tuple[float, list[NDArray[np.float32]]]:
     """Seconds of the fit, and scores of the calibration and the evaluation split."""
     start = time.perf_counter()
-    decoder = DECODERS[name](splits.train, splits.calibration, n_values, FitSettings())
+    decoder = DECODERS[name](splits.train, splits.calibration, n_values, FitSettings(device=device))
     seconds = time.perf_counter() - start
     return seconds, [decoder.logits(part.states, part.answers) for part in (splits.calibration, splits.evaluation)]
 
@@ -101,6 +101,7 @@ def main(arguments: list[str]) -> int:
     for name, value in {"answers": 64, "values": 16, "entries": 512, "sequences": 20_000, "seed": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="where our decoders are fitted, such as cuda")
     parser.add_argument("--peer-answers", type=int, help="answers that scikit-learn fits; all if not given")
     parser.add_argument("--decoders", default="linear", help="such as linear,mlp,chain")
     sizes = parser.parse_args(arguments)
@@ -111,7 +112,7 @@ def main(arguments: list[str]) -> int:
     with threadpool_limits(sizes.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fits that end at their limit of iterations
         for name in sizes.decoders.split(","):
-            rows[name] = (*run_ours(name, splits, sizes.values), sizes.answers)
+            rows[name] = (*run_ours(name, splits, sizes.values, sizes.device), sizes.answers)
         for strength in (1.0, 0.01):
             seconds, scores = run_peer(strength, splits, n_peer)
             rows[f"LogisticRegression C={strength:g}"] = (seconds * sizes.answers / n_peer, scores, n_peer)

@@ -13,8 +13,9 @@ MOST_GROUPS = 16
 
 def print_ladder(document: dict[str, Any]) -> None:
     """One model: its rungs, what each layer keeps, and which answers are still there."""
+    entropy = "H(Y)" if document["stream"] == "keys-once" else f"{document['stream']}, H(Y | which are defined)"
     print(f"{document['task']['name']}, {document['model']['architecture']}, member {document['member']} of "
-          f"{document['trained']}: H(Y) = {document['entropy_bits']:.2f} bits\n")  # fmt: skip
+          f"{document['trained']}: {entropy} = {document['entropy_bits']:.2f} bits\n")  # fmt: skip
     print_pairs(_rows(document))
     print("\nby layer and kind, certified (parts may hold the same, so they do not add up):")
     print_table(
@@ -31,19 +32,20 @@ def print_ladder(document: dict[str, Any]) -> None:
             for part in document["present_by_part"]
         ],
     )
-    if document["retention"]["groups"]:
-        print_retention(document["retention"]["groups"], document["retention"]["by"])
+    if document["retention"]:
+        print_retention(document["retention"])
     print(
         f"\nAll certified numbers of this report hold together with probability at least {document['confidence']:.0%}."
     )
 
 
-def print_retention(groups: Sequence[dict[str, Any]], by: str) -> None:
+def print_retention(retention: dict[str, Any]) -> None:
     """Certified bits of each answer, or of each distance to the cut."""
+    groups, by = retention["groups"], retention["by"]
     shown = groups[:MOST_GROUPS]
     more = f" (the first {MOST_GROUPS} of {len(groups)})" if len(groups) > len(shown) else ""
     what = "by distance: tokens back from the cut" if by == "distance" else "by answer"
-    print(f"\nretention {what}, certified bits of the answer{more}:")
+    print(f"\nretention {what}, certified bits of {retention['of']}{more}:")
     print_table(
         [by, "certified", "estimate", "error", "sequences"],
         [

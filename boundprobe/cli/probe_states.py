@@ -110,7 +110,7 @@ def print_states(document: dict[str, Any]) -> None:
         ]
     )
     if document["retention"]:
-        print_retention(document["retention"], "answer")
+        print_retention(document["retention"])
     print("\nwhat this rests on:")
     for assumption in document["assumptions"]:
         print(f"  {assumption['name']}  {assumption['says']}: {assumption['checked']}")

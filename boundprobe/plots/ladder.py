@@ -32,6 +32,8 @@ RUNGS = {
 KINDS = ("recurrent", "conv", "cache")
 #: Left end of the axis of bits; a mark there means less.
 LEFT_BITS = 0.5
+#: Groups of answers whose bits are written into the figure.
+MOST_WRITTEN = 10
 #: Models that one figure shows.
 MOST_ROWS = 24
 
@@ -56,8 +58,8 @@ def draw_rungs(ax: Axes, probes: Sequence[Probe]) -> Axes:
     right = 2 * max(entropy, *(probe["nominal_bits"] for probe in probes))
     ax.axvline(entropy, color="0.35", ls=":", lw=1)
     ax.annotate(
-        f"H(Y) = {entropy:.1f}", (entropy, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color="0.35",
-        va="bottom", ha="center",
+        f"{_entropy_name(probes[0])} = {entropy:.1f}", (entropy, 1.0), xycoords=("data", "axes fraction"), fontsize=8,
+        color="0.35", va="bottom", ha="center",
     )  # fmt: skip
     for i, (name, (offset, marker, filled, label)) in enumerate(RUNGS.items()):
         color = "0.25" if name in ("required", "nominal") else colors[i - 1]
@@ -95,14 +97,19 @@ def draw_parts(ax: Axes, probes: Sequence[Probe]) -> Axes:
 
 
 def draw_retention(ax: Axes, probes: Sequence[Probe]) -> Axes:
-    """Certified bits of each answer, by the distance of its token to the cut: dark is kept, white is not certified."""
+    """Certified bits of each answer, by the distance of its token to the cut: blue is kept, white is not certified."""
     groups = sorted({held["group"] for probe in probes for held in probe["retention"]["groups"]})
     kept = np.full((len(probes), len(groups)), np.nan)
     for row, probe in enumerate(probes):
         for held in probe["retention"]["groups"]:
             kept[row, groups.index(held["group"])] = held["lower"]
     most = probes[0]["entropy_bits"] / len(probes[0]["answer_errors"]["estimate"])
-    image = ax.imshow(kept, aspect="auto", cmap="Greys", vmin=0, vmax=most, interpolation="none")
+    image = ax.imshow(kept, aspect="auto", cmap="Blues", vmin=0, vmax=most, interpolation="none")
+    if len(groups) <= MOST_WRITTEN:
+        for row, column in np.argwhere(np.isfinite(kept)):
+            bits = kept[row, column]
+            color = "white" if bits > 0.6 * most else "0.25"
+            ax.annotate(f"{bits:.2f}", (column, row), ha="center", va="center", fontsize=7, color=color)
     step = math.ceil(len(groups) / 8)
     ax.set_xticks(range(0, len(groups), step), [str(group) for group in groups[::step]])
     far = probes[0]["retention"]["by"] == "distance"
@@ -117,9 +124,9 @@ def draw_retention(ax: Axes, probes: Sequence[Probe]) -> Axes:
 def draw(probes: Sequence[Probe]) -> Figure:
     """All panels for models of one task."""
     shown = probes[:MOST_ROWS]
-    retained = all(probe["retention"]["groups"] for probe in shown)
+    retained = all(probe["retention"] for probe in shown)
     with project_style():
-        figure = Figure(figsize=(12.5, 2.3 + 0.55 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(12.5, 2.9 + 0.65 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2 + retained, sharey=True, width_ratios=[1.9, 1.1] + [1.0] * retained)
         draw_rungs(axes[0], shown)
@@ -135,13 +142,18 @@ def draw(probes: Sequence[Probe]) -> Figure:
         handles, _ = axes[0].get_legend_handles_labels()
         kinds = {part["kind"] for probe in shown for part in probe["present_by_part"]}
         handles += [Patch(color=_color(kind), alpha=0.85, label=f"{kind} state") for kind in KINDS if kind in kinds]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
 
 def save(probes: Sequence[Probe], stem: Path) -> list[Path]:
     """Write the figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
     return save_figure(draw(probes), stem)
+
+
+def _entropy_name(probe: Probe) -> str:
+    """The entropy of the answers, given which are defined where some may be absent."""
+    return "H(Y)" if probe["stream"] == "keys-once" else "H(Y | defined)"
 
 
 def _name(probe: Probe) -> str:

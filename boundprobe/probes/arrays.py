@@ -15,7 +15,7 @@ from boundprobe.probes.given import GivenStates, read_states
 from boundprobe.probes.information import InformationBits, certify
 from boundprobe.probes.limits import upper_limit
 from boundprobe.probes.prior import Prior
-from boundprobe.probes.retention import Retention, by_answer
+from boundprobe.probes.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
 from boundprobe.probes.sample import Sample, Splits
 from boundprobe.probes.settings import StatesConfig
 from boundprobe.seeds import generator
@@ -145,7 +145,10 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
     rng = generator(config.seed, "order")
     present = certify(prior, decoded.plan, decoded.evaluation, alpha, rng, config.decoders.limit)
-    held = by_answer(decoded.evaluation.wrong, prior.n_values, alpha) if prior.independent_uniform else None
+    held = None
+    if prior.independent_uniform:
+        of = GIVEN_EARLIER if decoded.plan.decoder == "chain" else ALONE
+        held = by_answer(decoded.evaluation.wrong, prior.n_values, alpha, of)
     return StatesReport(
         prior,
         present,

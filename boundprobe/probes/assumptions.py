@@ -24,6 +24,8 @@ RARE = 1e-9
 N_SWAPPED = 256
 #: Under a prior that is not uniform, rows that occur more often than this are taken for frequent values, not copies.
 MOST_COPIES = 10
+#: Below so many bits of answers, pairs of equal rows are not near Poisson.
+FEW_BITS = 40
 #: Fewest expected counts in a cell of a chi-square test.
 LEAST_EXPECTED = 5
 
@@ -63,9 +65,11 @@ def check_repeats(sample: Sample, prior: Prior) -> str:
         counts = _counts(sample.answers)
         expected = n_pairs * 2.0**-prior.entropy_bits
         # Pairs are near Poisson where rows are many; chi-square holds where they are few: both must call it rare.
-        n_rows = 2.0**prior.entropy_bits
-        statistic = n_rows * float((counts**2).sum()) / sample.n_sequences - sample.n_sequences
-        chance = chi2.sf(statistic, n_rows - 1)
+        chance = 0.0
+        if prior.entropy_bits < FEW_BITS:
+            n_rows = 2.0**prior.entropy_bits
+            statistic = n_rows * float((counts**2).sum()) / sample.n_sequences - sample.n_sequences
+            chance = float(chi2.sf(statistic, n_rows - 1))
     else:
         counts = _counts(np.hstack([sample.answers, sample.states.astype(np.float64)]))
         counts = counts[counts <= MOST_COPIES]
@@ -73,7 +77,7 @@ def check_repeats(sample: Sample, prior: Prior) -> str:
         expected = n_pairs * 2.0 ** (-share * prior.entropy_bits / 2)
         chance = 0.0
     repeats = int((counts * (counts - 1) // 2).sum())
-    if repeats and max(float(poisson.sf(repeats - 1, expected)), float(chance)) < RARE:
+    if repeats and max(float(poisson.sf(repeats - 1, expected)), chance) < RARE:
         raise ValueError(
             f"{repeats} pairs of sequences are equal, where independent draws have about {expected:.3g} or fewer; "
             "allowed: independent sequences; remove copies, draw new ones, or state the answers' joint entropy if they "

@@ -77,7 +77,6 @@ class Ladder:
     used, present : InformationBits
     parts : tuple of PartBits
         What each layer keeps of each kind.
-    retained_by : "distance" or "answer"
     retention : Retention or None
         None where the answers are not independent and uniform.
     states : StatesBits or None
@@ -106,7 +105,6 @@ class Ladder:
     used: InformationBits
     present: InformationBits
     parts: tuple[PartBits, ...]
-    retained_by: str
     retention: Retention | None
     states: StatesBits | None
     rounded: tuple[RoundedMachine, ...]
@@ -141,10 +139,7 @@ class Ladder:
             "used_bits": asdict(self.used),
             "present_bits": asdict(self.present),
             "present_by_part": [part.to_json() for part in self.parts],
-            "retention": {
-                "by": self.retained_by,
-                "groups": None if self.retention is None else self.retention.to_json(),
-            },
+            "retention": None if self.retention is None else self.retention.to_json(),
             "states_bits": None if self.states is None else asdict(self.states),
             "needed_bits": self.needed_bits,
             "nominal_bits": self.memory.total_bits,
@@ -201,9 +196,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     errors = answer_errors(read[1].wrong, alpha)
     _, used = used_bits(prior, own[0], own[1], alpha, config.seed)
     decoded, present = present_bits(prior, splits, (own[0], own[1]), config, alpha, device)
-    retained_by, held = "answer", None
-    if case.independent_uniform:
-        retained_by, held = retention_of(decoded.evaluation, evaluation, len(values), alpha)
+    held = retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None
     tried = roundings(known)
     kept = coarsest(model, known, calibration, tried, config.tolerance)
     ladder = Ladder(
@@ -214,7 +207,6 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         used=used,
         present=present,
         parts=present_by_part(prior, (fitting, known, measured), splits, config, alpha, device),
-        retained_by=retained_by,
         retention=held,
         states=_states_bits(case, read[0], read[1], alpha),
         rounded=run_rounded(model, measured, evaluation, tried, alpha),

@@ -20,7 +20,7 @@ from boundprobe.models.memory import CutState, StatePart
 from boundprobe.probes.decode import Candidate, Decoded, decode
 from boundprobe.probes.information import InformationBits, Plan, Scored, certify, choose
 from boundprobe.probes.prior import Prior
-from boundprobe.probes.retention import Retention, by_answer, retention
+from boundprobe.probes.retention import ALONE, GIVEN_EARLIER, Retention, by_answer, retention
 from boundprobe.probes.sample import Sample, Splits
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.seeds import generator
@@ -167,16 +167,15 @@ def present_by_part(
     return tuple(found)
 
 
-def retention_of(evaluation: Scored, cut: CutBatch, n_values: int, alpha: float) -> tuple[str, Retention]:
+def retention_of(decoded: Decoded, cut: CutBatch, n_values: int, alpha: float) -> Retention:
     """Retention by distance to the cut where the task says where answers lie, by answer elsewhere.
 
-    Returns
-    -------
-    by : "distance" or "answer"
-    Retention
-        Its groups are distances in tokens: the last token before the cut has distance 1.
+    The last token before the cut has distance 1.
     """
+    wrong, decoder = decoded.evaluation.wrong, decoded.plan.decoder
+    told = decoder == "chain" or (decoder == "model" and cut.suffixes is not None)
+    of = GIVEN_EARLIER if told else ALONE
     if cut.places is None:
-        return "answer", by_answer(evaluation.wrong, n_values, alpha)
+        return by_answer(wrong, n_values, alpha, of)
     distance = np.where(cut.places == IGNORE, IGNORE, cut.prefix.shape[1] - cut.places)
-    return "distance", retention(evaluation.wrong, distance, n_values, alpha)
+    return retention(wrong, distance, n_values, alpha, by="distance", of=of)

@@ -1,13 +1,15 @@
 """Retention: which answers are still in the state, one by one or by how far back their token lies.
 
 For independent uniform answers every one has information of its own, I(Y_i;S) >= log2 K - Phi(e_i) (S1 for one
-answer), with e_i a Clopper-Pearson upper limit at alpha over the number of groups: all limits hold together.
+answer; where the decoder was told earlier answers it is I(Y_i;S | Y_<i)), with e_i a Clopper-Pearson upper limit at
+alpha over the number of groups: all limits hold together.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from boundprobe.tasks.base import IGNORE
 
 IntArray = NDArray[np.int64]
 
+#: What is certified of an answer by a decoder that sees the state alone, and by one that sees earlier answers too.
+ALONE, GIVEN_EARLIER = "I(Y_i;S)", "I(Y_i;S | Y_<i)"
+
 
 @dataclass(frozen=True)
 class Retention:
@@ -25,8 +30,11 @@ class Retention:
 
     Attributes
     ----------
+    by : "answer" or "distance"
+        What a group is: the index of the answer, or how many tokens its own lies back from the cut.
+    of : str
+        What is certified of each answer: "I(Y_i;S)", or "I(Y_i;S | Y_<i)" where the decoder sees earlier answers.
     group : tuple of int
-        Index of the answer, or distance of its token to the cut.
     lower_bits : float array (n_groups,)
         Certified, all together with probability at least ``confidence``.
     estimate_bits, error : float array (n_groups,)
@@ -35,6 +43,8 @@ class Retention:
     confidence : float
     """
 
+    by: str
+    of: str
     group: tuple[int, ...]
     lower_bits: NDArray[np.float64]
     estimate_bits: NDArray[np.float64]
@@ -42,17 +52,26 @@ class Retention:
     n_sequences: IntArray
     confidence: float
 
-    def to_json(self) -> list[dict[str, float]]:
-        """One entry for each group."""
-        return [
+    def to_json(self) -> dict[str, Any]:
+        """By what, of what, and one entry for each group."""
+        groups = [
             {"group": g, "lower": float(low), "estimate": float(estimate), "error": float(error), "n_sequences": int(n)}
             for g, low, estimate, error, n in zip(
                 self.group, self.lower_bits, self.estimate_bits, self.error, self.n_sequences, strict=True
             )
         ]  # fmt: skip
+        return {"by": self.by, "of": self.of, "groups": groups}
 
 
-def retention(wrong: NDArray[np.bool_], groups: IntArray, n_values: int, alpha: float) -> Retention:
+def retention(
+    wrong: NDArray[np.bool_],
+    groups: IntArray,
+    n_values: int,
+    alpha: float,
+    *,
+    by: str = "answer",
+    of: str = ALONE,
+) -> Retention:
     """Certified bits of each group of answers.
 
     Parameters
@@ -66,6 +85,8 @@ def retention(wrong: NDArray[np.bool_], groups: IntArray, n_values: int, alpha: 
         K; the answers are independent and uniform given the groups.
     alpha : float
         Probability, at most, that any limit fails.
+    by, of : str
+        See ``Retention``.
 
     Raises
     ------
@@ -96,9 +117,9 @@ def retention(wrong: NDArray[np.bool_], groups: IntArray, n_values: int, alpha: 
     )
     error = n_wrong / n_sequences
     lower, estimate = (math.log2(n_values) - fano_loss_bits(e, n_values) for e in (upper, error))
-    return Retention(tuple(int(name) for name in names), lower, estimate, error, n_sequences, 1 - alpha)
+    return Retention(by, of, tuple(int(name) for name in names), lower, estimate, error, n_sequences, 1 - alpha)
 
 
-def by_answer(wrong: NDArray[np.bool_], n_values: int, alpha: float) -> Retention:
-    """Certified bits of each answer."""
-    return retention(wrong, np.broadcast_to(np.arange(wrong.shape[1]), wrong.shape), n_values, alpha)
+def by_answer(wrong: NDArray[np.bool_], n_values: int, alpha: float, of: str = ALONE) -> Retention:
+    """Certified bits of each answer; arguments are those of ``retention``."""
+    return retention(wrong, np.broadcast_to(np.arange(wrong.shape[1]), wrong.shape), n_values, alpha, of=of)

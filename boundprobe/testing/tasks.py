@@ -77,7 +77,16 @@ def _cut_problems(task: AbstractTask, n: int) -> Iterator[str]:
         yield "sample_cut: two samples of one seed differ"
     if cut.answers.shape != (n, task.state_case().n_answers):
         yield f"sample_cut: answers have shape {cut.answers.shape}, not ({n}, n_answers)"
-    elif cut.suffixes is None:
+        return
+    if not np.isin(cut.answers[cut.answers != IGNORE], task.answer_values).all():
+        yield "answer_values: an answer of sample_cut is not among them"
+    if cut.places is not None:
+        settled = cut.answers != IGNORE
+        if cut.places.shape != cut.answers.shape or ((cut.places != IGNORE) != settled).any():
+            yield "sample_cut: places are not those of the answers that are defined"
+        elif settled.any() and not 0 <= cut.places[settled].min() <= cut.places[settled].max() < cut.prefix.shape[1]:
+            yield f"sample_cut: a place is outside the prefix, 0..{cut.prefix.shape[1] - 1}"
+    if cut.suffixes is None:
         for a in range(cut.answers.shape[1])[:64]:
             whole = cut.whole(np.full(n, a))
             if whole.shape[1] != task.n_positions:
