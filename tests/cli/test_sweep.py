@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections import namedtuple
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +44,8 @@ n_eval = 40
 [probe]
 n_sequences = 40
 n_calibration = 20
+n_train = 40
+decoders = ["linear"]
 """
 #: The same without the seeds' memory, for what is about something else.
 PLAIN = SWEEP.partition("[probe]")[0]
@@ -496,4 +499,27 @@ def test_plot_wants_one_finished_sweep(refused, swept, tmp_path):
     assert "one sweep by itself" in refused("plot", train, swept.path)
     unfinished = open_run(tmp_path / "runs", "sweep", SweepConfig.from_dict(tomllib.loads(PLAIN)).to_dict())
     assert "not finished" in refused("plot", unfinished.path, code=4)
-    assert "not a finished training run" in refused("probe", swept.path, code=4)
+    assert "not a finished training run" in refused("probe", unfinished.path, code=4)
+
+
+def test_probe_of_a_sweep_is_one_table_and_one_figure_of_all_its_models(call, document, refused, swept):
+    argv = ["probe", swept.path]
+    probed = document(*argv)
+    assert (probed["schema"], probed["sweep"], probed["violations"]) == (
+        "boundprobe.probe-sweep/1",
+        swept.path.name,
+        [],
+    )
+    ladders = probed["ladders"]
+    assert len(ladders) == len({ladder["run_id"] for ladder in ladders}) >= 4
+    assert [Path(figure).name for figure in probed["figures"]] == ["ladder.png", "ladder.svg"]
+    assert all(Path(figure).stat().st_size > 5000 for figure in probed["figures"])
+    before = [(Path(ladder["run_dir"]) / "result.json").stat().st_mtime_ns for ladder in ladders]
+    code, out, err = call(*argv)
+    assert code == 0
+    assert err == f"figure: {probed['figures'][0]}\n"
+    assert len(out.splitlines()) == 2 + len(ladders) + 2
+    assert "for each row by itself" in out
+    # Measured once, and read back.
+    assert [(Path(ladder["run_dir"]) / "result.json").stat().st_mtime_ns for ladder in ladders] == before
+    assert "--member or --budgets is given with a sweep" in refused(*argv, "--member", "0")

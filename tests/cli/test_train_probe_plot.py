@@ -9,7 +9,7 @@ import tomllib
 import pytest
 import torch
 
-PROBE = ["-n", "200", "--calibration", "100"]
+PROBE = ["-n", "200", "--calibration", "100", "--train", "150", "--decoders", "linear"]
 FIGURES = ["bound_vs_empirical.png", "bound_vs_empirical.svg"]
 MEMBER = {
     "phase", "learning_rate", "seed_index", "accuracy", "accuracy_by_distribution", "loss", "steps", "converged",
@@ -180,7 +180,13 @@ def test_probe_has_the_keys_of_the_contract_and_is_done_once(document, trained):
         "schema", "run_id", "run_dir", "trained", "task", "model", "member", "used_bits", "present_bits",
         "needed_bits", "nominal_bits", "required_bits", "violations",
     } <= set(ladder)  # fmt: skip
-    assert set(ladder["used_bits"]) == {"lower", "estimate", "confidence"}
+    for name in ("used_bits", "present_bits"):
+        assert set(ladder[name]) == {"lower", "estimate", "confidence", "decoder", "form", "limit"}
+        assert 0 <= ladder[name]["lower"] <= ladder[name]["estimate"] <= ladder["entropy_bits"]
+    # Parts and the whole share the level: 9 parts of a ladder, and the parts of the state among themselves.
+    shares = [1 - part["present_bits"]["confidence"] for part in ladder["present_by_part"]]
+    assert sum(shares) == pytest.approx(1 - ladder["used_bits"]["confidence"]) == pytest.approx(0.05 / 9)
+    assert sum(part["nominal_bits"] for part in ladder["present_by_part"]) == ladder["nominal_bits"]
     assert ladder["schema"] == "boundprobe.probe/1"
     assert ladder["trained"] == trained.name
     assert ladder["violations"] == []
@@ -190,6 +196,8 @@ def test_probe_has_the_keys_of_the_contract_and_is_done_once(document, trained):
     assert document("probe", trained, *PROBE) == ladder
     (run,) = trained.parent.glob(ladder["run_id"])
     assert json.loads((run / "result.json").read_text()) == ladder
+    assert (run / "ladder.png").read_bytes().startswith(b"\x89PNG")
+    assert b"</svg>" in (run / "ladder.svg").read_bytes()
 
 
 def test_probe_members_and_places(document, call, trained, tmp_path):
@@ -198,8 +206,15 @@ def test_probe_members_and_places(document, call, trained, tmp_path):
     assert second["accuracy"] != document("probe", trained, *PROBE)["accuracy"]
     assert [path.name for path in tmp_path.iterdir()] == [second["run_id"]]
     code, out, err = call("probe", trained, *PROBE)
-    assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()[2:7]] == ["required", "used,", "used,", "needed", "nominal"]
+    assert code == 0
+    assert err.startswith("figure: ")
+    assert err.endswith("ladder.png\n")
+    assert call("probe", trained, *PROBE, "-q").err == ""
+    rungs = [line.split("  ")[0] for line in out.splitlines()[2:10]]
+    assert rungs[:4] == ["required", "used, certified", "present, certified", "states, certified"]
+    for name in ("needed", "nominal", "by layer and kind", "retention by distance", "accuracy, window-hard"):
+        assert name in out
+    assert "probability at least 95%" in out
 
 
 def test_a_member_that_is_not_there(refused, trained):

@@ -50,6 +50,7 @@ def ladder(index: int) -> dict[str, Any]:
     return {
         "required_bits": 4.5 + index,
         "used_bits": {"lower": 1.25 * index, "estimate": 9.0, "confidence": 0.95},
+        "present_bits": {"lower": 2.5 * index, "estimate": 9.5, "confidence": 0.95},
         "violations": ["so much"] * index,
     }
 
@@ -110,7 +111,8 @@ def test_a_probed_seed_has_its_certified_bits() -> None:
             "receptive_field": 7,
             "required_bits": 4.5 + i,
             "used_bits_lower": 1.25 * i,
-            "used_bits_confidence": 0.95,
+            "present_bits_lower": 2.5 * i,
+            "bits_confidence": 0.95,
             "n_violations": i,
         }
 
