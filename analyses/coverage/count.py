@@ -108,7 +108,7 @@ class Case:
     def scored(self, n_sequences: int, rng: np.random.Generator) -> Scored:
         """Fresh sequences, read by the channel's own posterior."""
         states, answers = self.channel.draw(n_sequences, rng)
-        read = self.channel.chain_logits if self.chain else self.channel.ideal_logits  # type: ignore[attr-defined]
+        read = self.channel.chain_logits if self.chain else self.channel.ideal_logits
         return Scored(read(states, answers).astype(np.float32), answers)
 
     def rng(self, role: str) -> np.random.Generator:
@@ -238,7 +238,7 @@ def code_limit(chosen: Plan, lengths: FloatArray, limit: str, alpha: float = ALP
     return upper_limit(lengths, alpha, 0.0, chosen.code.most_bits, limit, chosen.seen)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def lowest_rejected(
     ladder: FloatArray, values: FloatArray, places: IntArray, variances: FloatArray, target: float
 ) -> float:

@@ -24,6 +24,7 @@ import torch
 
 from boundprobe.bounds.information import fano_loss_bits
 from boundprobe.probes.arrays import certify_states
+from boundprobe.probes.retention import GIVEN_EARLIER
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
 from boundprobe.runs.files import write_whole
 from boundprobe.testing.channels import (
@@ -95,6 +96,7 @@ class Outcome:
     """What one repetition certified."""
 
     lower: float
+    estimate: float
     above_truth: bool
     broken: bool
     decoder: str
@@ -129,9 +131,11 @@ def once(trial: Trial, repetition: int) -> Outcome:
     report = certify_states(states, answers, n_values=trial.channel.n_values, config=config)
     seconds = time.perf_counter() - start
     above = report.present.lower > trial.channel.true_bits + SLACK
-    limits = np.array(trial.told_bits if report.present.decoder == "chain" else trial.answer_bits)
-    broken = above or (report.retention is not None and bool((report.retention.lower_bits > limits + SLACK).any()))
-    return Outcome(report.present.lower, above, broken, report.present.decoder, seconds)
+    broken = above
+    if report.retention is not None:
+        limits = np.array(trial.told_bits if report.retention.of == GIVEN_EARLIER else trial.answer_bits)
+        broken |= bool((report.retention.lower_bits > limits + SLACK).any())
+    return Outcome(report.present.lower, report.present.estimate, above, broken, report.present.decoder, seconds)
 
 
 def run(job: tuple[int, range]) -> list[Outcome]:

@@ -64,13 +64,14 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
         Where the run directory is made, once the file was read and its prior checked.
     device : str
     """
-    from boundprobe.probes.arrays import certify_read
+    from boundprobe.probes.arrays import certify_read, deal
     from boundprobe.probes.given import read_states
     from boundprobe.runs.store import open_run
 
     path, prior = Path(states["file"]), {name: states.get(name) for name in ("n_values", "entropy_bits")}
     arrays = read_arrays(path)
     given = read_states(arrays["state"], arrays["answers"], defined=arrays.get("defined"), **prior)
+    deal(given, config)  # refuses too few before there is a directory
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     run = open_run(root, "probe", {"states": {"sha256": digest} | prior, "probe": asdict(config)})
     if (known := run.result()) is not None:

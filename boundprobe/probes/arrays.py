@@ -16,7 +16,7 @@ from boundprobe.probes.information import InformationBits, certify
 from boundprobe.probes.limits import upper_limit
 from boundprobe.probes.prior import Prior
 from boundprobe.probes.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
-from boundprobe.probes.sample import Sample, Splits
+from boundprobe.probes.sample import Splits
 from boundprobe.probes.settings import StatesConfig
 from boundprobe.seeds import generator
 
@@ -27,7 +27,7 @@ MOST_SEQUENCES = 10**6
 N_PARTS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StatesReport:
     """What certainly is in an array of states.
 
@@ -139,9 +139,8 @@ def certify_states(
 
 def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu") -> StatesReport:
     """Certify states that were read and checked; see ``certify_states``."""
-    prior, splits = given.prior, _deal(given.sample, config)
+    prior, splits = given.prior, deal(given, config)
     alpha = (1 - config.confidence) / N_PARTS
-    _check_enough(prior, splits, alpha)
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
     rng = generator(config.seed, "order")
     present = certify(prior, decoded.plan, decoded.evaluation, alpha, rng, config.decoders.limit)
@@ -162,8 +161,15 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
     )
 
 
-def _deal(sample: Sample, config: StatesConfig) -> Splits:
-    """The three parts, by a seeded shuffle."""
+def deal(given: GivenStates, config: StatesConfig) -> Splits:
+    """The three parts, by a seeded shuffle.
+
+    Raises
+    ------
+    ValueError
+        If there are too few sequences to certify anything.
+    """
+    sample = given.sample
     order = generator(config.seed, "split").permutation(sample.n_sequences)
     n_train = int(sample.n_sequences * config.train_share)
     n_known = n_train + int(sample.n_sequences * config.calibration_share)
@@ -172,7 +178,9 @@ def _deal(sample: Sample, config: StatesConfig) -> Splits:
         raise ValueError(
             f"there are {sample.n_sequences} sequences; allowed: enough for three parts; give a few hundred at least"
         )
-    return Splits(*(sample.rows(part) for part in parts))
+    splits = Splits(*(sample.rows(part) for part in parts))
+    _check_enough(given.prior, splits, (1 - config.confidence) / N_PARTS)
+    return splits
 
 
 def _check_enough(prior: Prior, splits: Splits, alpha: float) -> None:

@@ -22,8 +22,6 @@ Scorer = Callable[[Sample], NDArray[np.float32]]
 RARE = 1e-9
 #: Sequences whose states are swapped.
 N_SWAPPED = 256
-#: Under a prior that is not uniform, rows that occur more often than this are taken for frequent values, not copies.
-MOST_COPIES = 10
 #: Below so many bits of answers, pairs of equal rows are not near Poisson.
 FEW_BITS = 40
 #: Fewest expected counts in a cell of a chi-square test.
@@ -51,39 +49,74 @@ class Assumption:
 def check_repeats(sample: Sample, prior: Prior) -> str:
     """A1: no sequence occurs more often than independent draws would; return what was checked.
 
-    Under a uniform prior equal answers are as rare as the prior says.  Under another the chance that two sequences
-    are equal is not known: whole equal sequences, state and answers, are counted, without values that are frequent,
-    and held against a chance far above 2^-H(Y).
+    Equal answers are as rare as a uniform prior says.  Under any law, copies of whole sequences, state and answers,
+    show in how many occur once, twice, and so on (``looks_copied``).
 
     Raises
     ------
     ValueError
         If sequences repeat.
     """
-    n_pairs = math.comb(sample.n_sequences, 2)
-    if prior.independent_uniform:
-        counts = _counts(sample.answers)
-        expected = n_pairs * 2.0**-prior.entropy_bits
-        # Pairs are near Poisson where rows are many; chi-square holds where they are few: both must call it rare.
-        chance = 0.0
-        if prior.entropy_bits < FEW_BITS:
-            n_rows = 2.0**prior.entropy_bits
-            statistic = n_rows * float((counts**2).sum()) / sample.n_sequences - sample.n_sequences
-            chance = float(chi2.sf(statistic, n_rows - 1))
-    else:
-        counts = _counts(np.hstack([sample.answers, sample.states.astype(np.float64)]))
-        counts = counts[counts <= MOST_COPIES]
-        share = float(sample.defined.mean()) if prior.undefined_bits else 1.0
-        expected = n_pairs * 2.0 ** (-share * prior.entropy_bits / 2)
-        chance = 0.0
+    advice = "allowed: independent sequences; remove copies, or draw new ones"
+    rows = np.hstack([sample.answers, sample.states.astype(np.float64)])
+    if (copies := looks_copied(_counts(rows))) is not None:
+        raise ValueError(
+            f"many sequences occur exactly {copies} times, as independent draws from no law would; {advice}"
+        )
+    if not prior.independent_uniform:
+        return "whole sequences are not copies of each other; independence is the sampler's word"
+    counts = _counts(sample.answers)
     repeats = int((counts * (counts - 1) // 2).sum())
+    expected = math.comb(sample.n_sequences, 2) * 2.0**-prior.entropy_bits
+    # Pairs are near Poisson where rows are many; chi-square holds where they are few: both must call it rare.
+    chance = 0.0
+    if prior.entropy_bits < FEW_BITS:
+        n_rows = 2.0**prior.entropy_bits
+        statistic = n_rows * float((counts**2).sum()) / sample.n_sequences - sample.n_sequences
+        chance = float(chi2.sf(statistic, n_rows - 1))
     if repeats and max(float(poisson.sf(repeats - 1, expected)), chance) < RARE:
         raise ValueError(
-            f"{repeats} pairs of sequences are equal, where independent draws have about {expected:.3g} or fewer; "
-            "allowed: independent sequences; remove copies, draw new ones, or state the answers' joint entropy if they "
-            "are not independent and uniform (--entropy-bits)"
+            f"{repeats} pairs of sequences have equal answers, where independent draws have about {expected:.3g}; "
+            f"{advice}, or state the answers' joint entropy if they are not uniform (--entropy-bits)"
         )
-    return f"{repeats} pairs of equal sequences, {expected:.3g} or fewer expected; independence is the sampler's word"
+    return f"{repeats} pairs of equal answers, {expected:.3g} expected; independence is the sampler's word"
+
+
+def looks_copied(counts: NDArray[np.int64]) -> int | None:
+    """How often copied rows occur, if so many rows occur so often that no law of independent draws explains it.
+
+    Of independent draws, the expected number of values that occur r times is a mixture of Poisson weights,
+    f_r = sum_v lambda_v^r exp(-lambda_v) / r!, so f_r^2 <= (r + 1) / r f_(r-1) f_(r+1) (Cauchy-Schwarz): with many
+    values that occur r times some must occur r + 1 times.
+
+    Parameters
+    ----------
+    counts : int64 array (n_values,)
+        How often each value occurs.
+
+    Returns
+    -------
+    int or None
+
+    Examples
+    --------
+    >>> looks_copied(np.full(500, 2)), looks_copied(np.bincount(np.random.default_rng(0).integers(300, size=1000)))
+    (2, None)
+    """
+    n, n_values, least = int(counts.sum()), len(counts), int(counts.min())
+    # All equally often: the largest probability of any law, a multinomial coefficient over n_values^n.
+    if least >= 2 and (counts == least).all():
+        chance = math.lgamma(n + 1) - n_values * math.lgamma(least + 1) - n * math.log(n_values)
+        if chance < math.log(RARE):
+            return least
+    occur = np.bincount(counts, minlength=int(counts.max()) + 2).astype(np.float64)
+    for r in range(2, len(occur) - 1):
+        # Generous by several standard errors: f_(r-1) is taken higher, and a quarter of what must follow is asked for.
+        before = occur[r - 1] + 6 * math.sqrt(occur[r - 1]) + 20
+        must_follow = r / (r + 1) * occur[r] ** 2 / before / 4
+        if poisson.cdf(occur[r + 1], must_follow) < RARE:
+            return r
+    return None
 
 
 def check_uniform(answers: NDArray[np.int64], n_values: int) -> str:

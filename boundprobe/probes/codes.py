@@ -140,7 +140,8 @@ def _errors(scores: Scores, answers: IntArray) -> FloatArray:
 
 def _probability(scores: Scores, answers: IntArray, inverse_temperature: FloatArray) -> FloatArray:
     """Probability of each right answer under a softmax of scaled scores, (N, n); of value 0 where undefined."""
-    z = scores * inverse_temperature[:, None].astype(scores.dtype)
+    # Scores so large that they would overflow are as certain as the largest that do not.
+    z = np.clip(scores.astype(np.float32), -1e30, 1e30) * inverse_temperature[:, None].astype(np.float32)
     z -= z.max(-1, keepdims=True)
     chosen = np.take_along_axis(z, np.maximum(answers, 0)[..., None], axis=-1)[..., 0].astype(np.float64)
     np.exp(z, out=z)

@@ -24,7 +24,7 @@ IntArray = NDArray[np.int64]
 ALONE, GIVEN_EARLIER = "I(Y_i;S)", "I(Y_i;S | Y_<i)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Retention:
     """Bits of an answer that the state still holds, by group.
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.probes.assumptions import check_causal, check_repeats, check_swap, check_uniform
+from boundprobe.probes.assumptions import check_causal, check_repeats, check_swap, check_uniform, looks_copied
 from boundprobe.probes.prior import Prior
 from boundprobe.probes.sample import Sample
 from boundprobe.tasks.base import IGNORE
@@ -33,18 +33,27 @@ def with_copies(sample, which, noise=0.0):
 def test_copies_are_refused_under_a_uniform_prior_even_with_other_states(n_copies, noise):
     sample = drawn(500, 16, 16)
     check_repeats(sample, Prior.uniform(16, 16))
-    with pytest.raises(ValueError, match=f"{n_copies} pairs of sequences are equal") as caught:
+    with pytest.raises(ValueError, match=f"{n_copies} pairs|many sequences occur exactly 2 times") as caught:
         check_repeats(with_copies(sample, slice(0, n_copies), noise), Prior.uniform(16, 16))
     assert "allowed: independent sequences" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_copies_are_refused_under_a_stated_prior():
-    sample = drawn(500, 8, 4)
-    prior = Prior.stated(8, 4, 12.0)
+@pytest.mark.parametrize("n_times", [2, 5, 20])
+def test_copies_are_refused_under_a_stated_prior(n_times):
+    sample = drawn(1000 // n_times, 16, 4)
+    prior = Prior.stated(16, 4, 31.0)
     check_repeats(sample, prior)
-    with pytest.raises(ValueError, match="pairs of sequences are equal"):
-        check_repeats(with_copies(sample, slice(0, 500)), prior)
+    with pytest.raises(ValueError, match="allowed: independent sequences"):
+        check_repeats(sample.rows(np.arange(1000) % sample.n_sequences), prior)
+
+
+def test_copies_of_few_bits_in_real_states_are_refused():
+    """Equal answers say nothing there; equal states do."""
+    sample = drawn(1000, 4, 2)
+    check_repeats(sample, Prior.uniform(4, 2))
+    with pytest.raises(ValueError, match="exactly 2 times"):
+        check_repeats(with_copies(sample, slice(0, 1000)), Prior.uniform(4, 2))
 
 
 @pytest.mark.parametrize("sizes", [(1, 2), (4, 2), (2, 3), (3, 4)])
@@ -55,12 +64,21 @@ def test_few_answers_repeat_lawfully(sizes):
 
 def test_discrete_states_of_answers_that_are_not_uniform_repeat_lawfully():
     """The chance that two are equal is 2^-H2(Y), far above 2^-H(Y): 64,000 pairs where 19,000 would be uniform."""
-    rng = np.random.default_rng(0)
     for seed in range(20):
         rng = np.random.default_rng(seed)
         answers = (rng.random((1000, 10)) > 0.9).astype(np.int64)
         entropy = 10 * -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
         check_repeats(Sample(answers.astype(np.float32), answers), Prior.stated(10, 2, entropy))
+
+
+@pytest.mark.parametrize("n_values", [2, 10, 100, 1000, 30_000])
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_no_law_of_discrete_states_looks_copied(n_values, power):
+    """Uniform and Zipf laws of few and of many states."""
+    p = np.arange(1.0, n_values + 1) ** -power
+    for seed in range(10):
+        drawn_states = np.random.default_rng(seed).choice(n_values, size=1500, p=p / p.sum())
+        assert looks_copied(np.unique(drawn_states, return_counts=True)[1]) is None
 
 
 def test_discrete_states_of_answers_that_are_not_all_defined_repeat_lawfully():

@@ -138,7 +138,7 @@ def test_lower_estimate_and_entropy_have_their_order(form, right):
         assert 0 <= found.lower <= found.estimate <= 6.0
         assert found.confidence == 1 - ALPHA
         assert found.limit == ("clopper-pearson" if form == "fano" else limit)
-    assert (found.lower > 3) is (right == 1.0)
+    assert (found.lower > 2.5) is (right == 1.0)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -161,8 +161,9 @@ def test_the_order_of_the_bets_is_the_seeds_and_not_the_values():
     rng, prior = np.random.default_rng(8), Prior.uniform(3, 4)
     fixed = plan(prior, "some", "cross-entropy", guesses(100, rng, right=0.8), 200, ALPHA)
     held = guesses(200, rng, right=0.8)
-    lower = [certify(prior, fixed, held, ALPHA, np.random.default_rng(seed)).lower for seed in (0, 0, 1)]
-    assert lower[0] == lower[1] != lower[2]
+    lower = [certify(prior, fixed, held, ALPHA, np.random.default_rng(seed)).lower for seed in (0, 0, 1, 2, 3, 4)]
+    assert lower[0] == lower[1]
+    assert len(set(lower)) > 1
     calls = []
 
     class Spy:

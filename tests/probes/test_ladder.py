@@ -39,7 +39,7 @@ def test_a_model_that_holds_k_tokens_is_certified_near_k_log_v(planted, n_kept):
     # Each token by itself: no error at alpha / 9 parts / 4 distances, in closed form.
     e = 1 - ((1 - CONFIG.confidence) / N_PARTS / 4) ** (1 / CONFIG.n_sequences)
     price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(7)
-    assert ladder.retained_by == "distance"
+    assert ladder.retention.by == "distance"
     assert ladder.retention.group == (1, 2, 3, 4)
     held = sorted(ladder.retention.lower_bits, reverse=True)
     assert held[:n_kept] == pytest.approx([3 - price] * n_kept, abs=1e-9)
@@ -166,7 +166,7 @@ def test_a_stream_with_overwritten_keys_claims_no_more_than_its_prior():
     assert ladder.violations == ()
     document = ladder.to_json()
     assert document["states_bits"] is None
-    assert document["retention"]["groups"] is None
+    assert document["retention"] is None
 
 
 def test_a_law_that_the_task_has_not_is_refused(planted):

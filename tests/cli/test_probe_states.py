@@ -1,0 +1,190 @@
+"""``boundprobe probe --states``: a file of arrays as a user has it."""
+
+import json
+import pickle
+import tomllib
+
+import numpy as np
+import pytest
+
+QUICK = ["--decoders", "linear"]
+KEYS = {
+    "schema", "run_id", "run_dir", "states", "prior", "present_bits", "retention", "nominal_bits", "n_sequences",
+    "assumptions", "confidence", "violations",
+}  # fmt: skip
+
+ANSWERS = np.random.default_rng(0).integers(2, size=(600, 4))
+SIGNS = (2.0 * ANSWERS - 1).astype(np.float32)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write arrays; the path of the file."""
+
+    def write(name="good.npz", *, compressed=False, **arrays):
+        path = tmp_path / name
+        (np.savez_compressed if compressed else np.savez)(path, **(arrays or {"state": SIGNS, "answers": ANSWERS}))
+        return path
+
+    return write
+
+
+def test_one_document_made_once_and_read_back(call, file, tmp_path, monkeypatch):
+    argv = ["probe", "--states", file(), "--n-values", "2", *QUICK, "--out", tmp_path / "out"]
+    code, out, err = call(*argv, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert set(report) >= KEYS
+    assert report["schema"] == "boundprobe.probe-states/1"
+    assert report["states"]["file"] == "good.npz"
+    assert 3.4 < report["present_bits"]["lower"] <= 4
+    assert report["nominal_bits"] == 128
+    assert report["n_sequences"] == {"train": 240, "calibration": 60, "evaluation": 300}
+    (run,) = (tmp_path / "out").iterdir()
+    assert json.loads((run / "result.json").read_text()) == report
+
+    def trained(*args, **kwargs):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("boundprobe.probes.arrays.decode", trained)
+    assert json.loads(call(*argv, "--json").out) == report
+    code, table, err = call(*argv)
+    assert (code, err) == (0, "")
+    for said in ("present, certified", "retention by answer", "what this rests on:", "A1  ", "A5  ", "at least 95%"):
+        assert said in table
+
+
+def test_another_prior_seed_or_content_is_another_run(call, file, tmp_path):
+    out = ["--out", tmp_path / "out", "-q", "--json", *QUICK]
+    ids = {
+        json.loads(call("probe", "--states", path, *more, *out).out)["run_id"]
+        for path, more in (
+            (file(), ["--n-values", "2"]),
+            (file(), ["--entropy-bits", "4"]),
+            (file(), ["--n-values", "2", "--seed", "1"]),
+            (file("other.npz", state=SIGNS * 2, answers=ANSWERS), ["--n-values", "2"]),
+        )
+    }
+    assert len(ids) == 4
+
+
+def test_answers_that_are_not_all_defined(document, file, tmp_path):
+    path = file(state=SIGNS, answers=ANSWERS, defined=np.random.default_rng(1).random(ANSWERS.shape) < 0.6)
+    report = document("probe", "--states", path, "--n-values", "2", *QUICK, "--out", tmp_path)
+    assert report["retention"] is None
+    assert 1.5 < report["present_bits"]["lower"] < 3
+
+
+def test_a_configuration_file_and_the_one_that_is_printed(call, file, tmp_path):
+    path = file()
+    argv = ["probe", "--states", path, "--n-values", "2", *QUICK, "--confidence", "0.9"]
+    code, printed, err = call(*argv, "--print-config")
+    assert (code, err) == (0, "")
+    assert tomllib.loads(printed)["states"] == {"file": str(path), "n_values": 2}
+    (tmp_path / "c.toml").write_text(printed)
+    out = ["--out", tmp_path / "out", "--json"]
+    by_flags, by_file = call(*argv, *out), call("probe", "--config", tmp_path / "c.toml", *out)
+    assert by_flags.code == 0
+    assert by_file == by_flags
+    assert call("probe", "--config", tmp_path / "c.toml", "--print-config").out == printed
+
+
+def test_a_violation_ends_with_1(call, file, tmp_path):
+    path = file(state=ANSWERS[:, :2].astype(bool), answers=ANSWERS[:, [0, 1, 0, 1]])
+    argv = ["probe", "--states", path, "--n-values", "2", "--entropy-bits", "4", *QUICK, "--out", tmp_path]
+    code, out, err = call(*argv, "--json")
+    assert code == 1
+    (violation,) = json.loads(out)["violations"]
+    assert "more than nominal 2 bits" in violation
+    assert err.count("VIOLATION") == err.count("\n") == 1
+    assert call(*argv).code == 1  # read back, it is one still
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"state": SIGNS}, "no array 'answers', only state"),
+        ({"states": SIGNS, "answers": ANSWERS}, "no array 'state', only states, answers"),
+        ({"state": SIGNS.astype(object), "answers": ANSWERS}, "cannot be read"),
+        ({"state": SIGNS.astype(str), "answers": ANSWERS}, "<U"),
+        ({"state": SIGNS[:50], "answers": ANSWERS}, "50 states and 600 rows"),
+        ({"state": SIGNS, "answers": ANSWERS * 1.0}, "whole numbers"),
+        ({"state": SIGNS, "answers": ANSWERS * 0}, "not uniform"),
+        ({"state": SIGNS, "answers": ANSWERS, "defined": ANSWERS}, "booleans"),
+        ({"state": SIGNS[:12], "answers": ANSWERS[:12]}, "too few to certify"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arrays_that_are_refused_leave_nothing_behind(refused, file, arrays, said):
+    message = refused("probe", "--states", file(**arrays), "--n-values", "2", *QUICK)
+    assert said in message
+    assert "allowed" in message
+    assert "unsafely" not in message
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "text", "npy", "pickle", "cut", "damaged"])
+def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
+    path = tmp_path / "bad.npz"
+    rng = np.random.default_rng(0)
+    whole = bytearray(file(state=rng.normal(size=(600, 40)), answers=ANSWERS, compressed=True).read_bytes())
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "empty":
+            path.touch()
+        case "text":
+            path.write_text("hello")
+        case "npy":
+            np.save(tmp_path / "bad", SIGNS)
+            path = tmp_path / "bad.npy"
+        case "pickle":
+            path.write_bytes(pickle.dumps({"state": SIGNS}))
+        case "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "damaged":
+            whole[3000:3040] = b"\xff" * 40
+            path.write_bytes(whole)
+    message = refused("probe", "--states", path, "--n-values", "2", *QUICK)
+    assert path.name in message
+    assert "write it with numpy.savez" in message
+    assert "unsafely" not in message
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--states", "GOOD"], "the prior of the answers is not stated"),
+        (["--states", "GOOD", "--n-values", "1"], "--n-values"),
+        (["--states", "GOOD", "--entropy-bits", "x"], "--entropy-bits"),
+        (["--states", "GOOD", "--entropy-bits", "nan"], "entropy_bits is nan"),
+        (["--states", "GOOD", "--entropy-bits", "99"], "entropy_bits is 99"),
+        (["--states", "GOOD", "--n-values", "2", "--decoders", "linaer"], "did you mean 'linear'"),
+        (["--states", "GOOD", "--n-values", "2", "--decoders", "mlp,mlp"], "each once"),
+        (["--states", "GOOD", "--n-values", "2", "--confidence", "1"], "confidence is 1.0"),
+        (["--states", "GOOD", "--n-values", "2", "--stream", "keys-once"], "stream is given with --states"),
+        (["--states", "GOOD", "--n-values", "2", "--budgets", "1x2"], "bottleneck is given with --states"),
+        (["RUN", "--states", "GOOD", "--n-values", "2"], "allowed: one of them"),
+        (["--n-values", "2"], "without --states"),
+        ([], "nothing to measure is given"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_flags_that_make_no_sense_together(refused, file, argv, said):
+    assert said in refused("probe", *[file() if word == "GOOD" else word for word in argv])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[states]\nfile = 3\nn_values = 2\n", "[states]\nfile = 'GOOD'\nentropy_bits = 'x'\n", "states = 'GOOD'\n"],
+)
+def test_configuration_files_with_other_types(refused, file, tmp_path, text):
+    (tmp_path / "c.toml").write_text(text.replace("GOOD", str(file())))
+    assert "allowed" in refused("probe", "--config", tmp_path / "c.toml")
+
+
+def test_as_a_user_types_it(typed, file, tmp_path):
+    path = file()
+    code, out, err = typed("probe", "--states", path.name, "--n-values", 2, *QUICK, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (tmp_path / "runs" / report["run_id"] / "result.json").exists()
