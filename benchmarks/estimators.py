@@ -67,7 +67,8 @@ def ksg(data: Data) -> float:
     """Kraskov, Stoegbauer and Grassberger 2004 (cond-mat/0305641), equation 8, on whole vectors.
 
     Each space has its Euclidean norm, the joint one the larger of the two.  The answers are given as the signs that the
-    state was made of, which suits the estimator best, with the noise of the state, so that no two distances are equal.
+    state was made of, with the noise of the state, so that no two distances are equal: of four
+    forms that were tried (numbers, in two norms, one-hot, signs) the one with the highest value.
     """
     signs = signs_of(data.answers, data.channel.n_values)
     noisy = signs + 0.1 * np.random.default_rng(0).standard_normal(signs.shape).astype(np.float32)
@@ -106,7 +107,7 @@ class Critic(nn.Module):
     def forward(self, states: Tensor, columns: Tensor) -> Tensor:
         """Scores (B, B): row s, column y; the diagonal are pairs that belong together."""
         scores = self.of_state(states) @ self.of_answers(columns).T / math.sqrt(FEATURES) + self.offset
-        return MOST * torch.tanh(scores / MOST)  # farther apart, exponentials would be denormal, and slow
+        return MOST * torch.tanh(scores / MOST)  # so that no exponential overflows
 
 
 def diagonal_and_log_mean(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,7 +215,7 @@ def main() -> None:
     parser.add_argument("--data", default=",".join(DATA), help=f"of {', '.join(DATA)}")
     parser.add_argument("--epochs", type=int, default=20, help="of the critics")
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # tiny products: a second thread gains nothing
     for name in args.data.split(","):
         title, channel = DATA[name]
         data = Data(channel, *channel.draw(args.sequences, np.random.default_rng(0)), args.epochs)
