@@ -76,7 +76,10 @@ def run(args: argparse.Namespace) -> int:
     # A ladder for each model and a curve of bottlenecks for each task share what may fail.
     n_reports = len(configs) * given["n_seeds"] + len(BUDGETS)
     probe = ProbeConfig(
-        n_sequences=given["n_sequences"], confidence=1 - (1 - CONFIDENCE) / n_reports, seed=given["seed"]
+        n_sequences=given["n_sequences"],
+        n_train=max(4, given["n_sequences"]),
+        confidence=1 - (1 - CONFIDENCE) / n_reports,
+        seed=given["seed"],
     )
     budgets = {name: [f"{m}x{b}" for m, b in pairs] for name, pairs in BUDGETS.items()}
     budget_steps = min(BOTTLENECK_STEPS, given.get("steps", BOTTLENECK_STEPS))

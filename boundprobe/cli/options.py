@@ -130,6 +130,17 @@ MODEL_OPTIONS = (
     Option("--norm", ("model", "norm"), word, "'pre' (default): a norm before each mixer; 'none'", "NAME"),
 )
 
+LADDER_OPTIONS = (
+    Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
+    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that calibrate (default 1000)", "N"),
+    Option("--train", ("n_train",), whole_number(1), "sequences that train decoders (default 4000)", "N"),
+    Option("--decoders", ("decoders",), words, "of linear, mlp, chain, logistic, boosting", "NAME[,..]"),
+    Option("--part-decoders", ("part_decoders",), words, "the same for each layer (default linear)", "NAME[,..]"),
+    Option("--stream", ("stream",), word, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
+    Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
+    Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
+)
+
 BOTTLENECK_OPTIONS = (
     Option("--budgets", ("bottleneck", "budgets"), word, "also behind bottlenecks of so many bits", "1x2,4x3,.."),
     Option("--bottleneck-steps", ("bottleneck", "steps"), whole_number(1), "training steps of each (default 400)", "N"),

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
+    LADDER_OPTIONS,
     SEED_OPTION,
-    Option,
     add_device,
     add_options,
-    number,
     resolve,
-    whole_number,
 )
 from boundprobe.cli.output import find_device, print_config, print_json
 
@@ -25,10 +23,7 @@ HELP = "draw bound_vs_empirical.png and .svg for finished training runs of one t
 
 OPTIONS = (
     SEED_OPTION,
-    Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
-    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that set the rounding (default 1000)", "N"),
-    Option("--confidence", ("confidence",), number, "of each model's report (default 0.95)", "P"),
-    Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
+    *LADDER_OPTIONS,
     *BOTTLENECK_OPTIONS,
 )
 

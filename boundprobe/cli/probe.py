@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from boundprobe.checks import check_integer
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
+    LADDER_OPTIONS,
     SEED_OPTION,
     Option,
     add_device,
@@ -17,7 +18,6 @@ from boundprobe.cli.options import (
     resolve,
     whole_number,
     word,
-    words,
 )
 from boundprobe.cli.output import find_device, note, print_config, print_json
 
@@ -35,14 +35,7 @@ STATES_OPTIONS = (
 OPTIONS = (
     SEED_OPTION,
     Option("--member", ("member",), whole_number(0), "which reported model of a training run (default 0)", "N"),
-    Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
-    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that calibrate (default 1000)", "N"),
-    Option("--train", ("n_train",), whole_number(1), "sequences that train decoders (default 4000)", "N"),
-    Option("--decoders", ("decoders",), words, "of linear, mlp, chain, logistic, boosting", "NAME[,..]"),
-    Option("--part-decoders", ("part_decoders",), words, "the same for each layer (default linear)", "NAME[,..]"),
-    Option("--stream", ("stream",), word, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
-    Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
-    Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
+    *LADDER_OPTIONS,
     *STATES_OPTIONS,
     *BOTTLENECK_OPTIONS,
 )  # fmt: skip

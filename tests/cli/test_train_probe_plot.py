@@ -263,7 +263,7 @@ def test_a_violation_is_said_loudly_and_ends_with_1(call, trained, tmp_path, mon
 def test_plot_draws_two_runs_and_the_same_bytes_again(document, call, tiny, trained, tmp_path):
     assert call(*tiny, "--model", "attn", "--lr", "0.01", "--seeds", "1", "--out", tmp_path / "runs", "-q").code == 0
     (second,) = (tmp_path / "runs").glob("train-*")
-    argv = ["plot", trained, second, "-n", "200"]
+    argv = ["plot", trained, second, *PROBE]
     report = document(*argv, "--out", tmp_path / "a")
     assert report == {
         "schema": "boundprobe.plot/1", "figures": [str(tmp_path / "a" / name) for name in FIGURES],

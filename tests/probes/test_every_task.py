@@ -37,7 +37,7 @@ def test_a_task_goes_from_training_to_the_figure(tmp_path: Path, name: str, para
     task = TASKS[name](**parameters)
     spec = ModelSpec("mamba-attn", d_model=8, window=4, d_state=2)
     run = train(TrainConfig(task, spec, Schedule(steps=60, batch=16, n_eval=64)), tmp_path)
-    ladder = probe_member(run, 0, ProbeConfig(n_sequences=200, n_calibration=50))
+    ladder = probe_member(run, 0, ProbeConfig(n_sequences=200, n_calibration=50, n_train=200))
     assert ladder["violations"] == []
     entropy = task.state_case().entropy_bits
     assert 0 <= ladder["used_bits"]["lower"] <= ladder["used_bits"]["estimate"] <= entropy + 1e-9

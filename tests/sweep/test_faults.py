@@ -46,6 +46,9 @@ n_eval = 100
 
 [probe]
 n_sequences = 50
+n_train = 50
+part_decoders = ["linear"]
+decoders = ["linear"]
 n_calibration = 20
 """
 

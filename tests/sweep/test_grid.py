@@ -183,7 +183,8 @@ def test_the_resolved_sweep_is_every_run_in_full(tmp_path: Path) -> None:
         assert TrainConfig.from_dict(kept["run"]) == point.config
         assert kept["settings"] == point.settings
     assert run.config["probe"] == {
-        "n_sequences": 50, "n_calibration": 1000, "confidence": 0.95, "tolerance": 0.01, "seed": 0,
+        "n_sequences": 50, "n_calibration": 1000, "n_train": 4000, "confidence": 0.95, "tolerance": 0.01,
+        "decoders": ["linear", "mlp"], "part_decoders": ["linear"], "stream": "keys-once", "seed": 0,
     }  # fmt: skip
     assert open_run(tmp_path, "sweep", sweep(EVERYTHING).to_dict()).path == run.path
 

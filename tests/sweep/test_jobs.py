@@ -30,7 +30,7 @@ GROUP = (
     replace(CONFIG, seed=1),
     replace(CONFIG, schedule=replace(CONFIG.schedule, n_seeds=1, weight_decay=0.0)),
 )
-PROBE = ProbeConfig(n_sequences=40, n_calibration=20, seed=3, confidence=0.9)
+PROBE = ProbeConfig(n_sequences=40, n_calibration=20, n_train=40, decoders=("linear",), seed=3, confidence=0.9)
 
 
 def trained(config: TrainConfig, root: Path) -> Run:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from boundprobe.probes.decoders.base import ROWS, FitSettings, Logits, as_answers, cross_entropy, in_pieces
 from boundprobe.probes.decoders.linear import LinearDecoder
@@ -62,6 +63,34 @@ class Split:
         return correction
 
 
+class Optimizer:
+    """AdamW with torch's own update; ``torch.optim.AdamW`` itself imports a compiler, which takes seconds.
+
+    Parameters
+    ----------
+    network : Module
+    decay : float
+        Weight decay.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.values: list[Tensor] = list(network.parameters())
+        self.decay = decay
+        self.moments, self.squares = ([torch.zeros_like(value) for value in self.values] for _ in range(2))
+        self.steps = [torch.zeros(()) for _ in self.values]
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Update the weights by their gradients, and forget these."""
+        gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in self.values]
+        adamw(
+            self.values, gradients, self.moments, self.squares, [], self.steps, foreach=True, amsgrad=False, beta1=0.9,
+            beta2=0.99, lr=rate, weight_decay=self.decay, eps=1e-8, maximize=False,
+        )  # fmt: skip
+        for value in self.values:
+            value.grad = None
+
+
 def fit_correction(
     network: AbstractCorrection, train: Split, calibration: Split, settings: FitSettings, rate: float, decay: float
 ) -> Tensor:
@@ -77,12 +106,8 @@ def fit_correction(
         Of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); the rate falls to 0 along half a cosine.
     """
     rng = torch.Generator().manual_seed(settings.seed)
-    adamw = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.99))
-    n_batches = math.ceil(len(train.z) / BATCH)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        adamw,
-        lambda step: min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / (settings.epochs * n_batches))),
-    )
+    optimizer = Optimizer(network, decay)
+    n_steps, step = settings.epochs * math.ceil(len(train.z) / BATCH), 0
     least, kept, waited = float(cross_entropy(calibration.base, calibration.answers).sum()), _weights(network), 0
     for _ in range(settings.epochs):
         for rows in _batches(len(train.z), rng):
@@ -92,10 +117,9 @@ def fit_correction(
             loss = F.cross_entropy(
                 scores.flatten(0, 1), train.answers[index].flatten(), ignore_index=IGNORE, reduction="sum"
             )
-            adamw.zero_grad(set_to_none=True)
             (loss / len(rows)).backward()  # a mean over sequences of the sum over answers
-            adamw.step()
-            schedule.step()
+            optimizer.step(rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / n_steps)))
+            step += 1
         now = float(cross_entropy(calibration.base + calibration.correction(network), calibration.answers).sum())
         waited += 1
         if now < least - 1e-4 * abs(least):
