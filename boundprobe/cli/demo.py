@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     probe = ProbeConfig(
         n_sequences=given["n_sequences"],
         n_train=max(4, given["n_sequences"]),
+        n_calibration=min(1000, given["n_sequences"]),
         confidence=1 - (1 - CONFIDENCE) / n_reports,
         seed=given["seed"],
     )

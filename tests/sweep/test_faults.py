@@ -162,6 +162,7 @@ def test_killed_thirty_times(tmp_path: Path, undisturbed: dict[str, bytes]) -> N
     assert_same_tables(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_sweeps_in_one_directory_at_once(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     """Both end well; every run is trained by one of them, the other waits."""
     both = [start(tmp_path / "runs") for _ in range(2)]
@@ -200,6 +201,7 @@ def still_locked(root: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_and_half_a_line(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     root = tmp_path / "runs"
     interrupted(root)
@@ -228,6 +230,7 @@ def small_disk(path: Path, kilobytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     with small_disk(tmp_path / "runs", 96):
         said = finish(start(tmp_path / "runs"), code=2)

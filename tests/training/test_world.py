@@ -53,6 +53,7 @@ def test_two_processes_train_as_one(alone: Any, tmp_path: Path) -> None:
     assert len(load_models(load_run(path))) == 1
 
 
+@pytest.mark.slow
 def test_bfloat16_and_pieces_with_the_same_command(tmp_path: Path) -> None:
     """What the models of 100 million parameters are trained with, at a tiny size."""
     flags = ["--precision", "bfloat16", "--micro-batch", "2", "--steps", "60", "--lr", "0.003"]

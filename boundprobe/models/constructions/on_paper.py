@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ SCALES: dict[type, Scale] = {
 }
 
 
+@functools.lru_cache(maxsize=1024)  # angles of large sizes take a quarter of a second, and figures ask again
 def paper_row(task: AbstractTask, position: str, n_layers: int, window: int | None = None) -> PaperRow:
     """Sizes of the construction for a task, and of pure models that can do it.
 
