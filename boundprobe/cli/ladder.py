@@ -34,9 +34,17 @@ def print_ladder(document: dict[str, Any]) -> None:
     )
     if document["retention"]:
         print_retention(document["retention"])
+    print_assumptions(document["assumptions"])
     print(
         f"\nAll certified numbers of this report hold together with probability at least {document['confidence']:.0%}."
     )
+
+
+def print_assumptions(assumptions: Sequence[dict[str, str]]) -> None:
+    """What certificates rest on, and what was done about each."""
+    print("\nwhat this rests on:")
+    for assumption in assumptions:
+        print(f"  {assumption['name']}  {assumption['says']}: {assumption['checked']}")
 
 
 def print_retention(retention: dict[str, Any]) -> None:

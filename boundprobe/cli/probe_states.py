@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from boundprobe.cli.ladder import print_retention
+from boundprobe.cli.ladder import print_assumptions, print_retention
 from boundprobe.cli.output import print_pairs
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
 
@@ -112,9 +112,7 @@ def print_states(document: dict[str, Any]) -> None:
     )
     if document["retention"]:
         print_retention(document["retention"])
-    print("\nwhat this rests on:")
-    for assumption in document["assumptions"]:
-        print(f"  {assumption['name']}  {assumption['says']}: {assumption['checked']}")
+    print_assumptions(document["assumptions"])
     print(
         f"\nAll certified numbers of this report hold together with probability at least {document['confidence']:.0%}."
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from boundprobe.probes.assumptions import Assumption
+from boundprobe.probes.assumptions import Assumption, all_of
 from boundprobe.probes.decode import decode
 from boundprobe.probes.given import GivenStates, read_states
 from boundprobe.probes.information import InformationBits, certify
@@ -155,7 +155,7 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
         given.nominal_bits,
         decoded.calibration_estimate_bits,
         {name: getattr(splits, name).n_sequences for name in ("train", "calibration", "evaluation")},
-        _assumptions(given.repeats, given.law, decoded.swapped),
+        all_of(given.repeats, given.law, decoded.swapped),
         config.confidence,
         _violations(present, given.nominal_bits),
     )
@@ -215,17 +215,3 @@ def _violations(present: InformationBits, nominal_bits: int) -> tuple[str, ...]:
             "is wrong, or the program is",
         )
     return ()
-
-
-def _assumptions(repeats: str, prior: str, swapped: str) -> tuple[Assumption, ...]:
-    return (
-        Assumption("A1", "sequences are independent draws, and nothing is shared between them", repeats),
-        Assumption("A2", "the prior of the answers is known", prior),
-        Assumption(
-            "A3",
-            "the decoder is fixed before evaluation",
-            "three parts without a common sequence; decoder, form and calibration were chosen without the last",
-        ),
-        Assumption("A4", "the decoder sees the state, the query and earlier answers alone", swapped),
-        Assumption("A5", "answers of one sequence may depend on each other", "the sequence is the unit of every limit"),
-    )

@@ -46,6 +46,23 @@ class Assumption:
     checked: str
 
 
+def all_of(
+    independence: str,
+    law: str,
+    swapped: str,
+    *,
+    frozen: str = "three parts without a common sequence; decoder, form and calibration were chosen without the last",
+) -> tuple[Assumption, ...]:
+    """All five, with what was done about the first four."""
+    return (
+        Assumption("A1", "sequences are independent draws, and nothing is shared between them", independence),
+        Assumption("A2", "the prior of the answers is known", law),
+        Assumption("A3", "the decoder is fixed before evaluation", frozen),
+        Assumption("A4", "the decoder sees the state, the query and earlier answers alone", swapped),
+        Assumption("A5", "answers of one sequence may depend on each other", "the sequence is the unit of every limit"),
+    )
+
+
 def check_repeats(sample: Sample, prior: Prior) -> str:
     """A1: no sequence occurs more often than independent draws would; return what was checked.
 
@@ -186,7 +203,7 @@ def check_swap(scores: Scorer, sample: Sample) -> str:
             "swapping states between sequences does not swap what the decoder says; allowed: decoders that see one "
             "state at a time; take one without statistics of the batch"
         )
-    return f"states of {len(turned)} sequences swapped, without the others: the answers went with them"
+    return f"states of {len(turned)} sequences swapped, without the others: what the decoder says went with them"
 
 
 def check_causal(scores: Scorer, sample: Sample) -> None:

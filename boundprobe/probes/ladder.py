@@ -22,6 +22,7 @@ import torch
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.models.memory import MemoryBits
 from boundprobe.models.stack import SequenceModel
+from boundprobe.probes.assumptions import Assumption, all_of
 from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors, clopper_pearson, required_by
 from boundprobe.probes.information import InformationBits, Scored
 from boundprobe.probes.list_decoding import StatesBits, choose_threshold, states_certificate
@@ -93,6 +94,8 @@ class Ladder:
         W2 at the model's receptive field.
     swapped : str or None
         What is wrong if answers do not follow the states that are swapped (A4).
+    assumptions : tuple of Assumption
+        What every certificate here rests on.
     confidence : float
         Of all certified numbers of this ladder together.
     violations : tuple of str
@@ -114,6 +117,7 @@ class Ladder:
     window_hard: Proportion
     window_ceiling: float
     swapped: str | None
+    assumptions: tuple[Assumption, ...]
     confidence: float
     violations: tuple[str, ...] = ()
 
@@ -152,6 +156,7 @@ class Ladder:
             "answer_errors": {name: getattr(self.errors, name).tolist() for name in ("estimate", "lower", "upper")},
             "rounded": [machine.to_json(self.case) for machine in self.rounded],
             "rounded_entropy_bits": None if self.rounded_entropy is None else asdict(self.rounded_entropy),
+            "assumptions": [asdict(assumption) for assumption in self.assumptions],
             "confidence": self.confidence,
             "violations": list(self.violations),
         }
@@ -217,10 +222,22 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         memory=measured[0].bits(),
         window_hard=_window_hard(model, task, config, alpha),
         window_ceiling=window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows)),
-        swapped=swap_check(model, measured[0], evaluation),
+        swapped=(swapped := swap_check(model, measured[0], evaluation)),
+        assumptions=_assumptions(case, swapped, decoded.swapped),
         confidence=config.confidence,
     )
     return replace(ladder, violations=find_violations(ladder, case))
+
+
+def _assumptions(case: StateCase, swapped: str | None, decoder: str) -> tuple[Assumption, ...]:
+    """What a ladder rests on: its generator, whose law is the task's, and checks of the model and of the decoder."""
+    model = swapped or "states of the model were swapped between sequences: the answers went with them"
+    return all_of(
+        "drawn by the task's sampler; limits of the rounding, whitening and decoders come from other draws",
+        f"the sampler's own law, seeded with 128 bits ({case.theorem})",
+        f"{model}; {decoder}",
+        frozen="training, calibration and evaluation are streams of their own; the second chooses decoder and form",
+    )
 
 
 def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alpha: float) -> StatesBits | None:

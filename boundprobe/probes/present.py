@@ -127,7 +127,7 @@ def present_bits(
     alpha : float
     device : str
     """
-    itself = Candidate(model[0], lambda: (model[1], "the model's own answers; see swap_check"))
+    itself = Candidate(model[0], lambda: (model[1], "the best decoder is the model itself"))
     decoded = decode(
         prior, splits, config.decoding(config.decoders), alpha, device=device, others={"model": itself}
     )  # fmt: skip
