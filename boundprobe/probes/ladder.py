@@ -199,7 +199,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     )
     prior = Prior.of_case(case, len(values))
     errors = answer_errors(read[1].wrong, alpha)
-    _, used = used_bits(prior, own[0], own[1], alpha, config.seed)
+    used = used_bits(prior, own[0], own[1], alpha, config.seed)
     decoded, present = present_bits(prior, splits, (own[0], own[1]), config, alpha, device)
     held = retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None
     tried = roundings(known)

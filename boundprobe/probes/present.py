@@ -18,7 +18,7 @@ from torch import Tensor
 
 from boundprobe.models.memory import CutState, StatePart
 from boundprobe.probes.decode import Candidate, Decoded, decode
-from boundprobe.probes.information import InformationBits, Plan, Scored, certify, choose
+from boundprobe.probes.information import InformationBits, Scored, certify, choose
 from boundprobe.probes.prior import Prior
 from boundprobe.probes.retention import ALONE, GIVEN_EARLIER, Retention, by_answer, retention
 from boundprobe.probes.sample import Sample, Splits
@@ -98,12 +98,10 @@ def classes(cut: CutBatch, values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(cut.answers == IGNORE, IGNORE, index)
 
 
-def used_bits(
-    prior: Prior, calibration: Scored, evaluation: Scored, alpha: float, seed: int
-) -> tuple[Plan, InformationBits]:
-    """T1 with the model's own answers: how it was planned, and the certificate."""
+def used_bits(prior: Prior, calibration: Scored, evaluation: Scored, alpha: float, seed: int) -> InformationBits:
+    """T1 with the model's own answers."""
     plan = choose(prior, {"model": calibration}, len(evaluation.answers), alpha)
-    return plan, certify(prior, plan, evaluation, alpha, generator(seed, "order", 0))
+    return certify(prior, plan, evaluation, alpha, generator(seed, "order", 0))
 
 
 def present_bits(

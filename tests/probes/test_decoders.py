@@ -15,7 +15,9 @@ from boundprobe.probes.decoders.chain import fit_chain
 from boundprobe.probes.decoders.linear import fit_linear
 from boundprobe.probes.decoders.mlp import fit_mlp
 from boundprobe.probes.decoders.registry import DECODERS
+from boundprobe.probes.information import FORMS
 from boundprobe.probes.sample import Sample
+from boundprobe.probes.settings import DECODER_NAMES, FORM_NAMES
 from boundprobe.tasks.base import IGNORE
 
 SMALL = FitSettings(epochs=15, hidden=32)
@@ -247,3 +249,9 @@ def test_chain_sees_pairs_of_which_only_the_sum_is_stored(n_values):
     # The negative control: alone, each answer is independent of the state.
     alone = bits(fit_mlp(train, calibration, n_values, settings), fresh)
     assert math.log2(n_values) * 8 - alone.sum() < 0.1
+
+
+def test_settings_know_the_decoders_and_forms_by_the_same_names():
+    """Settings are free of torch, so they cannot ask the registry."""
+    assert tuple(DECODERS) == DECODER_NAMES
+    assert FORMS == FORM_NAMES

@@ -108,10 +108,10 @@ def test_present_is_at_least_what_was_promised_of_the_better_one():
     assert seeing.plan.decoder == held.decoder == "model"
     assert 2.7 < held.lower <= 3
     assert set(seeing.calibration_estimate_bits) == {"model", "linear"}
-    _, used = used_bits(prior, *model_that(splits, 1), 0.01, 0)
+    used = used_bits(prior, *model_that(splits, 1), 0.01, 0)
     assert used.decoder == "model"
     assert used.lower == pytest.approx(held.lower, abs=0.05)
-    _, used = used_bits(prior, *model_that(splits, 0), 0.01, 0)
+    used = used_bits(prior, *model_that(splits, 0), 0.01, 0)
     assert used.lower == 0.0
 
 

@@ -30,11 +30,9 @@ def fit_all(
     """Each decoder by its name, fitted when it is asked for; those that start from the linear one share it."""
     linear = None
     for name in names:
-        if name in CORRECTIONS or name == "linear":
-            linear = linear or fit_linear(train, calibration, n_values, settings)
-        if name == "linear" and linear is not None:
-            yield name, linear
-        elif name in CORRECTIONS:
-            yield name, CORRECTIONS[name](train, calibration, n_values, settings, linear)
-        else:
+        if name != "linear" and name not in CORRECTIONS:
             yield name, DECODERS[name](train, calibration, n_values, settings)
+            continue
+        linear = linear or fit_linear(train, calibration, n_values, settings)
+        correct = CORRECTIONS.get(name)
+        yield name, linear if correct is None else correct(train, calibration, n_values, settings, linear)
