@@ -22,16 +22,6 @@ SMALL = (
     "--d-state 2 --steps 60 --batch 8 --lr 0.003,0.01 --seeds 2 --eval-sequences 50"
 )
 SAMPLES = "-n 400 --calibration 200 --train 400 --decoders linear"
-TASKS = (
-    "selective-copying",
-    "ar-decoding",
-    "mkar",
-    "needle",
-    "mqar",
-    "copying",
-    "ngram-retrieval",
-    "position-retrieval",
-)
 
 OWN_TASK = '''
 import itertools
@@ -85,7 +75,7 @@ EXACT = {
     **{f"bounds-{task}": f"bounds --task {task} --error 0.1 --curves 5" for task in sorted(TASKS)},
     "bounds-paper": "bounds --task selective-copying --preset paper --error 0.3333333333 --statements",
     "bounds-model": "bounds --task ar-decoding --model mamba-attn --d-model 12 --window 8 --error 0.05",
-    "bounds-verdict": "bounds --task copying -p vocab_size=8 -p n_tokens=9 --model gru --d-model 1 --expand 1 --error 0.01",
+    "bounds-verdict": "bounds --task copying -p vocab_size=8 -p n_tokens=9 --model gru --d-model 1 --expand 1",
     "bounds-own-task": "bounds --task own_task.py:Parity --error 0.1 --curves 3 --statements",
     "bounds-list": "bounds --list",
     "construct-copying": "construct --task selective-copying -p n_numbers=3 -p n_letters=3 -p seq_len=12 --inputs 200",
