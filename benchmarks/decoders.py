@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from boundprobe.probes.certificates.information import Scored, certify, choose
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.decoders.base import FitSettings
 from boundprobe.probes.decoders.registry import DECODERS
 from boundprobe.probes.decoders.whitening import Whitening
-from boundprobe.probes.information import Scored, certify, choose
-from boundprobe.probes.prior import Prior
-from boundprobe.probes.sample import Sample, Splits
 
 #: What the project asks for: at least so many times faster, with no more cross-entropy.
 LEAST_RATIO = 10

@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from boundprobe.models.backends import usable
-from boundprobe.models.scan import BACKENDS
+from boundprobe.kernels.backends import usable
+from boundprobe.kernels.scan import BACKENDS
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 

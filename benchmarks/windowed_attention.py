@@ -1,6 +1,6 @@
 """Time and memory of the backends of sliding-window attention, and of dense attention with a mask.
 
-``python benchmarks/windowed_attention.py [POSITION ...]``, positions of ``boundprobe.models.positions`` (default: all).
+``python benchmarks/windowed_attention.py [POSITION ...]``, positions as in ``kernels.window.positions`` (default: all).
 
 All sides do the same layer, forward and backward: ours with the compiled loops, with the blocks, and with the dense
 masked ``scaled_dot_product_attention`` of torch in their place, so that projections cost the same in all.  For
@@ -25,9 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models import attention
-from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.positions import (
+from boundprobe.kernels.window import in_order
+from boundprobe.kernels.window.positions import (
     POSITIONS,
     AbstractPosition,
     LearnedPosition,
@@ -35,7 +34,8 @@ from boundprobe.models.positions import (
     by_distance,
     rotate,
 )
-from boundprobe.models.window import in_order
+from boundprobe.models import attention
+from boundprobe.models.attention import SlidingWindowAttention
 
 BATCH, D_MODEL, N_HEADS = 2, 32, 2
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)

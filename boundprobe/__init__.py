@@ -24,11 +24,11 @@ from boundprobe.training.config import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from boundprobe.models.stack import SequenceModel as SequenceModel
-    from boundprobe.probes.arrays import certify_states as certify_states
     from boundprobe.probes.ladder import measure as measure
     from boundprobe.probes.settings import DecoderConfig as DecoderConfig
     from boundprobe.probes.settings import ProbeConfig as ProbeConfig
     from boundprobe.probes.settings import StatesConfig as StatesConfig
+    from boundprobe.probes.states_report import certify_states as certify_states
     from boundprobe.runs.store import load_run as load_run
     from boundprobe.training.loop import train as train
     from boundprobe.training.weights import load_models as load_models
@@ -39,7 +39,7 @@ _LAZY = {
     "DecoderConfig": "boundprobe.probes.settings",
     "ProbeConfig": "boundprobe.probes.settings",
     "StatesConfig": "boundprobe.probes.settings",
-    "certify_states": "boundprobe.probes.arrays",
+    "certify_states": "boundprobe.probes.states_report",
     "load_models": "boundprobe.training.weights",
     "load_run": "boundprobe.runs.store",
     "measure": "boundprobe.probes.ladder",

@@ -28,18 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from boundprobe.bounds.information import binary_entropy_bits, fano_loss_bits
-from boundprobe.bounds.state import fano_bits
-from boundprobe.probes.betting import MOST_BET, hypotheses, rounds
-from boundprobe.probes.certify import clopper_pearson_upper
-from boundprobe.probes.codes import IntArray, fit_tangent_fano
-from boundprobe.probes.information import Plan, Scored, choose, plan
-from boundprobe.probes.limits import LIMITS, upper_limit
-from boundprobe.probes.list_decoding import ball_bits, choose_threshold, states_certificate
-from boundprobe.probes.prior import Prior
-from boundprobe.probes.retention import by_answer
-from boundprobe.probes.state_code import fit_code
-from boundprobe.runs.files import write_whole
-from boundprobe.testing.channels import (
+from boundprobe.bounds.state.fano import fano_bits
+from boundprobe.channels import (
     AbstractChannel,
     EnumeratedMachine,
     Erasure,
@@ -56,6 +46,16 @@ from boundprobe.testing.channels import (
     XorPairs,
     XorStorage,
 )
+from boundprobe.probes.certificates.betting import MOST_BET, hypotheses, rounds
+from boundprobe.probes.certificates.binomial import clopper_pearson_upper
+from boundprobe.probes.certificates.codes import IntArray, fit_tangent_fano
+from boundprobe.probes.certificates.information import Plan, Scored, choose, plan
+from boundprobe.probes.certificates.list_decoding import ball_bits, choose_threshold, states_certificate
+from boundprobe.probes.certificates.mean_bounds import LIMITS, upper_limit
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.retention import by_answer
+from boundprobe.probes.quantised.state_code import fit_code
+from boundprobe.runs.files import write_whole
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

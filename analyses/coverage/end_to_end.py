@@ -23,11 +23,7 @@ import numpy as np
 import torch
 
 from boundprobe.bounds.information import fano_loss_bits
-from boundprobe.probes.arrays import certify_states
-from boundprobe.probes.retention import GIVEN_EARLIER
-from boundprobe.probes.settings import DecoderConfig, StatesConfig
-from boundprobe.runs.files import write_whole
-from boundprobe.testing.channels import (
+from boundprobe.channels import (
     AbstractChannel,
     Null,
     Rotated,
@@ -36,6 +32,10 @@ from boundprobe.testing.channels import (
     XorPairs,
     XorStorage,
 )
+from boundprobe.probes.certificates.retention import GIVEN_EARLIER
+from boundprobe.probes.settings import DecoderConfig, StatesConfig
+from boundprobe.probes.states_report import certify_states
+from boundprobe.runs.files import write_whole
 
 SEED = 2027
 PIECE = 20  # repetitions of one job

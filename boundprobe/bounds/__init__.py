@@ -1,16 +1,5 @@
 """Lower bounds on the state and the window that a task takes; numpy only, all numbers in bits and tokens."""
 
-from boundprobe.bounds.absent import absent_answers_bits
-from boundprobe.bounds.bound import Bound
-from boundprobe.bounds.catalogue import (
-    CATALOGUE,
-    catalogue_to_json,
-)
-from boundprobe.bounds.distortion import (
-    RatePoint,
-    blahut_arimoto,
-    rate_distortion_uniform,
-)
 from boundprobe.bounds.enumeration import (
     best_encoder_error,
     distinct_rows,
@@ -31,27 +20,34 @@ from boundprobe.bounds.neighbours import (
     recall_bits,
     recall_capacity,
 )
-from boundprobe.bounds.packing import (
-    packing_bits,
-    packing_error_floor,
+from boundprobe.bounds.report.bound import Bound
+from boundprobe.bounds.report.catalogue import (
+    CATALOGUE,
+    catalogue_to_json,
 )
-from boundprobe.bounds.rate_curve import (
-    Interval,
-    distortion_rate,
-    rate_distortion,
-)
-from boundprobe.bounds.report import (
+from boundprobe.bounds.report.task import (
     AccuracyCurves,
     BoundsReport,
     StateBounds,
     WindowBounds,
     bounds_report,
 )
+from boundprobe.bounds.report.verdict import (
+    Verdict,
+    Witness,
+    model_verdicts,
+)
 from boundprobe.bounds.required import (
     required_state_entries,
     required_window,
 )
-from boundprobe.bounds.state import (
+from boundprobe.bounds.state.absent import absent_answers_bits
+from boundprobe.bounds.state.blahut_arimoto import (
+    RatePoint,
+    blahut_arimoto,
+    rate_distortion_uniform,
+)
+from boundprobe.bounds.state.fano import (
     fano_accuracy_ceiling,
     fano_bits,
     mean_error_fano_bits,
@@ -59,18 +55,22 @@ from boundprobe.bounds.state import (
     required_bits,
     store_some_accuracy,
 )
-from boundprobe.bounds.streams import (
+from boundprobe.bounds.state.packing import (
+    packing_bits,
+    packing_error_floor,
+)
+from boundprobe.bounds.state.rate_distortion import (
+    Interval,
+    distortion_rate,
+    rate_distortion,
+)
+from boundprobe.bounds.state.streams import (
     key_value_stream_bits,
     token_stream_conditional_entropy,
     token_stream_entropy,
     token_stream_entropy_floor,
 )
-from boundprobe.bounds.verdict import (
-    Verdict,
-    Witness,
-    model_verdicts,
-)
-from boundprobe.bounds.whole import (
+from boundprobe.bounds.state.whole_string import (
     whole_success_bits,
     whole_success_ceiling,
 )

@@ -1,7 +1,7 @@
 """Neighbouring theorems on copying, recall and index lookup, in exact one-shot form.
 
 Where a source gives no constant, or could not be read, the form here is derived from S1, S3, S4 or S5; what each
-source says, and how we know it, is in ``boundprobe.bounds.catalogue``.
+source says, and how we know it, is in ``boundprobe.bounds.report.catalogue``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from boundprobe.bounds.information import Floats, error_rates, fano_loss_bits, like, state_sizes
-from boundprobe.bounds.packing import packing_bits
-from boundprobe.bounds.state import mean_error_fano_bits
-from boundprobe.bounds.whole import whole_success_bits
+from boundprobe.bounds.state.fano import mean_error_fano_bits
+from boundprobe.bounds.state.packing import packing_bits
+from boundprobe.bounds.state.whole_string import whole_success_bits
 from boundprobe.checks import check_integer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from boundprobe.bounds.state import required_bits
+from boundprobe.bounds.state.fano import required_bits
 from boundprobe.bounds.window import min_sum_window_minus_one
 from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.cases import StateCase, WindowCase

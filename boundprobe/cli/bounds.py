@@ -19,8 +19,8 @@ from boundprobe.cli.options import (
 from boundprobe.cli.output import print_config, print_json, print_pairs, task_from
 
 if TYPE_CHECKING:
-    from boundprobe.bounds.custom_report import CustomReport
-    from boundprobe.bounds.report import BoundsReport
+    from boundprobe.bounds.report.task import BoundsReport
+    from boundprobe.bounds.table.report import CustomReport
     from boundprobe.tasks import AbstractTask
 
 FLOAT32_BITS = 32
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Compute and print; numpy only."""
     if args.list:
         return print_catalogue(as_json=args.json)
-    from boundprobe.bounds.report import bounds_report
+    from boundprobe.bounds.report.task import bounds_report
 
     config = resolve(OPTIONS, args)
     task = task_from(config)
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         return print_json(document)
     print_report(task, report)
     if enumeration is not None:
-        from boundprobe.bounds.custom_report import headline
+        from boundprobe.bounds.table.report import headline
 
         print(f"\nthe author's task, {enumeration.source}:")
         print_pairs(headline(enumeration))
@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
     """What can be found of a user's own task; None for the package's."""
-    from boundprobe.bounds.custom_report import custom_report
-    from boundprobe.tasks.custom import CustomTask
+    from boundprobe.bounds.table.report import custom_report
+    from boundprobe.tasks.custom.task import CustomTask
 
     return custom_report(task, error) if isinstance(task, CustomTask) else None
 
@@ -97,9 +97,9 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
     """What the sizes of a model say about each hard distribution, as plain data."""
     import numpy as np
 
-    from boundprobe.bounds.verdict import model_verdicts
+    from boundprobe.bounds.report.verdict import model_verdicts
     from boundprobe.bounds.window import receptive_field
-    from boundprobe.models.constructions.theorems import witnesses
+    from boundprobe.constructions.theorems import witnesses
     from boundprobe.models.sizes import nominal_bits
     from boundprobe.models.spec import ModelSpec
 
@@ -181,7 +181,7 @@ def print_verdict(verdict: Mapping[str, Any]) -> None:
 
 def print_catalogue(*, as_json: bool) -> int:
     """Print every bound of the package with its formula and reference."""
-    from boundprobe.bounds.catalogue import CATALOGUE, catalogue_to_json
+    from boundprobe.bounds.report.catalogue import CATALOGUE, catalogue_to_json
 
     if as_json:
         return print_json(catalogue_to_json())

@@ -12,7 +12,7 @@ from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_option
 from boundprobe.cli.output import note, print_config, print_json, print_pairs, print_table, task_from
 
 if TYPE_CHECKING:
-    from boundprobe.models.constructions.construction import Construction
+    from boundprobe.constructions.construction import Construction
 
 HELP = "build a hybrid from a theorem, check it on many inputs, and compare its memory with what pure models need"
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         shape = {"position": position, "n_layers": n_layers, "window": window}
         table = {"task": {"name": task.name, **task.parameters()}}
         return print_config({"seed": seed, "n_inputs": n_inputs, **shape, **table})
-    from boundprobe.models.constructions.construction import construct
+    from boundprobe.constructions.construction import construct
 
     built = construct(task, position=position, n_layers=n_layers, window=window)
     document = describe(built, seed, n_inputs, quiet=args.quiet)
@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> dict[str, Any]:
     """Check a construction, and put everything about it into the document ``boundprobe.construct/1``."""
-    from boundprobe.bounds.report import bounds_report
-    from boundprobe.models.constructions.on_paper import SCALES, decades, float32_suffices, paper_rows
-    from boundprobe.models.constructions.rounded import run_rounded
-    from boundprobe.models.constructions.verify import verify, verify_small_case
+    from boundprobe.bounds.report.task import bounds_report
+    from boundprobe.constructions.rounded import run_rounded
+    from boundprobe.constructions.scaling import SCALES, decades, float32_suffices, paper_rows
+    from boundprobe.constructions.verify import verify, verify_small_case
 
     task, spec = built.task, built.spec
     small_task, small = verify_small_case(built)

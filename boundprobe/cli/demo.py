@@ -100,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
     result: dict[str, Any] | None = demo.result()
     if result is None:
         from boundprobe.cli.jobs import raise_failures, run_jobs
-        from boundprobe.sweep.executors import available_cores
+        from boundprobe.sweep.executors.base import available_cores
+        from boundprobe.sweep.executors.local import LocalExecutor
         from boundprobe.sweep.jobs import TrainAndProbe
-        from boundprobe.sweep.local import LocalExecutor
 
         jobs = [
             TrainAndProbe((config,), probe, args.out, device, budgets_of(config), budget_steps) for config in configs
@@ -145,7 +145,7 @@ def budgets_of(config: TrainConfig) -> tuple[tuple[int, int], ...]:
 
 def print_attack(task: AbstractTask, seed: int) -> None:
     """Print the bounds of a task and one sequence from each hard distribution."""
-    from boundprobe.bounds.report import bounds_report
+    from boundprobe.bounds.report.task import bounds_report
     from boundprobe.seeds import generator
 
     report = bounds_report(task)
@@ -167,7 +167,7 @@ def print_attack(task: AbstractTask, seed: int) -> None:
 
 def summarise(configs: list[TrainConfig], ladders: list[list[dict[str, Any]]], path: Path) -> dict[str, Any]:
     """Draw the figure of each task and put everything into one document."""
-    from boundprobe.bounds.report import bounds_report
+    from boundprobe.bounds.report.task import bounds_report
     from boundprobe.plots import ladder
     from boundprobe.plots.bound_vs_empirical import save
 

@@ -13,7 +13,7 @@ from boundprobe.cli.options import add_options, resolve
 from boundprobe.cli.output import print_config, print_json
 
 if TYPE_CHECKING:
-    from boundprobe.models.backends import Backend
+    from boundprobe.kernels.backends import Backend
 
 HELP = "say what is installed, which devices and backends are usable, and what to install for the others"
 
@@ -100,7 +100,7 @@ def find_devices() -> dict[str, list[dict[str, Any]]]:
     """What torch can compute on, by device type."""
     import torch
 
-    from boundprobe.sweep.executors import available_cores
+    from boundprobe.sweep.executors.base import available_cores
 
     with_cuda = torch.cuda.is_available()
     bf16 = with_cuda and torch.cuda.is_bf16_supported()
@@ -110,7 +110,7 @@ def find_devices() -> dict[str, list[dict[str, Any]]]:
 
 def find_operations(device_types: Sequence[str]) -> dict[str, Any]:
     """Backends of each operation, and what ``auto`` takes on each device."""
-    from boundprobe.models.backends import usable
+    from boundprobe.kernels.backends import usable
     from boundprobe.models.operations import OPERATIONS
 
     return {
@@ -124,7 +124,7 @@ def find_operations(device_types: Sequence[str]) -> dict[str, Any]:
 
 def describe(backend: Backend, device_types: Sequence[str]) -> dict[str, Any]:
     """Where a backend runs, where it is usable, and why it is not where it is nowhere."""
-    from boundprobe.models.backends import find_problem
+    from boundprobe.kernels.backends import find_problem
 
     usable_on = [device for device in device_types if find_problem(backend, device) is None]
     return {

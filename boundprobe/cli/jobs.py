@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from boundprobe.cli.progress import progress_bar
 from boundprobe.errors import UnfinishedError
-from boundprobe.sweep.executors import AbstractExecutor, Outcome
+from boundprobe.sweep.executors.base import AbstractExecutor, Outcome
 from boundprobe.sweep.jobs import TrainAndProbe
 
 

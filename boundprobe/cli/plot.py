@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Probe what is not probed yet, then draw."""
     from dataclasses import asdict
 
-    from boundprobe.probes.bottleneck import curve_config, probe_bottleneck
+    from boundprobe.bottleneck.measure import curve_config, probe_bottleneck
     from boundprobe.probes.settings import ProbeConfig
 
     given = resolve(OPTIONS, args)

@@ -102,7 +102,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
 
     from dataclasses import asdict
 
-    from boundprobe.probes.bottleneck import curve_config
+    from boundprobe.bottleneck.measure import curve_config
     from boundprobe.probes.settings import ProbeConfig
     from boundprobe.runs.store import load_run
 
@@ -121,9 +121,9 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     device = find_device(args.device)
     import torch
 
+    from boundprobe.bottleneck.measure import probe_bottleneck
     from boundprobe.cli.ladder import print_curve, print_ladder
     from boundprobe.plots.ladder import save
-    from boundprobe.probes.bottleneck import probe_bottleneck
     from boundprobe.probes.run import probe_member
 
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores

@@ -64,8 +64,8 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
         Where the run directory is made, once the file was read and its prior checked.
     device : str
     """
-    from boundprobe.probes.arrays import certify_read, deal
-    from boundprobe.probes.given import read_states
+    from boundprobe.probes.states_input import read_states
+    from boundprobe.probes.states_report import certify_read, deal
     from boundprobe.runs.store import open_run
 
     path, prior = Path(states["file"]), {name: states.get(name) for name in ("n_values", "entropy_bits")}

@@ -16,7 +16,7 @@ from boundprobe.cli.output import find_device, note, print_config, print_json, p
 
 if TYPE_CHECKING:
     from boundprobe.sweep.driver import Shard, Sweep
-    from boundprobe.sweep.executors import AbstractExecutor
+    from boundprobe.sweep.executors.base import AbstractExecutor
 
 HELP = "train every run of a grid, models of one shape side by side, and collect one table"
 
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what is left to do, then collect; exit with 1 if a measured point violates a bound."""
     from boundprobe.runs.collect import check_table, seed_rows, write_table
+    from boundprobe.sweep.config import SweepConfig
     from boundprobe.sweep.driver import Shard, Sweep, collect
-    from boundprobe.sweep.grid import SweepConfig
 
     document = _read(args)
     if args.print_config:
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard, executor: AbstractExecutor) -> bool:
     """Do the work of a shard; whether all runs of the sweep are finished afterwards."""
     from boundprobe.cli.jobs import raise_failures, run_jobs
-    from boundprobe.training.plan import LARGEST_ENSEMBLE
+    from boundprobe.training.member_queue import LARGEST_ENSEMBLE
 
     largest = args.ensemble or LARGEST_ENSEMBLE[device]
     jobs = sweep.jobs(device=device, largest=largest, shard=shard)
@@ -114,7 +114,7 @@ def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard, ex
 
 def _executor(args: argparse.Namespace, device: str) -> Callable[[Path], AbstractExecutor]:
     """What makes the executor that was asked for, with its options, from the folder that it may write into."""
-    from boundprobe.sweep.executors import EXECUTORS, available_cores
+    from boundprobe.sweep.executors.base import EXECUTORS, available_cores
 
     given: dict[str, Any] = dict(args.options)
     if args.executor == "local":

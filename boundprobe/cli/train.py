@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
+    from boundprobe.training.distributed import leave_world
     from boundprobe.training.loop import train
-    from boundprobe.training.world import leave_world
 
     device = find_device(args.device)
     chosen_backends(config.model, config.scan, device)  # one that is not usable is refused before anything is made

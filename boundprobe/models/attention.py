@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.models.backends import AUTO, check_any
+from boundprobe.kernels.backends import AUTO, check_any
+from boundprobe.kernels.window import BACKENDS, OPERATION, windowed_attention
+from boundprobe.kernels.window.positions import POSITIONS
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.positions import POSITIONS
-from boundprobe.models.window import BACKENDS, OPERATION, windowed_attention
 
 
 def check_heads(d_model: int, n_heads: int) -> int:
@@ -42,10 +42,10 @@ class SlidingWindowAttention(AbstractMixer):
     d_model, n_heads, window : int
         ``n_heads`` divides ``d_model``.
     position : "rope" | "learned" | "none"
-        A key of ``boundprobe.models.positions.POSITIONS``: rotations (``d_model / n_heads`` must be even), learned
+        A key of ``kernels.window.positions.POSITIONS``: rotations (``d_model / n_heads`` must be even), learned
         vectors for each distance, or nothing.
     backend : str
-        Of ``boundprobe.models.window.windowed_attention``.
+        Of ``boundprobe.kernels.window.windowed_attention``.
 
     Raises
     ------

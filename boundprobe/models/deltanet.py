@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.backends import check_any, meant_by
-from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.models.conv import short_convolution
-from boundprobe.models.linear import BACKENDS, delta_rule
+from boundprobe.kernels.backends import check_any, meant_by
+from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.kernels.conv import short_convolution
+from boundprobe.kernels.linear import BACKENDS, delta_rule
+from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.narrow_linear import NarrowLinear
 
 
 def split_heads(u: Tensor, n_heads: int, d_state: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +46,7 @@ class DeltaNet(AbstractMixer):
         ``n_heads`` must divide ``d_model``; ``d_state`` is the width of the keys of one head.  With ``d_conv`` 1
         nothing is convolved and the buffer is empty.
     backend : str
-        Of ``boundprobe.models.linear.delta_rule`` or of ``boundprobe.models.conv``.
+        Of ``boundprobe.kernels.linear.delta_rule`` or of ``boundprobe.kernels.conv``.
 
     Raises
     ------

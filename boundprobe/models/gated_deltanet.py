@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.backends import check_any, meant_by
-from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.models.conv import short_convolution
+from boundprobe.kernels.backends import check_any, meant_by
+from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.kernels.conv import short_convolution
+from boundprobe.kernels.linear import BACKENDS, delta_rule
+from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.deltanet import split_heads
-from boundprobe.models.linear import BACKENDS, delta_rule
 from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.narrow_linear import NarrowLinear
 
 
 class GatedDeltaNet(AbstractMixer):
@@ -38,7 +38,7 @@ class GatedDeltaNet(AbstractMixer):
         ``n_heads`` must divide ``d_model``; ``d_state`` is the width of the keys of one head.  With ``d_conv`` 1
         nothing is convolved and the buffer is empty.
     backend : str
-        Of ``boundprobe.models.linear.delta_rule`` or of ``boundprobe.models.conv``.
+        Of ``boundprobe.kernels.linear.delta_rule`` or of ``boundprobe.kernels.conv``.
 
     Raises
     ------

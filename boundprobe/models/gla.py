@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.linear import check_backend, decayed_attention
+from boundprobe.kernels.linear import check_backend, decayed_attention
+from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.narrow_linear import NarrowLinear
 
 DECAY_RANK = 16  # of the weights that make alpha
 DECAY_TEMPERATURE = 16  # tau: alpha = sigmoid(.)^(1/tau), near 1 at the start
@@ -33,7 +33,7 @@ class GatedLinearAttention(AbstractMixer):
     d_model, n_heads, d_state : int
         ``n_heads`` must divide ``d_model``; ``d_state`` is the width of the keys of one head.
     backend : str
-        Of ``boundprobe.models.linear.decayed_attention``.
+        Of ``boundprobe.kernels.linear.decayed_attention``.
 
     Raises
     ------

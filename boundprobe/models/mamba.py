@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.backends import meant_by
-from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.models.conv import short_convolution
-from boundprobe.models.gate import BACKENDS as GATES
-from boundprobe.models.gate import gated_skip
+from boundprobe.kernels.backends import meant_by
+from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.kernels.conv import short_convolution
+from boundprobe.kernels.gated_skip import BACKENDS as GATES
+from boundprobe.kernels.gated_skip import gated_skip
+from boundprobe.kernels.narrow_linear import NarrowLinear
+from boundprobe.kernels.scan import check_backend, selective_scan
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.narrow_linear import NarrowLinear
-from boundprobe.models.scan import check_backend, selective_scan
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of softplus(dt_proj.bias) at the start, as in mamba-ssm
 
@@ -37,7 +37,7 @@ class Mamba(AbstractMixer):
     d_model, d_state, d_conv, expand : int
         ``d_conv`` 1 is no convolution over time: a scale and a shift of each channel, and an empty buffer.
     scan : str
-        Backend of the selective scan, a key of ``boundprobe.models.scan.BACKENDS``, or "auto"; the convolution
+        Backend of the selective scan, a key of ``boundprobe.kernels.scan.BACKENDS``, or "auto"; the convolution
         and the gate take it where they have one of that name.
 
     Raises

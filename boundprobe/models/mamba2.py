@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.backends import check_any, meant_by
-from boundprobe.models.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.models.conv import short_convolution
-from boundprobe.models.linear import BACKENDS, decayed_attention
+from boundprobe.kernels.backends import check_any, meant_by
+from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
+from boundprobe.kernels.conv import short_convolution
+from boundprobe.kernels.linear import BACKENDS, decayed_attention
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 
@@ -50,7 +50,7 @@ class Mamba2(AbstractMixer):
     d_model, d_state, d_head, d_conv, expand : int
         ``d_head`` must divide ``expand * d_model``.  With ``d_conv`` 1 nothing is convolved and the buffer is empty.
     backend : str
-        Of ``boundprobe.models.linear.decayed_attention`` or of ``boundprobe.models.conv``.
+        Of ``boundprobe.kernels.linear.decayed_attention`` or of ``boundprobe.kernels.conv``.
 
     Raises
     ------

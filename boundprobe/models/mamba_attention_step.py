@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.kernels.backends import check_any, meant_by
+from boundprobe.kernels.scan import BACKENDS as SCANS
+from boundprobe.kernels.window import BACKENDS as ATTENTIONS
 from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.backends import check_any, meant_by
 from boundprobe.models.mamba import Mamba
 from boundprobe.models.memory import LayerState
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.scan import BACKENDS as SCANS
-from boundprobe.models.window import BACKENDS as ATTENTIONS
 
 
 class MambaAttentionStep(AbstractMixer):

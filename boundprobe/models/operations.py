@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from boundprobe.models import conv, gate, linear, scan, window
-from boundprobe.models.backends import AUTO, Backend, check_any, choose, meant_by
+from boundprobe.kernels import conv, linear, scan, window
+from boundprobe.kernels import gated_skip as gate
+from boundprobe.kernels.backends import AUTO, Backend, check_any, choose, meant_by
 from boundprobe.models.spec import ModelSpec
 
 SCAN, LINEAR = "selective scan", "linear recurrence"

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer
+from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.narrow_linear import NarrowLinear
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of sigmoid(step.bias) at the start, that of Mamba's step sizes
 

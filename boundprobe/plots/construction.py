@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from boundprobe.models.constructions.on_paper import SCALES, PaperRow, decades, paper_rows
+from boundprobe.constructions.scaling import SCALES, PaperRow, decades, paper_rows
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks import AbstractTask
 

@@ -22,10 +22,20 @@ import torch
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.models.memory import MemoryBits
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.assumptions import Assumption, all_of
-from boundprobe.probes.certify import AnswerErrors, CertifiedBits, answer_errors, clopper_pearson, required_by
-from boundprobe.probes.information import InformationBits, Scored
-from boundprobe.probes.list_decoding import StatesBits, choose_threshold, states_certificate
+from boundprobe.probes.certificates.assumptions import Assumption, all_of
+from boundprobe.probes.certificates.binomial import (
+    AnswerErrors,
+    CertifiedBits,
+    answer_errors,
+    clopper_pearson,
+    required_by,
+)
+from boundprobe.probes.certificates.information import InformationBits, Scored
+from boundprobe.probes.certificates.list_decoding import StatesBits, choose_threshold, states_certificate
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.retention import Retention
+from boundprobe.probes.certificates.sample import Sample, Splits
+from boundprobe.probes.model_answers import Reading, read_answers, states_at_cut, swap_check
 from boundprobe.probes.present import (
     PartBits,
     classes,
@@ -35,12 +45,15 @@ from boundprobe.probes.present import (
     retention_of,
     used_bits,
 )
-from boundprobe.probes.prior import Prior
-from boundprobe.probes.retention import Retention
-from boundprobe.probes.rounded import RoundedEntropy, RoundedMachine, coarsest, rounded_entropy, roundings, run_rounded
-from boundprobe.probes.sample import Sample, Splits
+from boundprobe.probes.quantised.machines import (
+    RoundedEntropy,
+    RoundedMachine,
+    coarsest,
+    rounded_entropy,
+    roundings,
+    run_rounded,
+)
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.probes.states import Reading, read_answers, states_at_cut, swap_check
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import KEYS_ONCE, AbstractTask

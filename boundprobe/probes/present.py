@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boundprobe.models.memory import CutState, StatePart
-from boundprobe.probes.decode import Candidate, Decoded, decode
-from boundprobe.probes.information import InformationBits, Scored, certify, choose
-from boundprobe.probes.prior import Prior
-from boundprobe.probes.retention import ALONE, GIVEN_EARLIER, Retention, by_answer, retention
-from boundprobe.probes.sample import Sample, Splits
+from boundprobe.probes.certificates.information import InformationBits, Scored, certify, choose
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer, retention
+from boundprobe.probes.certificates.sample import Sample, Splits
+from boundprobe.probes.decoder_choice import Candidate, Decoded, decode
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, CutBatch

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from boundprobe.probes.certify import required_by, used_information
+from boundprobe.probes.certificates.binomial import required_by, used_information
 from boundprobe.tasks.cases import StateCase
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, write_table
 from boundprobe.runs.store import Run, open_run
-from boundprobe.sweep.grid import SweepConfig, group_runs
+from boundprobe.sweep.config import SweepConfig, group_runs
 from boundprobe.sweep.jobs import TrainAndProbe
 from boundprobe.training.config import TrainConfig
 

@@ -27,7 +27,7 @@ class TrainAndProbe:
     Attributes
     ----------
     configs : tuple of TrainConfig
-        Of one shape; see ``boundprobe.sweep.grid.group_runs``.
+        Of one shape; see ``boundprobe.sweep.config.group_runs``.
     probe : ProbeConfig or None
         None: nothing is measured.
     root : Path
@@ -89,7 +89,7 @@ class TrainAndProbe:
         """The ladder of each reported model of a trained run, the first with its bottlenecks; read back if known."""
         if self.probe is None:
             return
-        from boundprobe.probes.bottleneck import CurveConfig, probe_bottleneck
+        from boundprobe.bottleneck.measure import CurveConfig, probe_bottleneck
         from boundprobe.probes.run import probe_member
 
         run = open_run(self.root, "train", config.to_dict())

@@ -8,12 +8,12 @@ from boundprobe.tasks.base import Batch as Batch
 from boundprobe.tasks.base import CutBatch as CutBatch
 from boundprobe.tasks.cases import StateCase as StateCase
 from boundprobe.tasks.cases import WindowCase as WindowCase
+from boundprobe.tasks.convert import build_task as build_task
 from boundprobe.tasks.copying import Copying as Copying
 from boundprobe.tasks.mkar import MultiKeyRecall as MultiKeyRecall
 from boundprobe.tasks.mqar import MultiQueryRecall as MultiQueryRecall
 from boundprobe.tasks.needle import Needle as Needle
 from boundprobe.tasks.ngram_retrieval import NgramRetrieval as NgramRetrieval
-from boundprobe.tasks.parameters import build_task as build_task
 from boundprobe.tasks.position_retrieval import PositionRetrieval as PositionRetrieval
 from boundprobe.tasks.selective_copying import SelectiveCopying as SelectiveCopying
 

@@ -21,7 +21,7 @@ from boundprobe.tasks.base import (
     uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.streams import REPLACEMENT, PairStream
+from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
 
 _FIRST_WORD = 2  # ids 0 and 1 are the bits
 

@@ -218,7 +218,7 @@ class AbstractTask(ABC):
         """Draw prefixes of one of the class's ``cut_streams``, with the whole query set.
 
         'keys-once' is ``sample_cut``.  Other streams are as long, but answers may be absent (``IGNORE``): see
-        ``boundprobe.tasks.streams``.
+        ``boundprobe.tasks.prefix_distributions``.
 
         Raises
         ------

@@ -23,6 +23,7 @@ from boundprobe.tasks.base import (
     uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.prefix_distributions import REPLACEMENT, TOKENS, PairStream, TokenStream
 from boundprobe.tasks.sampling import (
     Draw,
     answer_blocks,
@@ -33,7 +34,6 @@ from boundprobe.tasks.sampling import (
     recall,
     sample_blocks,
 )
-from boundprobe.tasks.streams import REPLACEMENT, TOKENS, PairStream, TokenStream
 
 
 @dataclass(frozen=True)

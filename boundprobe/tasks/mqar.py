@@ -22,8 +22,8 @@ from boundprobe.tasks.base import (
     uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
 from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall
-from boundprobe.tasks.streams import REPLACEMENT, PairStream
 
 
 @dataclass(frozen=True)

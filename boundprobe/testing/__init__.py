@@ -3,7 +3,7 @@
 ``check_task`` holds a task against its own definition, ``check_bound`` a lower bound against every machine on
 random tiny answer tables: a bound that is too high is caught by the machine that beats it.  ``check_mixer`` holds a
 sequence mixer against the contract of ``boundprobe.models.mixer.AbstractMixer``; it alone needs torch.
-``boundprobe.testing.channels`` has states whose information is known, to test whatever claims to measure it.
+``boundprobe.channels`` has states whose information is known, to test whatever claims to measure it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def check_task(task: AbstractTask, n_sequences: int = 48) -> None:
     Parameters
     ----------
     task : AbstractTask
-        A user's object becomes one with ``boundprobe.tasks.custom.wrap_task``.
+        A user's object becomes one with ``boundprobe.tasks.custom.task.wrap_task``.
     n_sequences : int
         Sequences that are drawn from each distribution.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from boundprobe.runs.files import write_whole
 from boundprobe.runs.store import read_or_refuse
-from boundprobe.training.plan import Finished, Place
+from boundprobe.training.member_queue import Finished, Place
 
 N_MATRICES = 3
 

@@ -17,16 +17,16 @@ from boundprobe.training.allocator import keep_freed_memory
 from boundprobe.training.checkpoint import Round, TrainState
 from boundprobe.training.config import Member, TrainConfig
 from boundprobe.training.convergence import may_stop
+from boundprobe.training.cuda_graphs import Replayer
 from boundprobe.training.data import STEPS_PER_DRAW, draw
+from boundprobe.training.distributed import World, join_world
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import chosen_step
-from boundprobe.training.graphs import Replayer
-from boundprobe.training.judge import judge
-from boundprobe.training.ledger import Ledger, open_ledger
-from boundprobe.training.plan import LARGEST_ENSEMBLE, Finished, Place, member_at, next_round
+from boundprobe.training.member_queue import LARGEST_ENSEMBLE, Finished, Place, member_at, next_round
+from boundprobe.training.results import judge
+from boundprobe.training.run_writer import Ledger, open_ledger
 from boundprobe.training.step import Stepper
 from boundprobe.training.weights import build_model
-from boundprobe.training.world import World, join_world
 
 STEPS_PER_CHECKPOINT = 500
 
@@ -90,7 +90,7 @@ def train_group(
     Parameters
     ----------
     configs : sequence of TrainConfig
-        They agree in model, steps, batch and length of sequences; see ``boundprobe.sweep.grid.group_runs``.
+        They agree in model, steps, batch and length of sequences; see ``boundprobe.sweep.config.group_runs``.
     set_damaged_aside : bool
         Whether a damaged checkpoint is renamed and its members are trained anew, instead of refused.
 
@@ -119,7 +119,7 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
         if config.shape() != configs[0].shape():
             raise ValueError(
                 f"runs of shapes {configs[0].shape()} and {config.shape()} are given together; allowed: one shape; "
-                "group them with boundprobe.sweep.grid.group_runs"
+                "group them with boundprobe.sweep.config.group_runs"
             )
     if len({config_hash(config.to_dict()) for config in configs}) < len(configs):
         raise ValueError("one run is given twice; allowed: each run once; drop the second")

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from boundprobe.tasks.base import IGNORE
 from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.distributed import World
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import FusedGradients, find_obstacle
 from boundprobe.training.optimizer import EnsembleAdamW, schedule_factor
-from boundprobe.training.world import World
 
 
 class Stepper:

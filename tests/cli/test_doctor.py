@@ -13,7 +13,7 @@ import torch
 
 import boundprobe
 from boundprobe.cli.doctor import OPTIONAL, missing_requirements
-from boundprobe.models.backends import choose, usable
+from boundprobe.kernels.backends import choose, usable
 from boundprobe.models.operations import OPERATIONS
 
 PYPROJECT = Path(boundprobe.__file__).parents[1] / "pyproject.toml"

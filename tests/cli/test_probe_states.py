@@ -46,7 +46,7 @@ def test_one_document_made_once_and_read_back(call, file, tmp_path, monkeypatch)
     def trained(*args, **kwargs):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("boundprobe.probes.arrays.decode", trained)
+    monkeypatch.setattr("boundprobe.probes.states_report.decode", trained)
     assert json.loads(call(*argv, "--json").out) == report
     code, table, err = call(*argv)
     assert (code, err) == (0, "")

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from boundprobe.runs.store import load_run, open_run
-from boundprobe.sweep.executors import EXECUTORS, AbstractExecutor, attempt
-from boundprobe.sweep.grid import SweepConfig
+from boundprobe.sweep.config import SweepConfig
+from boundprobe.sweep.executors.base import EXECUTORS, AbstractExecutor, attempt
 
 SWEEP = """
 [task]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from boundprobe.kernels.window.blocked import attend, attend_in_window
+from boundprobe.kernels.window.positions import POSITIONS
 from boundprobe.models.attention import SlidingWindowAttention
 from boundprobe.models.mamba_attention_step import MambaAttentionStep
 from boundprobe.models.mamba_chunks import MambaChunks
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.positions import POSITIONS
-from boundprobe.models.window_blocks import attend, attend_in_window
 
 pytestmark = pytest.mark.gpu
 

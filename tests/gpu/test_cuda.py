@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from boundprobe.bottleneck.measure import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
+from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck
 from boundprobe.models.memory import CutState
 from boundprobe.models.registry import BUILDERS
 from boundprobe.models.rounding import Rounding, entry_limits
 from boundprobe.models.spec import MIXERS, ModelSpec
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.bottleneck import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
 from boundprobe.probes.ladder import measure
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.testing import check_mixer
-from boundprobe.training.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.loop import train
 from boundprobe.training.weights import load_models

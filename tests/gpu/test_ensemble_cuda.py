@@ -12,13 +12,13 @@ from torch import Tensor
 from boundprobe.models.spec import ModelSpec
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.cuda_graphs import Replayer
 from boundprobe.training.data import draw
+from boundprobe.training.distributed import World
 from boundprobe.training.ensemble import Ensemble
-from boundprobe.training.graphs import Replayer
 from boundprobe.training.loop import train
 from boundprobe.training.step import Stepper
 from boundprobe.training.weights import build_model
-from boundprobe.training.world import World
 
 pytestmark = pytest.mark.gpu
 

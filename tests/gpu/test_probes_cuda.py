@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boundprobe.probes.arrays import certify_states
+from boundprobe.channels import SymmetricStorage, XorPairs
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
-from boundprobe.testing.channels import SymmetricStorage, XorPairs
+from boundprobe.probes.states_report import certify_states
 
 pytestmark = pytest.mark.gpu
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models.backends import choose, find_problem
-from boundprobe.models.scan import BACKENDS, selective_scan
-from boundprobe.models.scan.mamba_ssm_cuda import load_kernel
-from boundprobe.models.scan.reference import selective_scan_reference
+from boundprobe.kernels.backends import choose, find_problem
+from boundprobe.kernels.scan import BACKENDS, selective_scan
+from boundprobe.kernels.scan.mamba_ssm_cuda import load_kernel
+from boundprobe.kernels.scan.reference import selective_scan_reference
 
 pytestmark = pytest.mark.gpu
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from boundprobe.models import window_blocks
+from boundprobe.kernels.backends import usable
+from boundprobe.kernels.window import BACKENDS
+from boundprobe.kernels.window import blocked as window_blocks
+from boundprobe.kernels.window.blocked import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
+from boundprobe.kernels.window.positions import POSITIONS, by_distance, rotate
 from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.backends import usable
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.positions import POSITIONS, by_distance, rotate
-from boundprobe.models.window import BACKENDS
-from boundprobe.models.window_blocks import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
 
 D_MODEL = 8
 # New tokens, tokens read before, window: the window larger than all, one token, and enough tokens for blocks of

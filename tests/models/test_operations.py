@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.models import conv, gate, linear, operations, window
-from boundprobe.models.backends import AUTO, Backend, find_problem, usable
+from boundprobe.kernels import conv, linear, window
+from boundprobe.kernels import gated_skip as gate
+from boundprobe.kernels.backends import AUTO, Backend, find_problem, usable
+from boundprobe.models import operations
 from boundprobe.models.operations import (
     LINEAR,
     OPERATIONS,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from boundprobe.models.backends import AUTO, find_problem
+from boundprobe.kernels.backends import AUTO, find_problem
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState
 from boundprobe.models.operations import OPERATIONS, OPERATIONS_OF

@@ -10,13 +10,13 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from boundprobe.probes.certificates.information import FORMS
+from boundprobe.probes.certificates.sample import Sample
 from boundprobe.probes.decoders.base import FitSettings, cross_entropy
 from boundprobe.probes.decoders.chain import fit_chain
 from boundprobe.probes.decoders.linear import fit_linear
 from boundprobe.probes.decoders.mlp import fit_mlp
 from boundprobe.probes.decoders.registry import DECODERS
-from boundprobe.probes.information import FORMS
-from boundprobe.probes.sample import Sample
 from boundprobe.probes.settings import DECODER_NAMES, FORM_NAMES
 from boundprobe.tasks.base import IGNORE
 

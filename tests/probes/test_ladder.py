@@ -16,8 +16,8 @@ from boundprobe.models.memory import MemoryBits
 from boundprobe.models.rounding import ENTRY_BITS
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.certify import AnswerErrors, answer_errors, required_by, used_information
-from boundprobe.probes.information import InformationBits
+from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, required_by, used_information
+from boundprobe.probes.certificates.information import InformationBits
 from boundprobe.probes.ladder import N_PARTS, Proportion, RoundedMachine, measure
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.probes.violations import find_violations

@@ -8,12 +8,12 @@ import torch
 
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.information import Scored
+from boundprobe.probes.certificates.information import Scored
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.sample import Sample, Splits
+from boundprobe.probes.model_answers import states_at_cut
 from boundprobe.probes.present import classes, entries, fold, present_bits, present_by_part, used_bits
-from boundprobe.probes.prior import Prior
-from boundprobe.probes.sample import Sample, Splits
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.probes.states import states_at_cut
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE
 

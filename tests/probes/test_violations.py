@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boundprobe.models.memory import MemoryBits
-from boundprobe.probes.certify import AnswerErrors, CertifiedBits
+from boundprobe.probes.certificates.binomial import AnswerErrors, CertifiedBits
 from boundprobe.probes.ladder import Proportion, RoundedMachine
 from boundprobe.probes.violations import find_violations
 from boundprobe.tasks.cases import StateCase

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from boundprobe.errors import MissingDependencyError
 from boundprobe.runs.collect import FORMATS, CollectedRun, check_table, run_row, seed_rows, write_table
-from boundprobe.training.judge import summarise
+from boundprobe.training.results import summarise
 
 
 def member(index: int, accuracy: float, loss: float | None = 0.25) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from scipy.stats import binom
 from torch import Tensor
 
+from boundprobe.bottleneck.measure import measure_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling
 from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.probes.bottleneck import measure_bottleneck
 from boundprobe.tasks import SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=5)

@@ -15,8 +15,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from boundprobe.bounds import encoder_information_bits
-from boundprobe.tasks import IGNORE
-from boundprobe.testing.channels import (
+from boundprobe.channels import (
     AbstractChannel,
     EnumeratedMachine,
     Erasure,
@@ -33,7 +32,8 @@ from boundprobe.testing.channels import (
     XorPairs,
     XorStorage,
 )
-from boundprobe.testing.channels.gaussian import letters_loss_bits
+from boundprobe.channels.gaussian import letters_loss_bits
+from boundprobe.tasks import IGNORE
 
 WITHIN = 4.5  # standard errors
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boundprobe.probes.information import certify
-from boundprobe.probes.limits import LIMITS, upper_limit
-from boundprobe.testing.channels import (
+from boundprobe.channels import (
     Erasure,
     KeyValueStream,
     Null,
@@ -25,6 +23,8 @@ from boundprobe.testing.channels import (
     WholeStateSwap,
     XorPairs,
 )
+from boundprobe.probes.certificates.information import certify
+from boundprobe.probes.certificates.mean_bounds import LIMITS, upper_limit
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analyses" / "coverage"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom
 
-from boundprobe.testing.channels import SymmetricStorage
+from boundprobe.channels import SymmetricStorage
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analyses" / "coverage"
 REPETITIONS, MOST_BROKEN, MOST_ABOVE = 200, 21, 13

@@ -13,8 +13,8 @@ import pytest
 from scipy.stats import binom, norm
 
 from boundprobe.bounds.information import binary_entropy_bits, fano_loss_bits
-from boundprobe.bounds.state import fano_bits
-from boundprobe.probes.certify import AnswerErrors, answer_errors, clopper_pearson, used_information
+from boundprobe.bounds.state.fano import fano_bits
+from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, clopper_pearson, used_information
 from boundprobe.tasks.cases import StateCase
 
 ALPHA = 0.05

@@ -14,8 +14,8 @@ import pytest
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import Run, open_run
-from boundprobe.sweep.executors import Outcome, attempt, available_cores
-from boundprobe.sweep.grid import group_runs
+from boundprobe.sweep.config import group_runs
+from boundprobe.sweep.executors.base import Outcome, attempt, available_cores
 from boundprobe.sweep.jobs import TrainAndProbe
 from boundprobe.tasks import SelectiveCopying, build_task
 from boundprobe.training.config import Schedule, TrainConfig

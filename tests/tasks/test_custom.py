@@ -10,7 +10,7 @@ import pytest
 from boundprobe.bounds import blind_accuracy, bounds_report, min_receptive_field, window_accuracy_ceiling
 from boundprobe.models.spec import ModelSpec
 from boundprobe.tasks import IGNORE, build_task
-from boundprobe.tasks.custom import load_task, wrap_task
+from boundprobe.tasks.custom.task import load_task, wrap_task
 from boundprobe.testing import check_task
 from boundprobe.training.config import Schedule, TrainConfig
 

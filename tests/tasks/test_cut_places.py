@@ -21,8 +21,8 @@ from boundprobe.tasks import (
     MultiQueryRecall,
     build_task,
 )
-from boundprobe.tasks.custom import wrap_task
-from boundprobe.tasks.streams import PairStream
+from boundprobe.tasks.custom.task import wrap_task
+from boundprobe.tasks.prefix_distributions import PairStream
 from boundprobe.tasks.token_entropy import MOST_EXACT_TOKENS, conditional_floor, exact_entropies, seen_law
 
 CONFIGURATIONS: list[tuple[str, dict[str, object], str | None]] = [

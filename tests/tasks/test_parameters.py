@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from boundprobe.tasks import TASKS, AssociativeRecallDecoding, SelectiveCopying, build_task
-from boundprobe.tasks.parameters import _convert
+from boundprobe.tasks.convert import _convert
 
 
 def test_strings_become_the_parameters_types() -> None:

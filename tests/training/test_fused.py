@@ -17,12 +17,12 @@ from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE
 from boundprobe.training.config import Member, Schedule, TrainConfig
 from boundprobe.training.data import draw
+from boundprobe.training.distributed import World
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import AUTOGRAD, FUSED, OPERATION, FusedGradients, chosen_step, count_kept, find_obstacle
 from boundprobe.training.loop import train
 from boundprobe.training.step import Stepper
 from boundprobe.training.weights import build_model
-from boundprobe.training.world import World
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 SIZES = {"d_model": 6, "window": 3, "d_state": 3, "mlp_ratio": 2}

@@ -16,7 +16,9 @@ from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run, open_run
 from boundprobe.tasks import AssociativeRecallDecoding
-from boundprobe.training import data, judge, ledger, loop
+from boundprobe.training import data, loop
+from boundprobe.training import results as judge
+from boundprobe.training import run_writer as ledger
 from boundprobe.training.checkpoint import TrainState
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.loop import train, train_group

@@ -25,11 +25,13 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run, load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import data, judge, ledger, loop
+from boundprobe.training import data, loop
+from boundprobe.training import results as judge
+from boundprobe.training import run_writer as ledger
 from boundprobe.training.config import Member, Schedule, TrainConfig
 from boundprobe.training.evaluate import count_correct
 from boundprobe.training.loop import train
-from boundprobe.training.plan import choose_learning_rate
+from boundprobe.training.member_queue import choose_learning_rate
 from boundprobe.training.weights import build_model, load_models
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)

@@ -18,13 +18,16 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run
 from boundprobe.tasks import SelectiveCopying, build_task
 from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import data, judge, ledger, loop, plan, weights
+from boundprobe.training import data, loop, weights
+from boundprobe.training import member_queue as plan
+from boundprobe.training import results as judge
+from boundprobe.training import run_writer as ledger
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.convergence import has_converged, improvement, may_stop
 from boundprobe.training.data import deal_out
 from boundprobe.training.evaluate import count_correct
-from boundprobe.training.judge import summarise
 from boundprobe.training.loop import train
+from boundprobe.training.results import summarise
 from boundprobe.training.weights import load_models
 
 LOSSES = st.floats(0, 10, allow_subnormal=False)

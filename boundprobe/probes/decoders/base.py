@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boundprobe.checks import check_integer
-from boundprobe.probes.sample import FloatArray, IntArray, Sample
+from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.tasks.base import IGNORE
 
 Logits = NDArray[np.float32]

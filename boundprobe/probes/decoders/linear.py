@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.probes.decoders.base import (
     AbstractDecoder,
     FitSettings,
@@ -34,7 +35,6 @@ from boundprobe.probes.decoders.base import (
     log_marginals,
 )
 from boundprobe.probes.decoders.whitening import Whitening
-from boundprobe.probes.sample import FloatArray, IntArray, Sample
 from boundprobe.tasks.base import IGNORE
 
 #: Parts of lost sequences that are tried; 1 would leave nothing to learn from.

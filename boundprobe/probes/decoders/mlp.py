@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.probes.decoders.base import AbstractDecoder, FitSettings, Logits
 from boundprobe.probes.decoders.linear import LinearDecoder, fit_linear
 from boundprobe.probes.decoders.training import AbstractCorrection, Split, corrected, fit_correction
-from boundprobe.probes.sample import FloatArray, IntArray, Sample
 
 #: Of AdamW.
 RATE, DECAY = 3e-3, 1.0

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.probes.decoders.base import (
     AbstractDecoder,
     FitSettings,
@@ -24,7 +25,6 @@ from boundprobe.probes.decoders.base import (
     log_marginals,
 )
 from boundprobe.probes.decoders.whitening import Whitening
-from boundprobe.probes.sample import FloatArray, IntArray, Sample
 from boundprobe.tasks.base import IGNORE
 
 #: Shares of the classifier that are tried; the largest first, so that ties go to it.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from boundprobe.probes.certificates.sample import Sample
 from boundprobe.probes.decoders.base import AbstractDecoder, Fit, FitSettings
 from boundprobe.probes.decoders.chain import fit_chain
 from boundprobe.probes.decoders.linear import fit_linear
 from boundprobe.probes.decoders.mlp import fit_mlp
 from boundprobe.probes.decoders.reference import fit_boosting, fit_logistic
-from boundprobe.probes.sample import Sample
 
 #: How each decoder is fitted.
 DECODERS: dict[str, Fit] = {

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.probes.decoders.base import ROWS, FitSettings, Logits, as_answers, cross_entropy, in_pieces
 from boundprobe.probes.decoders.linear import LinearDecoder
-from boundprobe.probes.sample import FloatArray, IntArray, Sample
 from boundprobe.tasks.base import IGNORE
 
 #: Shares of the correction that are tried for each answer.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boundprobe.probes.sample import FloatArray
+from boundprobe.probes.certificates.sample import FloatArray
 
 #: Principal components kept at most; above, the leading ones are found by random projection.
 MOST_COMPONENTS = 2048

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from boundprobe.models.backends import find_problem
-from boundprobe.models.scan import BACKENDS
+from boundprobe.kernels.backends import find_problem
+from boundprobe.kernels.scan import BACKENDS
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from boundprobe.training.fused.plan import Plan
+    from boundprobe.training.fused.layout import Plan
 
 __all__ = ["AUTOGRAD", "FUSED", "OPERATION", "FusedGradients", "chosen_step", "count_kept", "find_obstacle"]
 
@@ -105,7 +105,7 @@ class FusedGradients:
 
     def plan(self, n_steps: int, dtype: torch.dtype) -> Plan:
         """What is where for sequences of a length."""
-        from boundprobe.training.fused.plan import make_plan
+        from boundprobe.training.fused.layout import make_plan
 
         key = n_steps, dtype
         if key not in self._plans:
@@ -136,7 +136,7 @@ class FusedGradients:
         IndexError
             If a token or a target is not one of the model's.
         """
-        from boundprobe.models.compiled.lanes import LANES
+        from boundprobe.kernels.simd.vectors import LANES
         from boundprobe.training.fused.kernel import kernel
 
         plan = self.plan(tokens.shape[2], values.dtype)

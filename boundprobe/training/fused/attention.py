@@ -1,6 +1,6 @@
 """Attention in a sliding window of one sequence in compiled functions, queries in the lanes.
 
-Equations and names are those of ``boundprobe.models.window.numba_kernels``.  Softmax and its gradient are kept by
+Equations and names are those of ``boundprobe.kernels.window.numba_kernels``.  Softmax and its gradient are kept by
 distance, p[d, t] for the key at t - d, so that the queries of eight places meet keys that lie side by side.  The
 gradients of keys and values are gathered, gk_s = sum_d ga[d, s+d] q_{s+d}: nothing is written to a place twice.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from boundprobe.models.compiled.build import Array, part
-from boundprobe.models.compiled.lanes import LANES, exponential, larger, load_from, spread, store_to
-from boundprobe.training.fused.build import once
-from boundprobe.training.fused.numbers import like, spread_from
-from boundprobe.training.fused.plan import (
+from boundprobe.kernels.simd.compilation import Array, part
+from boundprobe.kernels.simd.vectors import LANES, exponential, larger, load_from, spread, store_to
+from boundprobe.training.fused.compilation import once
+from boundprobe.training.fused.layout import (
     COS,
     GRAD_NORMED,
     GRAD_O,
@@ -39,6 +38,7 @@ from boundprobe.training.fused.plan import (
     X,
 )
 from boundprobe.training.fused.products import NONE, add_lanes, add_outer, add_rows, product
+from boundprobe.training.fused.vector_math import like, spread_from
 
 
 @part

@@ -11,14 +11,14 @@ from typing import Any
 
 from numba import int64, types, void
 
-from boundprobe.models.compiled.build import SCALARS, Array, Kernel
-from boundprobe.models.compiled.lanes import load, total
+from boundprobe.kernels.simd.compilation import SCALARS, Array, Kernel
+from boundprobe.kernels.simd.vectors import load, total
 from boundprobe.training.fused.attention import attention_backward, attention_forward
-from boundprobe.training.fused.build import compiled, once
+from boundprobe.training.fused.compilation import compiled, once
+from boundprobe.training.fused.layout import ATTENTION, KIND, MAMBA, Sizes
 from boundprobe.training.fused.mamba import mamba_backward, mamba_begin, mamba_end, mamba_forward
 from boundprobe.training.fused.mlp import mlp_backward, mlp_forward
 from boundprobe.training.fused.norms import norm_backward, norm_forward
-from boundprobe.training.fused.plan import ATTENTION, KIND, MAMBA, Sizes
 from boundprobe.training.fused.readout import embed, embed_back, read_out
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from boundprobe.models.compiled.build import Array, part
-from boundprobe.models.compiled.lanes import LANES, load_from, spread, store_to
-from boundprobe.training.fused.build import once
-from boundprobe.training.fused.numbers import silu, softplus, spread_from, transpose
-from boundprobe.training.fused.plan import (
+from boundprobe.kernels.simd.compilation import Array, part
+from boundprobe.kernels.simd.vectors import LANES, load_from, spread, store_to
+from boundprobe.training.fused.compilation import once
+from boundprobe.training.fused.layout import (
     A_LOG,
     BEFORE,
     DT,
@@ -50,6 +49,7 @@ from boundprobe.training.fused.plan import (
 )
 from boundprobe.training.fused.products import NONE, add_lanes, add_outer, add_rows, product
 from boundprobe.training.fused.scan import scan_backward, scan_forward
+from boundprobe.training.fused.vector_math import silu, softplus, spread_from, transpose
 
 
 @part

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from boundprobe.models.compiled.build import Array
-from boundprobe.models.compiled.lanes import LANES, load_from, store_to
-from boundprobe.training.fused.build import once
-from boundprobe.training.fused.numbers import gelu
-from boundprobe.training.fused.plan import (
+from boundprobe.kernels.simd.compilation import Array
+from boundprobe.kernels.simd.vectors import LANES, load_from, store_to
+from boundprobe.training.fused.compilation import once
+from boundprobe.training.fused.layout import (
     BIAS_1,
     BIAS_2,
     GRAD_HIDDEN,
@@ -24,6 +23,7 @@ from boundprobe.training.fused.plan import (
     X,
 )
 from boundprobe.training.fused.products import NONE, add_outer, add_rows, product
+from boundprobe.training.fused.vector_math import gelu
 
 
 @once

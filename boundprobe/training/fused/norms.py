@@ -9,10 +9,9 @@ without ``mean g`` for RMSNorm; gw = sum_t gy z and gb = sum_t gy.
 
 from __future__ import annotations
 
-from boundprobe.models.compiled.build import Array, part
-from boundprobe.models.compiled.lanes import LANES, load_from, store_to
-from boundprobe.training.fused.numbers import like, root, spread_from
-from boundprobe.training.fused.plan import (
+from boundprobe.kernels.simd.compilation import Array, part
+from boundprobe.kernels.simd.vectors import LANES, load_from, store_to
+from boundprobe.training.fused.layout import (
     GRAD_NORMED,
     GRAD_X,
     LAYER_NORM,
@@ -26,6 +25,7 @@ from boundprobe.training.fused.plan import (
     X,
 )
 from boundprobe.training.fused.products import add_lanes, add_rows
+from boundprobe.training.fused.vector_math import like, root, spread_from
 
 EPSILON = 1e-5
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from boundprobe.models.compiled.build import Array, part
-from boundprobe.models.compiled.lanes import LANES, load, load_from, spread, store, store_to
-from boundprobe.training.fused.numbers import spread_from
+from boundprobe.kernels.simd.compilation import Array, part
+from boundprobe.kernels.simd.vectors import LANES, load, load_from, spread, store, store_to
+from boundprobe.training.fused.vector_math import spread_from
 
 NONE = -1  # in place of a place: there is nothing of the kind
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 
-from boundprobe.models.compiled.build import Array, part
-from boundprobe.models.compiled.lanes import LANES, exponential, larger, load_from, store_to
+from boundprobe.kernels.simd.compilation import Array, part
+from boundprobe.kernels.simd.vectors import LANES, exponential, larger, load_from, store_to
 from boundprobe.tasks.base import IGNORE
-from boundprobe.training.fused.build import once
-from boundprobe.training.fused.numbers import above, like
-from boundprobe.training.fused.plan import (
+from boundprobe.training.fused.compilation import once
+from boundprobe.training.fused.layout import (
     EMBEDDING,
     GRAD_NORMED,
     GRAD_X,
@@ -28,6 +27,7 @@ from boundprobe.training.fused.plan import (
     X,
 )
 from boundprobe.training.fused.products import NONE, add_outer, product
+from boundprobe.training.fused.vector_math import above, like
 
 
 @part

@@ -1,6 +1,6 @@
 """The selective scan of one sequence in compiled functions, from a state of zeros, forward and backward.
 
-Equations and names are those of ``boundprobe.models.scan.numba_kernels``; channels are in the lanes here as there, and
+Equations and names are those of ``boundprobe.kernels.scan.numba_kernels``; channels are in the lanes here as there, and
 the states are made again in the backward pass, from one that is kept in ``CHUNK``.  u, dt, y are (T, K) and a (K, N)
 groups of lanes, K = d_lanes / LANES; b and c are rows (N, S), of which single numbers are read.
 """
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from boundprobe.models.compiled.build import Array, part
-from boundprobe.models.compiled.lanes import LANES, exponential, load_from, spread, store_to, total
-from boundprobe.training.fused.build import once
-from boundprobe.training.fused.numbers import spread_from
-from boundprobe.training.fused.plan import (
+from boundprobe.kernels.simd.compilation import Array, part
+from boundprobe.kernels.simd.vectors import LANES, exponential, load_from, spread, store_to, total
+from boundprobe.training.fused.compilation import once
+from boundprobe.training.fused.layout import (
     CHUNK,
     DECAYS,
     DT_B_C,
@@ -30,6 +29,7 @@ from boundprobe.training.fused.plan import (
     A,
     Sizes,
 )
+from boundprobe.training.fused.vector_math import spread_from
 
 
 @part

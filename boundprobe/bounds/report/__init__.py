@@ -1,0 +1,1 @@
+"""All bounds of one task in one object, and the catalogue of theorems behind them."""

@@ -1,0 +1,189 @@
+"""Certified limits: from counts of wrong answers to bits of information, each with its confidence.
+
+The statements: the errors of answer i on N independent sequences are binomial, so Clopper-Pearson limits at
+level alpha / n hold for all n answers together with probability at least 1 - alpha, however the answers of one
+sequence depend on each other (Bonferroni).  On that one event everything below holds at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from boundprobe.bounds.state.fano import fano_bits, required_bits
+from boundprobe.checks import check_number
+from boundprobe.tasks.cases import StateCase
+
+FloatArray = NDArray[np.float64]
+
+
+def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> tuple[FloatArray, FloatArray]:
+    """Exact two-sided limits for binomial proportions, alpha / 2 on each side.
+
+    Parameters
+    ----------
+    errors : int64 array, any shape
+        Numbers of sequences with an error, each from 0 to ``n_sequences``.  One 0/1 event per sequence: on
+        averages of several answers this is not a theorem.
+    n_sequences : int
+        Independent sequences, N.
+    alpha : float
+        Probability that a single interval misses.
+
+    Returns
+    -------
+    lower, upper : float64 arrays of the same shape
+
+    References
+    ----------
+    Clopper and Pearson 1934, Biometrika 26:404.
+
+    Examples
+    --------
+    >>> lower, upper = clopper_pearson(np.array([0, 5]), 100, 0.05)
+    >>> upper.round(6).tolist()
+    [0.036217, 0.112835]
+    """
+    check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
+    upper = clopper_pearson_upper(errors, n_sequences, alpha / 2)
+    return 1 - clopper_pearson_upper(n_sequences - np.asarray(errors), n_sequences, alpha / 2), upper
+
+
+def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> FloatArray:
+    """Exact one-sided upper limits for binomial proportions, each at level 1 - alpha.
+
+    As ``clopper_pearson``, with all of alpha on one side.
+
+    >>> round(float(clopper_pearson_upper(np.array(0), 100, 0.025)), 6)
+    0.036217
+    """
+    errors = np.asarray(errors)
+    check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
+    if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
+        raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
+    with np.errstate(invalid="ignore"):  # the end, where a beta parameter is 0, is set here
+        return np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha))
+
+
+@dataclass(frozen=True)
+class AnswerErrors:
+    """Error of each answer with limits that hold for all answers together.
+
+    Attributes
+    ----------
+    estimate, lower, upper : float64 array (n_answers,)
+        Observed error rates, and their simultaneous limits.
+    confidence : float
+        Probability, at least, that every limit holds.
+    n_sequences : int
+    """
+
+    estimate: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    confidence: float
+    n_sequences: int
+
+    @property
+    def mean_estimate(self) -> float:
+        """Observed mean error over the answers."""
+        return float(self.estimate.mean())
+
+    @property
+    def mean_lower(self) -> float:
+        """Lower limit of the mean error: the mean of simultaneous limits."""
+        return float(self.lower.mean())
+
+    @property
+    def mean_upper(self) -> float:
+        """Upper limit of the mean error: the mean of simultaneous limits."""
+        return float(self.upper.mean())
+
+
+def answer_errors(wrong: NDArray[np.bool_], alpha: float) -> AnswerErrors:
+    """Simultaneous limits for the error of each answer (Clopper-Pearson with Bonferroni).
+
+    Parameters
+    ----------
+    wrong : bool array (n_sequences, n_answers)
+        Whether each answer was wrong; rows are independent sequences, answers within one may depend on each
+        other in any way (assumption A5).
+    alpha : float
+        Probability, at most, that any limit fails.
+    """
+    if wrong.ndim != 2 or not wrong.size:
+        raise ValueError(f"wrong has shape {wrong.shape}; allowed: (n_sequences, n_answers), both at least 1")
+    n_sequences, n_answers = wrong.shape
+    counts = wrong.sum(0)
+    lower, upper = clopper_pearson(counts, n_sequences, alpha / n_answers)
+    return AnswerErrors(counts / n_sequences, lower, upper, 1 - alpha, n_sequences)
+
+
+@dataclass(frozen=True)
+class CertifiedBits:
+    """A number of bits: a certified lower limit and the point estimate.
+
+    Attributes
+    ----------
+    lower : float
+        At most the truth with probability at least ``confidence``.
+    estimate : float
+        The same formula at the observed errors; not certified.
+    confidence : float
+    """
+
+    lower: float
+    estimate: float
+    confidence: float
+
+
+def used_information(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
+    """Information about the memory part that the answers show the state to hold (T1, Fano per answer).
+
+    I(U;S) >= H(Y) - sum_i Phi(e_i), with e_i the simultaneous upper limits.
+
+    Parameters
+    ----------
+    case : StateCase
+        The prior: the joint entropy of the answers must be known (assumption A2).
+    errors : AnswerErrors
+        Of answers that were all read from the same state S, by a decoder fixed beforehand (A3, A4).
+
+    Returns
+    -------
+    CertifiedBits
+        ``lower`` is 0 where nothing is certified.
+
+    References
+    ----------
+    Statement S1 (Cooper et al. 2026, arXiv 2603.08859, Theorem 3.3 in exact form) at certified errors.
+
+    Examples
+    --------
+    >>> case = StateCase(2, 2, 2.0, True, 2.0, "", "")
+    >>> used = used_information(case, answer_errors(np.zeros((1000, 2), bool), alpha=0.05))
+    >>> round(used.lower, 2), used.estimate
+    (1.92, 2.0)
+    """
+    if len(errors.estimate) != case.n_answers:
+        raise ValueError(f"errors has {len(errors.estimate)} answers; the case has {case.n_answers}")
+    return CertifiedBits(
+        lower=fano_bits(case.entropy_bits, case.n_values, errors.upper),
+        estimate=fano_bits(case.entropy_bits, case.n_values, errors.estimate),
+        confidence=errors.confidence,
+    )
+
+
+def required_by(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
+    """Bits that log2 |S| of any machine with this error must have: S3 (and S1) at the mean error.
+
+    ``lower`` is the theorem at the upper limit of the mean error, so it is certified.
+    """
+    return CertifiedBits(
+        lower=float(required_bits(case, errors.mean_upper)),
+        estimate=float(required_bits(case, errors.mean_estimate)),
+        confidence=errors.confidence,
+    )

@@ -1,0 +1,127 @@
+"""From three samples to a plan: decoders are trained, calibrated, and one of them is chosen, before evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boundprobe.probes.certificates.assumptions import check_causal, check_swap
+from boundprobe.probes.certificates.information import Plan, Scored, choose
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.sample import Sample, Splits
+from boundprobe.probes.decoders.base import AbstractDecoder, FitSettings
+from boundprobe.probes.decoders.registry import fit_all
+from boundprobe.probes.settings import DecoderConfig
+
+Scores = NDArray[np.float32]
+
+#: Products of one pass over the training split from which more than one thread pays.
+MANY_PRODUCTS = 10**9
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The chosen decoder and what it says of the evaluation split.
+
+    Attributes
+    ----------
+    plan : Plan
+        Fixed by the calibration split.
+    evaluation : Scored
+    calibration_estimate_bits : dict of float
+        What the calibration split promised for each decoder: estimates, to choose by.
+    swapped : str
+        How assumption A4 was checked for the chosen decoder.
+    """
+
+    plan: Plan
+    evaluation: Scored
+    calibration_estimate_bits: dict[str, float]
+    swapped: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A decoder that is already frozen.
+
+    Attributes
+    ----------
+    calibration : Scored
+    evaluation : callable
+        What it says of the evaluation split; only the chosen candidate is asked.
+    """
+
+    calibration: Scored
+    evaluation: Callable[[], tuple[Scored, str]]
+
+
+def decode(
+    prior: Prior,
+    splits: Splits,
+    config: DecoderConfig,
+    alpha: float,
+    *,
+    device: str = "cpu",
+    others: Mapping[str, Candidate] | None = None,
+) -> Decoded:
+    """Train each decoder, choose one and its form on the calibration split, and read the evaluation split with it.
+
+    Parameters
+    ----------
+    prior : Prior
+    splits : Splits
+    config : DecoderConfig
+    alpha : float
+        The level that the certificate will have.
+    device : str
+    others : dict of Candidate, optional
+        Decoders that need no training, such as the model itself.
+
+    Raises
+    ------
+    ValueError
+        If the chosen decoder sees more than the state and earlier answers (A4).
+    """
+    candidates = dict(others or {})
+    n_products = splits.train.states.size * prior.n_answers * prior.n_values
+    with _threads(torch.get_num_threads() if n_products >= MANY_PRODUCTS else 1):
+        settings = FitSettings(config.seed, device)
+        for name, decoder in fit_all(config.names, splits.train, splits.calibration, prior.n_values, settings):
+            candidates[name] = _candidate(decoder, splits)
+    n_evaluation = splits.evaluation.n_sequences
+    plans = {
+        name: choose(prior, {name: each.calibration}, n_evaluation, alpha, config.forms)
+        for name, each in candidates.items()
+    }
+    plan = max(plans.values(), key=lambda each: each.expected_bits)
+    evaluation, swapped = candidates[plan.decoder].evaluation()
+    return Decoded(plan, evaluation, {name: max(0.0, each.expected_bits) for name, each in plans.items()}, swapped)
+
+
+def _candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
+    def scores(sample: Sample) -> Scores:
+        said: Scores = decoder.logits(sample.states, sample.answers)
+        return said
+
+    def evaluate() -> tuple[Scored, str]:
+        sample = splits.evaluation
+        check_causal(scores, sample)
+        return Scored(scores(sample), sample.answers), check_swap(scores, sample)
+
+    return Candidate(Scored(scores(splits.calibration), splits.calibration.answers), evaluate)
+
+
+@contextmanager
+def _threads(n_threads: int) -> Iterator[None]:
+    """Torch with so many threads: tiny operations collapse when threads outnumber free cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,191 @@
+"""From ``module:name`` or ``file.py:name`` to the user's object, its parameters and the hash of its source."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import sys
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from boundprobe.checks import check_word
+
+#: Keys of a ``[task]`` table that are no parameters of a user's class.
+HASH_KEY = "source_sha256"
+RESERVED = ("name", "preset", HASH_KEY)
+
+_SIMPLE = (bool, int, float, str)
+
+
+def read_reference(reference: str) -> tuple[object, str]:
+    """The object that a reference names, and the sha256 of its source file.
+
+    Parameters
+    ----------
+    reference : str
+        ``module:name`` (the working directory is searched as well) or ``file.py:name``.
+
+    Returns
+    -------
+    target : object
+    sha256 : str
+        64 hex digits, of the file's bytes; other files that it imports are not in it.
+
+    Raises
+    ------
+    ValueError
+        In one line, if the file, module or name is not there, or running it raises.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name.isidentifier():
+        raise ValueError(f"task {reference!r} names nothing; allowed: module:name or file.py:name; write it so")
+    if not (place.endswith(".py") or os.sep in place):
+        module, source = _import(place, reference)
+    else:
+        path = Path(place)
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            raise ValueError(
+                f"task {reference!r}: {place} cannot be read ({error.strerror}); allowed: a Python file; name one"
+            ) from None
+        module = _run_file(path, source, reference)
+    if not hasattr(module, name):
+        public = [key for key, value in vars(module).items() if hasattr(value, "queries")]
+        check_word("name", name, public, "define it there", of=f" in {place}")
+        raise ValueError(f"{place} has no {name}; allowed: what it defines; define it there")
+    return getattr(module, name), hashlib.sha256(source).hexdigest()
+
+
+def _import(place: str, reference: str) -> tuple[ModuleType, bytes]:
+    """A module by its name, and its source."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        module = pkgutil.resolve_name(f"{place}:")
+    except Exception as error:
+        raise ValueError(_failed(reference, error)) from error
+    finally:
+        sys.path.remove(here)
+    file = getattr(module, "__file__", None)
+    if not isinstance(module, ModuleType) or not file:
+        raise ValueError(f"task {reference!r}: {place} has no source file; allowed: a Python module; name one")
+    return module, Path(file).read_bytes()
+
+
+def _run_file(path: Path, source: bytes, reference: str) -> ModuleType:
+    """Run a file as a module of its own; what it imports from its own directory is found."""
+    name = f"boundprobe_user_{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
+    assert spec is not None  # a name and an origin make a spec
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    beside = str(path.resolve().parent)
+    sys.modules[name] = module  # dataclasses look their module up there
+    sys.path.insert(0, beside)
+    try:
+        # Not the import system's loader: a byte cache may be that of an older file of the same size and second.
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        raise ValueError(_failed(reference, error)) from error
+    finally:
+        sys.path.remove(beside)
+    return module
+
+
+def _failed(reference: str, error: Exception) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return f"task {reference!r} cannot be loaded ({reason}); allowed: module:name or file.py:name that runs; mend it"
+
+
+def build_object(target: object, parameters: Mapping[str, object], reference: str) -> tuple[Any, dict[str, object]]:
+    """The user's object, built from its parameters if a class is named, and all parameters resolved.
+
+    Texts, as a command line gives them, are converted by the class's annotations or, without one, by the
+    type of the default.
+
+    Parameters
+    ----------
+    target : object
+    parameters : mapping
+    reference : str
+        For messages.
+
+    Returns
+    -------
+    task : object
+    arguments : dict
+        By name, defaults included; those that are no number, text, bool or None are left out.
+
+    Raises
+    ------
+    ValueError
+        In one line, for a parameter that is unknown, missing or unreadable, and if the class raises.
+    """
+    for key in RESERVED:
+        if key in parameters:
+            raise ValueError(f"parameter {key!r} of {reference} is the package's; allowed: others; rename it")
+    if not isinstance(target, type):
+        check = next(iter(parameters), None)
+        if check is not None:
+            check_word("parameter", check, (), "drop it, or name a class", of=f" of {reference}")
+        return _checked(target, reference), {}
+    signature = inspect.signature(target)
+    try:
+        hints = typing.get_type_hints(target.__init__)  # type: ignore[misc]
+    except Exception:  # annotations that cannot be evaluated are no annotations
+        hints = {}
+    settings = {}
+    for key, value in parameters.items():
+        check_word("parameter", key, signature.parameters, "rename or drop it", of=f" of {reference}")
+        default = signature.parameters[key].default
+        fallback = type(default) if type(default) in _SIMPLE else None
+        settings[key] = _converted(key, value, hints.get(key, fallback))
+    try:
+        bound = signature.bind(**settings)
+        bound.apply_defaults()
+        built = target(**settings)
+    except Exception as error:
+        raise ValueError(
+            f"{reference} cannot be built from {settings} ({' '.join(str(error).split())[:200]}); "
+            f"allowed: parameters {', '.join(signature.parameters) or 'none'}; give them with -p name=value"
+        ) from error
+    arguments = {k: v for k, v in bound.arguments.items() if v is None or type(v) in _SIMPLE}
+    return _checked(built, reference), arguments
+
+
+def _converted(name: str, value: object, hint: object) -> object:
+    """A parameter's value: by its annotation where there is one that is known, else texts as they look."""
+    from boundprobe.tasks.convert import _convert
+
+    if not isinstance(value, str):
+        return value
+    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
+    if kinds == [bool] and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if len(kinds) == 1 and kinds[0] in (int, float, str):
+        return _convert(name, value, hint)
+    for read in (int, float):
+        try:
+            return read(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _checked(task: object, reference: str) -> object:
+    """``task`` if it has the three methods, else ``ValueError``."""
+    for name in ("prefixes", "queries", "answer"):
+        if not callable(getattr(task, name, None)):
+            raise ValueError(
+                f"task {reference!r} has no {name}(); allowed: an object or class with prefixes(), queries() and "
+                "answer(prefix, query); add it"
+            )
+    return task

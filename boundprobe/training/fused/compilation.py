@@ -1,0 +1,30 @@
+"""Machine code of this package, kept on disk under the text of all files that it is made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+from boundprobe.kernels.simd import compilation
+
+
+def once(function: Callable[..., Any]) -> Any:
+    """A part that is called in one place, where its text is put: machine code is made once for both."""
+    return njit(function, inline="always", nogil=True, error_model="numpy")
+
+
+def compiled(function: Callable[..., Any], signature: Any) -> Any:
+    """As ``boundprobe.kernels.simd.compilation.compiled``, for functions that call those of other files here."""
+    function.__name__ = f"{function.__name__.strip('_')}_{_sources_hash()}"
+    return compilation.compiled(function, signature)
+
+
+@cache
+def _sources_hash() -> str:
+    sources = sorted(Path(__file__).parent.glob("[!_]*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]

@@ -1,0 +1,67 @@
+"""Retention: closed forms, the joint level, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from boundprobe.bounds.information import fano_loss_bits
+from boundprobe.probes.certificates.retention import by_answer, retention
+from boundprobe.tasks.base import IGNORE
+
+
+def test_closed_forms_at_the_ends():
+    n, k, alpha = 400, 4, 0.04
+    wrong = np.zeros((n, 2), bool)
+    wrong[:, 1] = True
+    held = by_answer(wrong, k, alpha)
+    e = 1 - (alpha / 2) ** (1 / n)
+    price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(3)
+    assert held.lower_bits == pytest.approx([2 - price, 0.0], abs=1e-9)
+    assert held.estimate_bits.tolist() == [2.0, 0.0]
+    assert (held.group, held.error.tolist(), held.n_sequences.tolist()) == ((0, 1), [0.0, 1.0], [n, n])
+    assert held.confidence == 1 - alpha
+    assert (held.lower_bits >= -1e-12).all()
+
+
+def test_all_limits_hold_together():
+    """1,000 repetitions: any limit above what its answer carries at most 5 per cent of the time (+ 3.1 deviations)."""
+    rng, k, n, alpha = np.random.default_rng(0), 4, 300, 0.05
+    error = np.array([0.02, 0.1, 0.3, 0.6])
+    truth = math.log2(k) - fano_loss_bits(error, k)
+    bad = plug_in = 0
+    for _ in range(1000):
+        held = by_answer(rng.random((n, 4)) < error, k, alpha)
+        bad += (held.lower_bits > truth).any()
+        plug_in += (held.estimate_bits > truth).any()
+    assert bad <= 72
+    assert plug_in > 500  # negative control
+
+
+def test_groups_are_counted_by_sequences_and_may_be_left_out():
+    groups = np.array([[3, 5], [5, IGNORE], [5, 3], [IGNORE, IGNORE]])
+    wrong = np.array([[True, False], [True, True], [False, False], [True, True]])
+    held = retention(wrong, groups, 2, 0.05)
+    assert held.group == (3, 5)
+    assert held.n_sequences.tolist() == [2, 3]
+    assert held.error == pytest.approx([1 / 2, 1 / 3])
+
+
+def test_two_answers_of_one_sequence_in_one_group_are_refused():
+    with pytest.raises(ValueError, match="group 3 has two answers of one sequence; allowed: one") as caught:
+        retention(np.zeros((2, 2), bool), np.array([[1, 3], [3, 3]]), 4, 0.05)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_group_is_no_claim():
+    held = retention(np.zeros((3, 2), bool), np.full((3, 2), IGNORE), 4, 0.05)
+    assert held.group == ()
+    assert held.lower_bits.shape == (0,)
+
+
+def test_the_document_says_of_what():
+    held = by_answer(np.zeros((50, 2), bool), 4, 0.05)
+    document = held.to_json()
+    assert (document["by"], document["of"]) == ("answer", "I(Y_i;S)")
+    assert [set(group) for group in document["groups"]] == [{"group", "lower", "estimate", "error", "n_sequences"}] * 2
+    assert {type(value) for group in document["groups"] for value in group.values()} == {int, float}
