@@ -21,7 +21,7 @@ from boundprobe.cli.output import print_config, print_json, print_pairs, task_fr
 if TYPE_CHECKING:
     from boundprobe.bounds.report.task import BoundsReport
     from boundprobe.bounds.table.report import CustomReport
-    from boundprobe.tasks import AbstractTask
+    from boundprobe.tasks.base import AbstractTask
 
 FLOAT32_BITS = 32
 

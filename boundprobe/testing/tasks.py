@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from boundprobe.tasks import IGNORE, AbstractTask
+from boundprobe.tasks.base import IGNORE, AbstractTask
 
 #: Answer tables of up to so many cut sequences are compared with the entropy that a task states.
 _SEEN_ROWS = 20_000

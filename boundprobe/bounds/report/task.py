@@ -226,8 +226,8 @@ def _curves(case: StateCase, n_points: int) -> AccuracyCurves:
 def _evidence(task: AbstractTask) -> str:
     """``proved`` for this package's tasks, whose cases its tests enumerate; a custom task says what it has checked."""
     # Imported here: a user's task may be built on boundprobe.bounds, which would close a circle of imports.
-    from boundprobe.tasks import TASKS
     from boundprobe.tasks.custom.task import CustomTask
+    from boundprobe.tasks.registry import TASKS
 
     if isinstance(task, CustomTask):
         return task.evidence
