@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from boundprobe.training.config import rename_old_keys
+
 _MISSING = argparse.SUPPRESS
 
 
@@ -214,6 +216,8 @@ def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"--config {path} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
     allowed = {option.path for option in options}
+    if ("backend",) in allowed:
+        config = rename_old_keys(config)
     has_task = any(path[0] == "task" for path in allowed)
     for keys in _leaves(config):
         # Any key may stand under [task]: the task itself knows its parameters and names a wrong one.

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     shard = Shard(*args.shard)
     device = find_device(args.device)
     for point in config.points():  # what cannot be trained here is refused before anything is made
-        chosen_backends(point.config.model, point.config.scan, device)
+        chosen_backends(point.config.model, point.config.backend, device)
         point.config.check_asks()
     build_executor = _executor(args, device)
     sweep = Sweep(config, args.out)

@@ -27,7 +27,7 @@ OPTIONS = (
     *TASK_OPTIONS,
     *MODEL_OPTIONS,
     SEED_OPTION,
-    Option("--scan", ("scan",), word, "backend of the recurrences (default auto; see doctor)", "BACKEND"),
+    Option("--backend,--scan", ("backend",), word, "backend of the operations (default auto; see doctor)", "BACKEND"),
     Option("--distribution", ("train", "distribution"), word, "training law (default mixture)", "NAME"),
     Option("--steps", ("train", "steps"), whole_number(1), "optimizer steps of each member", "N"),
     Option("--batch", ("train", "batch"), whole_number(1), "sequences in a step", "N"),
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.training.loop import train
 
     device = find_device(args.device)
-    chosen_backends(config.model, config.scan, device)  # one that is not usable is refused before anything is made
+    chosen_backends(config.model, config.backend, device)  # one that is not usable is refused before anything is made
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     with progress_bar(config.total_steps, quiet=args.quiet) as bar:
         finished = train(config, args.out, device=device, progress=bar.update, largest=args.ensemble)

@@ -22,13 +22,13 @@ WRITERS: dict[type, Callable[[Any, Registers, Any], None]] = {
 
 
 @torch.no_grad()
-def compile_program(program: Program, scan: str = "auto") -> SequenceModel:
+def compile_program(program: Program, backend: str = "auto") -> SequenceModel:
     """Write the weights of a program, in float32.
 
     Parameters
     ----------
     program : Program
-    scan : str
+    backend : str
         Backend of the recurrences, as for ``SequenceModel``.
 
     Returns
@@ -43,7 +43,7 @@ def compile_program(program: Program, scan: str = "auto") -> SequenceModel:
     """
     check_fit(program)
     spec, registers, codes = program.spec, program.registers, program.answer_codes
-    model = SequenceModel(spec, len(codes), scan).eval()
+    model = SequenceModel(spec, len(codes), backend).eval()
     for parameter in model.parameters():
         parameter.zero_()  # an MLP that is all 0 adds nothing
     for name, values in program.embedding.items():

@@ -79,7 +79,7 @@ def construct(
     position: str | None = None,
     n_layers: int | None = None,
     window: int | None = None,
-    scan: str = "auto",
+    backend: str = "auto",
 ) -> Construction:
     """Build the smallest model that answers a task, by the theorem that says how.
 
@@ -93,7 +93,7 @@ def construct(
     window : int or None, in tokens
         None for the smallest that makes it right on every input of the task's length.  Associative recall may have
         less; it is then right where ``Construction.in_reach`` says so.
-    scan : str
+    backend : str
         Backend of the recurrences.
 
     Returns
@@ -129,10 +129,10 @@ def construct(
     if depth not in theorem.depths:
         allowed = " or ".join(str(number) for number in theorem.depths)
         raise ValueError(f"n_layers is {depth!r} for {task.name}; allowed: {allowed}; change it")
-    return construct_in(task, theorem.smallest_spec(task, encoding, depth, window), scan=scan)
+    return construct_in(task, theorem.smallest_spec(task, encoding, depth, window), backend=backend)
 
 
-def construct_in(task: AbstractTask, spec: ModelSpec, *, scan: str = "auto") -> Construction:
+def construct_in(task: AbstractTask, spec: ModelSpec, *, backend: str = "auto") -> Construction:
     """The same in given sizes, which may be larger than needed.
 
     Raises
@@ -150,4 +150,4 @@ def construct_in(task: AbstractTask, spec: ModelSpec, *, scan: str = "auto") -> 
     theorem = theorem_of(task)
     program = theorem.program(task, spec)
     check_fit(program)
-    return Construction(task, compile_program(program, scan), theorem.name, theorem.claims(task, spec))
+    return Construction(task, compile_program(program, backend), theorem.name, theorem.claims(task, spec))

@@ -36,7 +36,7 @@ class Mamba(AbstractMixer):
     ----------
     d_model, d_state, d_conv, expand : int
         ``d_conv`` 1 is no convolution over time: a scale and a shift of each channel, and an empty buffer.
-    scan : str
+    backend : str
         Backend of the selective scan, a key of ``boundprobe.kernels.scan.BACKENDS``, or "auto"; the convolution
         and the gate take it where they have one of that name.
 
@@ -47,7 +47,7 @@ class Mamba(AbstractMixer):
 
     Examples
     --------
-    >>> layer = Mamba(d_model=4, d_state=3, d_conv=4, expand=2, scan="reference")
+    >>> layer = Mamba(d_model=4, d_state=3, d_conv=4, expand=2, backend="reference")
     >>> y, state = layer(torch.zeros(1, 6, 4))
     >>> [(tensor.name, tuple(tensor.value.shape)) for tensor in state]
     [('inputs', (1, 3, 8)), ('h', (1, 8, 3))]
@@ -55,10 +55,10 @@ class Mamba(AbstractMixer):
 
     state_names = ("inputs", "h")
 
-    def __init__(self, d_model: int, d_state: int, d_conv: int, expand: int, scan: str) -> None:
+    def __init__(self, d_model: int, d_state: int, d_conv: int, expand: int, backend: str) -> None:
         super().__init__()
         d_inner, dt_rank = expand * d_model, math.ceil(d_model / 16)
-        self.d_state, self.dt_rank, self.backend = d_state, dt_rank, check_backend(scan)
+        self.d_state, self.dt_rank, self.backend = d_state, dt_rank, check_backend(backend)
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
         self.x_proj = nn.Linear(d_inner, dt_rank + 2 * d_state, bias=False)

@@ -30,13 +30,13 @@ class MambaAttentionStep(AbstractMixer):
         As in ``Mamba``.
     n_heads, window, position : int, int, str
         As in ``SlidingWindowAttention``.
-    scan : str
+    backend : str
         Backend of the selective scan, the convolution or the attention; those that have none of that name choose.
 
     Examples
     --------
     >>> import torch
-    >>> layer = MambaAttentionStep(4, 3, 2, 2, n_heads=1, window=3, position="rope", scan="reference")
+    >>> layer = MambaAttentionStep(4, 3, 2, 2, n_heads=1, window=3, position="rope", backend="reference")
     >>> _, state = layer(torch.zeros(1, 6, 4))
     >>> [(tensor.name, tuple(tensor.value.shape)) for tensor in state]
     [('inputs', (1, 1, 8)), ('h', (1, 8, 3)), ('keys', (1, 1, 2, 4)), ('values', (1, 1, 2, 4))]
@@ -45,13 +45,21 @@ class MambaAttentionStep(AbstractMixer):
     state_names = ("inputs", "h", "keys", "values")
 
     def __init__(
-        self, d_model: int, d_state: int, d_conv: int, expand: int, n_heads: int, window: int, position: str, scan: str
+        self,
+        d_model: int,
+        d_state: int,
+        d_conv: int,
+        expand: int,
+        n_heads: int,
+        window: int,
+        position: str,
+        backend: str,
     ) -> None:
         super().__init__()
         self.mamba = Mamba(
-            d_model, d_state, d_conv, expand, meant_by(check_any("scan", scan, SCANS, ATTENTIONS), SCANS)
+            d_model, d_state, d_conv, expand, meant_by(check_any("backend", backend, SCANS, ATTENTIONS), SCANS)
         )
-        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, meant_by(scan, ATTENTIONS))
+        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, meant_by(backend, ATTENTIONS))
         self.step = nn.Linear(d_model, expand * d_model, bias=False)  # W; dt_proj has the bias
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:

@@ -44,7 +44,7 @@ class MambaChunks(AbstractMixer):
     window : int
         Summaries that are kept, at least 1: positions see back ``window`` chunks through attention.
     chunk : int, in tokens, at least 1
-    scan : str
+    backend : str
         Backend of the selective scan, called once a chunk.
 
     Raises
@@ -54,7 +54,7 @@ class MambaChunks(AbstractMixer):
 
     Examples
     --------
-    >>> layer = MambaChunks(4, 3, 2, 2, n_heads=1, window=5, chunk=3, scan="reference")
+    >>> layer = MambaChunks(4, 3, 2, 2, n_heads=1, window=5, chunk=3, backend="reference")
     >>> _, state = layer(torch.zeros(1, 8, 4))
     >>> [(tensor.name, tuple(tensor.value.shape)) for tensor in state]
     [('inputs', (1, 1, 8)), ('h', (1, 8, 3)), ('summaries', (1, 2, 4)), ('phase', (1, 2, 0))]
@@ -63,13 +63,13 @@ class MambaChunks(AbstractMixer):
     state_names = ("inputs", "h", "summaries", "phase")
 
     def __init__(
-        self, d_model: int, d_state: int, d_conv: int, expand: int, n_heads: int, window: int, chunk: int, scan: str
+        self, d_model: int, d_state: int, d_conv: int, expand: int, n_heads: int, window: int, chunk: int, backend: str
     ) -> None:
         super().__init__()
         check_heads(d_model, n_heads)
         self.n_heads, self.window = n_heads, check_integer("window", window, 1)
         self.chunk = check_integer("chunk", chunk, 1)
-        self.mamba = Mamba(d_model, d_state, d_conv, expand, scan)
+        self.mamba = Mamba(d_model, d_state, d_conv, expand, backend)
         self.compress = nn.Linear(expand * d_model * d_state, d_model)
         self.query = nn.Linear(d_model, d_model)
         self.key_value = nn.Linear(d_model, 2 * d_model)

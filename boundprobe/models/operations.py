@@ -32,9 +32,9 @@ OPERATIONS_OF: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_scan(name: str) -> str:
+def check_backend(name: str) -> str:
     """Return the name of a backend of any operation, or raise ``ValueError`` that lists them."""
-    return check_any("scan", name, *OPERATIONS.values())
+    return check_any("backend", name, *OPERATIONS.values())
 
 
 def backend_for(mixer: str, name: str) -> str:
@@ -52,7 +52,7 @@ def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, s
     MissingDependencyError
         If the one that was named cannot be used here.
     """
-    check_scan(name)
+    check_backend(name)
     tables = OPERATIONS
     if "attn" in spec.mixers or "mamba+attnstep" in spec.mixers:  # whose order depends on their sizes
         tables = OPERATIONS | {window.OPERATION: window.in_order(spec.window, spec.d_model // spec.n_heads)}

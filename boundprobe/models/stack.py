@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from boundprobe.checks import check_integer
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState
-from boundprobe.models.operations import check_scan
+from boundprobe.models.operations import check_backend
 from boundprobe.models.spec import ModelSpec
 
 
@@ -27,8 +27,9 @@ class SequenceModel(nn.Module):
     spec : ModelSpec
     vocab_size : int
         Tokens in, and classes out.
-    scan : str
-        Backend of the recurrences; ``auto`` takes the fastest that is usable (``boundprobe doctor`` lists them).
+    backend : str
+        Backend of every operation that has one of that name; ``auto`` takes the fastest that is usable
+        (``boundprobe doctor`` lists them).
 
     Examples
     --------
@@ -41,12 +42,12 @@ class SequenceModel(nn.Module):
     torch.Size([1, 1, 5])
     """
 
-    def __init__(self, spec: ModelSpec, vocab_size: int, scan: str = "auto") -> None:
+    def __init__(self, spec: ModelSpec, vocab_size: int, backend: str = "auto") -> None:
         super().__init__()
-        check_scan(scan)
+        check_backend(backend)
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
-        self.layers = nn.ModuleList(Layer(spec, mixers, scan) for mixers in spec.layers)
+        self.layers = nn.ModuleList(Layer(spec, mixers, backend) for mixers in spec.layers)
         self.norm = nn.LayerNorm(spec.d_model) if spec.norm == "pre" else nn.Identity()
         self.readout = nn.Linear(spec.d_model, vocab_size, bias=False)
 

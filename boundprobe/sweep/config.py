@@ -15,11 +15,11 @@ from boundprobe.checks import check_word
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import config_hash
 from boundprobe.tasks.registry import build_task
-from boundprobe.training.config import Shape, TrainConfig
+from boundprobe.training.config import OLD_KEYS, Shape, TrainConfig, rename_old_keys
 
-#: Tables of a sweep's file; the first three and ``seed`` and ``scan`` are those of ``boundprobe train``.
+#: Tables of a sweep's file; the first three and ``seed`` and ``backend`` are those of ``boundprobe train``.
 TABLES = ("task", "model", "train", "grid", "probe")
-KEYS = ("seed", "scan", *TABLES)
+KEYS = ("seed", "backend", *TABLES)
 #: What a sweep takes where its file says nothing: seeds enough to speak of a spread, and for a choice that holds.
 DEFAULT_SEEDS = {"n_seeds": 11, "n_calibration_seeds": 3}
 
@@ -75,9 +75,9 @@ class SweepConfig:
             names = key.split(",")
             for name in names:
                 _check_key(name)
-                if name in known:
+                if OLD_KEYS.get(name, name) in known:
                     raise ValueError(f"[grid] has the key {name!r} twice; allowed: each key once; join or drop one")
-                known.add(name)
+                known.add(OLD_KEYS.get(name, name))
             if not isinstance(values, list) or not values:
                 raise ValueError(f"[grid] {key} is {values!r}; allowed: a list of values; write [..]")
             for value in values:
@@ -106,6 +106,7 @@ class SweepConfig:
         ValueError
             For unknown keys and values that are not allowed.
         """
+        document = rename_old_keys(document)
         for key in document:
             check_word("key", key, KEYS, "rename or drop it")
         base = {key: value for key, value in document.items() if key not in ("grid", "probe")}
@@ -124,11 +125,12 @@ class SweepConfig:
             for key, value in zip(self.grid, values, strict=True):
                 names = key.split(",")
                 settings |= dict(zip(names, value if len(names) > 1 else [value], strict=True))
-            tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.base.items()}
+            base = rename_old_keys(self.base)
+            tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
             tables["train"] = DEFAULT_SEEDS | tables.get("train", {})
             for name, value in settings.items():
                 *above, last = name.split(".")
-                (tables.setdefault(above[0], {}) if above else tables)[last] = value
+                (tables.setdefault(above[0], {}) if above else tables)[OLD_KEYS.get(last, last)] = value
             yield Point(settings, TrainConfig.from_dict(_without_preset(tables)))
 
 
@@ -143,8 +145,8 @@ def _without_preset(tables: dict[str, Any]) -> dict[str, Any]:
 
 def _check_key(name: str) -> None:
     table, _, key = name.partition(".")
-    allowed = ["seed", "scan", "task.NAME", "model.NAME", "train.NAME"]
-    tables, keys = ("task", "model", "train"), ("seed", "scan")
+    allowed = ["seed", "backend", "task.NAME", "model.NAME", "train.NAME"]
+    tables, keys = ("task", "model", "train"), ("seed", "backend", *OLD_KEYS)
     if not ((table in tables and key and "." not in key) or (table in keys and not key)):
         near = [] if table in (*tables, *keys) else difflib.get_close_matches(table, (*tables, *keys), n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""

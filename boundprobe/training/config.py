@@ -22,6 +22,29 @@ PRECISIONS = ("float32", "bfloat16")
 Shape = tuple[object, ...]
 
 
+#: Keys of a configuration by an earlier name, which configuration files and run directories may still use.
+OLD_KEYS = {"scan": "backend"}
+
+
+def rename_old_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keys of a configuration their present names.
+
+    Raises
+    ------
+    ValueError
+        If a key is given under both names.
+
+    Examples
+    --------
+    >>> rename_old_keys({"seed": 1, "scan": "numba"})
+    {'seed': 1, 'backend': 'numba'}
+    """
+    for old, new in OLD_KEYS.items():
+        if old in config and new in config:
+            raise ValueError(f"`{old}` is the old name of `{new}`; only one of them may be given; got both")
+    return {OLD_KEYS.get(key, key): value for key, value in config.items()}
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How a member is trained and judged.
@@ -115,15 +138,16 @@ class TrainConfig:
     >>> TrainConfig.from_dict(config.to_dict()) == config
     True
 
-    ``scan`` names the backend of the recurrences; ``auto`` leaves it to device and installation, and the result
-    says which was taken.
+    ``backend`` names the backend of every operation that has one of that name; ``auto`` leaves the choice to device and
+    installation, and the result says which was taken.  Run directories record it as ``scan``, its first name: the
+    name of a run is a hash of its configuration, and a new key would give every run another one.
     """
 
     task: AbstractTask
     model: ModelSpec
     schedule: Schedule
     seed: int = 0
-    scan: str = "auto"
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         check_distribution(self.schedule.distribution, self.task.distributions)
@@ -143,7 +167,7 @@ class TrainConfig:
         """What runs must agree in to be trained side by side: all that is one number for a whole ensemble."""
         schedule = self.schedule
         shared = (schedule.steps, schedule.batch, schedule.warmup_steps, schedule.precision, schedule.micro_batch)
-        return self.model, self.scan, *shared, self.task.n_token_ids, self.task.n_positions
+        return self.model, self.backend, *shared, self.task.n_token_ids, self.task.n_positions
 
     def check_asks(self) -> None:
         """Raise ``ValueError`` for a distribution without targets: it is there to be looked at, not to train on."""
@@ -169,7 +193,7 @@ class TrainConfig:
         """The resolved configuration, as in ``config.toml``."""
         return {
             "seed": int(self.seed),
-            "scan": self.scan,
+            "scan": self.backend,
             "task": {"name": self.task.name, **self.task.parameters()},
             "model": {key: x if isinstance(x, str) else int(x) for key, x in asdict(self.model).items()},
             "train": self._train_table(),
@@ -189,8 +213,9 @@ class TrainConfig:
         ValueError
             For unknown keys and values that are not allowed.
         """
+        config = rename_old_keys(config)
         for key in config:
-            check_word("key", key, ("seed", "scan", "task", "model", "train"), "rename or drop it")
+            check_word("key", key, ("seed", "backend", "task", "model", "train"), "rename or drop it")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
         if ":" not in str(tables["task"].get("name")):  # a user's own task is known by its reference
             check_word("task", tables["task"].get("name"), TASKS)
@@ -211,5 +236,5 @@ class TrainConfig:
             model=ModelSpec(**tables["model"]),
             schedule=Schedule(**tables["train"]),
             seed=config.get("seed", 0),
-            scan=config.get("scan", "auto"),
+            backend=config.get("backend", "auto"),
         )

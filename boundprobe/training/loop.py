@@ -71,7 +71,7 @@ def train(
     ValueError
         If the distribution asks for no answer.
     MissingDependencyError
-        If the backend that ``config.scan`` names cannot be used here.
+        If the backend that ``config.backend`` names cannot be used here.
     """
     return train_group([config], root, device=device, progress=progress, largest=largest)[0]
 
@@ -99,7 +99,9 @@ def train_group(
     _check_group(configs)
     world, device = join_world(device)
     check_integer("batch", configs[0].schedule.batch, world.size, why=", one sequence for each process; raise it")
-    backends = [chosen_backends(config.model, config.scan, device) | chosen_step(config, device) for config in configs]
+    backends = [
+        chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
+    ]
     keep_freed_memory()
     with open_ledger(configs, root, world, device=device, set_damaged_aside=set_damaged_aside) as ledger:
         state = ledger.state

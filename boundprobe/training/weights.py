@@ -18,7 +18,7 @@ def build_model(config: TrainConfig, member: Member) -> SequenceModel:
     seed = int(seed_sequence(config.seed, "initialisation", *member.key).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
         torch.manual_seed(seed)
-        return SequenceModel(config.model, config.task.n_token_ids, config.scan)
+        return SequenceModel(config.model, config.task.n_token_ids, config.backend)
 
 
 def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
@@ -34,7 +34,7 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
     weights = read_or_refuse(path, lambda: load_file(path))
     models = []
     for i in range(config.schedule.n_seeds):
-        model = SequenceModel(config.model, config.task.n_token_ids, config.scan)
+        model = SequenceModel(config.model, config.task.n_token_ids, config.backend)
         prefix = f"member{i}."
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         read_or_refuse(path, partial(model.load_state_dict, own))

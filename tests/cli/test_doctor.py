@@ -103,7 +103,7 @@ def test_as_typed(typed):
 
 
 def test_what_it_does_not_know_is_refused(refused):
-    assert "--scan" in refused("doctor", "--scan", "numba")
+    assert "--backend" in refused("doctor", "--backend", "numba")
 
 
 def without(command, *modules):

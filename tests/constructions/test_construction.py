@@ -125,12 +125,12 @@ def test_every_attention_pattern_points_at_the_target(task: SelectiveCopying, po
         assert chosen.min() > 1 - OTHERS
 
 
-@pytest.mark.parametrize("scan", usable(BACKENDS, "cpu"))
+@pytest.mark.parametrize("backend", usable(BACKENDS, "cpu"))
 @pytest.mark.parametrize("position", ["learned", "rope"])
 @torch.no_grad()
-def test_what_is_held_is_held_exactly(scan: str, position: str) -> None:
+def test_what_is_held_is_held_exactly(backend: str, position: str) -> None:
     """After the Mamba layer the offset register is the last number's, bit by bit, and nothing else has changed."""
-    model = construct(COPYING, position=position, scan=scan).model
+    model = construct(COPYING, position=position, backend=backend).model
     offset = selective_copying.selective_copying_program(COPYING, model.spec).registers.channels("offset")
     tokens = torch.as_tensor(COPYING.sample(50, np.random.default_rng(0)).tokens)
     before = model.embedding(tokens)

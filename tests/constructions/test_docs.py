@@ -11,7 +11,7 @@ from boundprobe.constructions.construction import construct
 from boundprobe.constructions.score_margins import OTHERS, fits_float32
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
-PAGE = (Path(__file__).parents[3] / "docs/theory/constructions.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/theory/constructions.md").read_text("utf-8")
 PAPER = SelectiveCopying.presets["paper"]
 ROWS = [
     (SelectiveCopying(), "default", {"position": "learned"}),

@@ -36,10 +36,10 @@ ARCHITECTURES = (*MIXERS, "attn-attn", "mamba-attn", "mamba|attn-mamba2", "2xgat
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def pair(architecture: str, scan: str = "auto") -> tuple[SequenceModel, SequenceModel]:
+def pair(architecture: str, backend: str = "auto") -> tuple[SequenceModel, SequenceModel]:
     """The same model on the CPU and on the device."""
     torch.manual_seed(0)
-    cpu = SequenceModel(ModelSpec(architecture, **SIZES), TASK.vocab_size, scan)
+    cpu = SequenceModel(ModelSpec(architecture, **SIZES), TASK.vocab_size, backend)
     return cpu, copy.deepcopy(cpu).cuda()
 
 

@@ -122,4 +122,4 @@ def test_two_pieces_are_one_scan(backend: str) -> None:
 
 def test_what_auto_takes() -> None:
     expected = "time-major" if find_problem(BACKENDS["mamba-ssm"], "cuda") else "mamba-ssm"
-    assert choose("scan", BACKENDS, "auto", "cuda") == expected
+    assert choose("selective scan", BACKENDS, "auto", "cuda") == expected

@@ -99,8 +99,8 @@ def test_a_problem_is_looked_for_once() -> None:
 
 @no_cuda
 def test_the_scan_of_mamba_ssm_is_refused_on_a_cpu_with_what_to_install() -> None:
-    with pytest.raises(MissingDependencyError, match=r"^scan 'mamba-ssm' cannot be used here: ") as caught:
-        choose("scan", BACKENDS, "mamba-ssm", "cpu")
+    with pytest.raises(MissingDependencyError, match=r"^selective scan 'mamba-ssm' cannot be used here: ") as caught:
+        choose("selective scan", BACKENDS, "mamba-ssm", "cpu")
     assert "it runs on cuda, not on cpu" in str(caught.value)
     assert caught.value.exit_code == 3
     try:

@@ -314,7 +314,7 @@ def test_the_same_twice(backend: str) -> None:
 def test_an_unknown_backend_is_refused_in_one_line() -> None:
     inputs = make_inputs((1, 1, 1, 1), seed=0)
     for refuse in (lambda: check_backend("fast"), lambda: selective_scan(*inputs, backend="fast")):
-        with pytest.raises(ValueError, match="scan 'fast' is not known; allowed: ") as caught:
+        with pytest.raises(ValueError, match="backend 'fast' is not known; allowed: ") as caught:
             refuse()
         assert "\n" not in str(caught.value)
         assert all(name in str(caught.value) for name in ("auto", *BACKENDS))
@@ -331,7 +331,7 @@ def test_shapes_that_disagree_are_refused(which: int) -> None:
 
 
 def test_auto_takes_the_compiled_loops_on_a_cpu() -> None:
-    assert choose("scan", BACKENDS, "auto", "cpu") == "numba"
+    assert choose("selective scan", BACKENDS, "auto", "cpu") == "numba"
     inputs = make_inputs((2, 5, 3, 2), seed=0)
     for x, y in zip(selective_scan(*inputs), selective_scan(*inputs, backend="numba"), strict=True):
         assert torch.equal(x, y)
@@ -344,7 +344,7 @@ sys.modules["numba"] = None  # importing it raises ImportError
 import torch
 from boundprobe.kernels.backends import choose, find_problem
 from boundprobe.kernels.scan import BACKENDS, selective_scan
-print(choose("scan", BACKENDS, "auto", "cpu"), selective_scan(*torch.ones(5, 1, 1, 1)[:2], torch.zeros(1, 1), *torch.ones(2, 1, 1, 1))[0].item())
+print(choose("selective scan", BACKENDS, "auto", "cpu"), selective_scan(*torch.ones(5, 1, 1, 1)[:2], torch.zeros(1, 1), *torch.ones(2, 1, 1, 1))[0].item())
 print(find_problem(BACKENDS["numba"], "cpu"))
 """  # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -18,9 +18,9 @@ SIZES = [(8, 2, 4, 2), (8, 1, 1, 1), (4, 3, 2, 3), (20, 2, 9, 1)]  # d_model, d_
 each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 
 
-def make(size: tuple[int, int, int, int], scan: str = "time-major", seed: int = 0) -> tuple[Mamba, Tensor]:
+def make(size: tuple[int, int, int, int], backend: str = "time-major", seed: int = 0) -> tuple[Mamba, Tensor]:
     torch.manual_seed(seed)
-    layer = Mamba(*size, scan).double()
+    layer = Mamba(*size, backend).double()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)  # so that no entry is at its initial value
@@ -50,10 +50,10 @@ def sequential(layer: Mamba, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @each_size
-@pytest.mark.parametrize("scan", ["reference", "time-major", "auto"])
+@pytest.mark.parametrize("backend", ["reference", "time-major", "auto"])
 @torch.no_grad()
-def test_step_by_step(size: tuple[int, int, int, int], scan: str) -> None:
-    layer, x = make(size, scan)
+def test_step_by_step(size: tuple[int, int, int, int], backend: str) -> None:
+    layer, x = make(size, backend)
     y, (inputs, h) = layer(x)
     expected_y, expected_inputs, expected_h = sequential(layer, x)
     torch.testing.assert_close(y, expected_y, atol=1e-10, rtol=1e-10)
@@ -129,6 +129,6 @@ def test_it_starts_as_the_paper_says() -> None:
 
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="scan 'fast' is not known; allowed: ") as caught:
+    with pytest.raises(ValueError, match="backend 'fast' is not known; allowed: ") as caught:
         Mamba(8, 2, 4, 2, "fast")
     assert "\n" not in str(caught.value)

@@ -20,8 +20,8 @@ T, D_MODEL, D_STATE, D_CONV, EXPAND, N_HEADS = 11, 8, 3, 2, 2, 2
 D_INNER = EXPAND * D_MODEL
 
 
-def chunks(window: int = 2, chunk: int = 2, d_conv: int = D_CONV, scan: str = "time-major") -> MambaChunks:
-    return MambaChunks(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, chunk, scan)
+def chunks(window: int = 2, chunk: int = 2, d_conv: int = D_CONV, backend: str = "time-major") -> MambaChunks:
+    return MambaChunks(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, chunk, backend)
 
 
 def step(window: int = 5, position: str = "rope", d_conv: int = D_CONV) -> MambaAttentionStep:
@@ -30,7 +30,7 @@ def step(window: int = 5, position: str = "rope", d_conv: int = D_CONV) -> Mamba
 
 BUILDERS: dict[str, Callable[[], AbstractMixer]] = {
     "chunks of 2": chunks,
-    "chunks of 2, the backend of auto": lambda: chunks(scan="auto"),
+    "chunks of 2, the backend of auto": lambda: chunks(backend="auto"),
     "chunks of 1": lambda: chunks(window=3, chunk=1, d_conv=1),
     "chunks of 3, many kept": lambda: chunks(window=9, chunk=3),
     "chunks of 4, one kept": lambda: chunks(window=1, chunk=4, d_conv=4),
@@ -264,7 +264,7 @@ def test_chunks_step_by_step(name: str) -> None:
 @torch.no_grad()
 def test_scan_backends_agree_in_chunks() -> None:
     layer, x = make("chunks of 3, many kept"), draw()
-    other = chunks(window=9, chunk=3, scan="reference").double()
+    other = chunks(window=9, chunk=3, backend="reference").double()
     other.load_state_dict(layer.state_dict())
     torch.testing.assert_close(layer(x)[0], other(x)[0], atol=1e-10, rtol=1e-10)
 
@@ -327,7 +327,7 @@ def test_without_its_attention_the_step_layer_is_mamba() -> None:
     [
         (lambda: chunks(window=0), "window is 0; allowed: at least 1"),
         (lambda: chunks(chunk=0), "chunk is 0; allowed: at least 1"),
-        (lambda: chunks(scan="fast"), "scan 'fast' is not known"),
+        (lambda: chunks(backend="fast"), "backend 'fast' is not known"),
         (lambda: MambaChunks(8, 3, 2, 2, 3, 2, 2, "reference"), "d_model is 8 with n_heads 3; allowed: multiples of 3"),
         (lambda: step(position="rpe"), "position 'rpe' is not known"),
     ],

@@ -22,7 +22,7 @@ from boundprobe.models.operations import (
     OPERATIONS_OF,
     SCAN,
     backend_for,
-    check_scan,
+    check_backend,
     chosen_backends,
 )
 from boundprobe.models.spec import MIXERS, ModelSpec
@@ -66,17 +66,17 @@ def test_a_mixer_with_an_operation_has_its_backend() -> None:
 
 @pytest.mark.parametrize("name", [AUTO, *NAMES])
 def test_every_name_of_a_backend_is_a_scan(name: str) -> None:
-    assert check_scan(name) == name
+    assert check_backend(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "Numba", "time_major", None, 3])
 def test_a_scan_that_is_not_known_is_refused(name: Any) -> None:
-    with pytest.raises(ValueError, match=r"^scan .* is not known;.* allowed: auto, ") as caught:
-        check_scan(name)
+    with pytest.raises(ValueError, match=r"^backend .* is not known;.* allowed: auto, ") as caught:
+        check_backend(name)
     message = str(caught.value)
     assert "\n" not in message
     assert all(known in message for known in NAMES)
-    with pytest.raises(ValueError, match=r"^scan "):
+    with pytest.raises(ValueError, match=r"^backend "):
         chosen_backends(ModelSpec("attn"), name, "cpu")
 
 

@@ -79,14 +79,20 @@ def backends_of(spec: ModelSpec) -> list[str]:
 
 
 each_backend = pytest.mark.parametrize(
-    ("spec", "scan"),
-    [pytest.param(spec, scan, id=f"{key}-{scan}") for key, spec in SPECS.items() for scan in backends_of(spec)],
+    ("spec", "backend"),
+    [
+        pytest.param(spec, backend, id=f"{key}-{backend}")
+        for key, spec in SPECS.items()
+        for backend in backends_of(spec)
+    ],
 )
 
 
-def make(spec: ModelSpec | str, seed: int = 0, scan: str = "auto", dtype: torch.dtype = torch.float32) -> SequenceModel:
+def make(
+    spec: ModelSpec | str, seed: int = 0, backend: str = "auto", dtype: torch.dtype = torch.float32
+) -> SequenceModel:
     torch.manual_seed(seed)
-    return SequenceModel(SPECS[spec] if isinstance(spec, str) else spec, VOCAB, scan).to(dtype)
+    return SequenceModel(SPECS[spec] if isinstance(spec, str) else spec, VOCAB, backend).to(dtype)
 
 
 def draw(n: int = BATCH, length: int = T, seed: int = 1) -> Tensor:
@@ -265,8 +271,8 @@ def test_double_precision_doubles_the_state(spec: ModelSpec) -> None:
 
 
 @each_backend
-def test_an_ensemble_is_its_members_one_by_one(spec: ModelSpec, scan: str) -> None:
-    models, tokens = [make(spec, seed, scan, torch.float64) for seed in range(3)], draw()
+def test_an_ensemble_is_its_members_one_by_one(spec: ModelSpec, backend: str) -> None:
+    models, tokens = [make(spec, seed, backend, torch.float64) for seed in range(3)], draw()
     parameters, buffers = torch.func.stack_module_state(models)
     base = copy.deepcopy(models[0]).to("meta")
 
@@ -287,9 +293,9 @@ def test_an_ensemble_is_its_members_one_by_one(spec: ModelSpec, scan: str) -> No
 
 
 @each_backend
-def test_backends_agree_with_the_reference(spec: ModelSpec, scan: str) -> None:
+def test_backends_agree_with_the_reference(spec: ModelSpec, backend: str) -> None:
     """Logits, states and gradients, in double precision and across a cut."""
-    model, reference = (make(spec, scan=name, dtype=torch.float64) for name in (scan, "reference"))
+    model, reference = (make(spec, backend=name, dtype=torch.float64) for name in (backend, "reference"))
     tokens = draw()
     (found, found_state), (expected, expected_state) = (
         m.extend(tokens[:, 4:], m.prefill(tokens[:, :4])) for m in (model, reference)
@@ -428,7 +434,7 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
 
 
 def test_an_unknown_scan_is_refused() -> None:
-    with pytest.raises(ValueError, match="scan 'fast' is not known; allowed: auto, ") as caught:
+    with pytest.raises(ValueError, match="backend 'fast' is not known; allowed: auto, ") as caught:
         SequenceModel(ModelSpec("attn"), VOCAB, "fast")
     assert "\n" not in str(caught.value)
 
@@ -438,7 +444,7 @@ def test_layers_are_built_with_the_backend_that_their_operation_has() -> None:
     spec = SPECS["gated-deltanet|attn-mamba2"]
     layer = Layer(ModelSpec("mamba|gla", **SIZES), ("mamba", "gla"), "chunked")
     assert [branch.mixer.backend for branch in layer.branches] == ["auto", "chunked"]
-    assert make(spec, scan="time-major").layers[1].branches[0].mixer.backend == "auto"
+    assert make(spec, backend="time-major").layers[1].branches[0].mixer.backend == "auto"
 
 
 @each_spec

@@ -136,7 +136,7 @@ MAMBA_SIZES = [(16, 4, 4, 2), (20, 3, 2, 1), (40, 16, 4, 2), (8, 5, 1, 3)]
 each_mamba = pytest.mark.parametrize("size", MAMBA_SIZES, ids=str)
 
 
-def mamba_pair(size: tuple[int, int, int, int], scan: str = "auto") -> tuple[Mamba, MambaMixer]:
+def mamba_pair(size: tuple[int, int, int, int], backend: str = "auto") -> tuple[Mamba, MambaMixer]:
     """Theirs with generic weights, and ours with the same."""
     torch.manual_seed(0)
     d_model, d_state, d_conv, expand = size
@@ -145,15 +145,15 @@ def mamba_pair(size: tuple[int, int, int, int], scan: str = "auto") -> tuple[Mam
     )
     theirs = MambaMixer(config, layer_idx=0)
     spread(theirs)
-    ours = Mamba(*size, scan)
+    ours = Mamba(*size, backend)
     ours.load_state_dict(theirs.state_dict())  # strict: the same names and shapes
     return ours, theirs
 
 
 @each_mamba
-@pytest.mark.parametrize("scan", ["auto", "time-major", "reference"])
-def test_mamba_is_that_of_transformers(size: tuple[int, int, int, int], scan: str) -> None:
-    ours, theirs = mamba_pair(size, scan)
+@pytest.mark.parametrize("backend", ["auto", "time-major", "reference"])
+def test_mamba_is_that_of_transformers(size: tuple[int, int, int, int], backend: str) -> None:
+    ours, theirs = mamba_pair(size, backend)
     x = torch.randn(BATCH, 50, size[0], requires_grad=True)
     found, expected = ours(x)[0], theirs(x)
     assert_near(found, expected, "output")

@@ -69,8 +69,17 @@ def test_the_last_key_changes_fastest() -> None:
 def test_no_grid_is_one_run() -> None:
     (point,) = sweep("seed = 4\nscan = 'reference'\n[task]\nname = 'copying'").points()
     assert point.settings == {}
-    assert (point.config.seed, point.config.scan) == (4, "reference")
+    assert (point.config.seed, point.config.backend) == (4, "reference")
     assert point.config.model == ModelSpec()
+
+
+def test_the_backend_may_be_given_by_its_old_name() -> None:
+    text = "[task]\nname = 'copying'\n[grid]\nscan = ['auto', 'numba']"
+    for document in (text, "backend = 'reference'\n" + text):  # the grid overrides what runs share
+        assert [point.config.backend for point in sweep(document).points()] == ["auto", "numba"]
+    for wrong in ("scan = 'auto'\nbackend = 'auto'\n" + text, text + "\nbackend = ['auto']"):
+        with pytest.raises(ValueError, match=r"scan.*backend|'backend' twice"):
+            sweep(wrong)
 
 
 def test_joined_keys_change_together() -> None:
@@ -144,7 +153,7 @@ def test_expanding_changes_nothing() -> None:
 
 EVERYTHING = """
 seed = 3
-scan = "reference"
+backend = "reference"
 
 [task]
 name = "selective-copying"
@@ -285,7 +294,7 @@ CONFIGS = st.builds(
         distribution=st.sampled_from(["uniform", "mixture"]),
     ),
     seed=st.integers(0, 9),
-    scan=st.sampled_from(["auto", "reference"]),
+    backend=st.sampled_from(["auto", "reference"]),
 )
 #: Mostly of one shape, or all groups would be of one.
 ALIKE = st.builds(
@@ -301,7 +310,7 @@ def shape(config: TrainConfig) -> object:
     """What must agree in an ensemble: one graph of operations, over one schedule."""
     s, task = config.schedule, config.task
     return (
-        config.model, config.scan, task.n_token_ids, task.n_positions, s.steps, s.batch, s.warmup_steps, s.precision,
+        config.model, config.backend, task.n_token_ids, task.n_positions, s.steps, s.batch, s.warmup_steps, s.precision,
         s.micro_batch,
     )  # fmt: skip
 
@@ -340,7 +349,7 @@ def test_what_runs_of_a_group_may_differ_in() -> None:
     }  # fmt: skip
     apart: dict[str, Sequence[Any]] = {
         "model.architecture": ["attn", "gru"], "model.d_model": [4, 8], "model.window": [4, 5],
-        "scan": ["auto", "numba"],
+        "backend": ["auto", "numba"],
         "train.steps": [5, 6], "train.batch": [1, 2], "train.warmup_steps": [0, 1], "train.micro_batch": [0, 1],
         "train.precision": ["float32", "bfloat16"], "task.word_bits": [2, 3], "task.seq_len": [12, 13],
     }  # fmt: skip

@@ -140,7 +140,7 @@ def test_a_job_whose_run_is_in_use_is_busy_and_one_that_fails_says_why(tmp_path:
         outcome = attempt(job, ignore)
     assert outcome.busy
     assert trained(GROUP[1], tmp_path).run_id in (outcome.error or "")
-    wrong = replace(job, configs=(replace(CONFIG, scan="fastest"),))
+    wrong = replace(job, configs=(replace(CONFIG, backend="fastest"),))
     outcome = attempt(wrong, ignore)
     assert (outcome.busy, outcome.exit_code) == (False, 2)
     assert "'fastest'" in (outcome.error or "")

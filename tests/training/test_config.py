@@ -23,7 +23,7 @@ CONFIG = TrainConfig(
     ModelSpec("attn-2xmamba|gru", d_model=8, window=3, n_heads=2, d_state=2, d_conv=3, expand=1, chunk=5, mlp_ratio=0),
     Schedule("uniform", 7, 3, (0.1, 0.01), 2, 3, 5, 0.5, 2.0, 11, stop_below=0.1, micro_batch=2),
     seed=4,
-    scan="reference",
+    backend="reference",
 )
 CONFIGS = [CONFIG, *(TrainConfig(build_task(name, {}), ModelSpec(), Schedule()) for name in TASKS)]
 
@@ -62,7 +62,7 @@ def test_every_setting_is_in_the_configuration() -> None:
     other = {"distribution": "mixture", "learning_rates": (0.2,), "targets": "random", "precision": "bfloat16"}
     other |= {"architecture": "mamba", "position": "learned", "norm": "none", "mlp_after": "every"}
     hashes = {config_hash(CONFIG.to_dict())}
-    changed: list[TrainConfig] = [replace(CONFIG, seed=5), replace(CONFIG, scan="time-major")]
+    changed: list[TrainConfig] = [replace(CONFIG, seed=5), replace(CONFIG, backend="time-major")]
     for name, value in vars(CONFIG.schedule).items():
         new = other[name] if name in other else value + 1
         changed.append(replace(CONFIG, schedule=replace(CONFIG.schedule, **{name: new})))
@@ -72,6 +72,13 @@ def test_every_setting_is_in_the_configuration() -> None:
     changed.append(replace(CONFIG, task=replace(CONFIG.task, seq_len=9)))
     hashes |= {config_hash(config.to_dict()) for config in changed}
     assert len(hashes) == 1 + len(changed)
+
+
+def test_the_backend_may_be_given_by_its_old_name() -> None:
+    tables = {key: value for key, value in CONFIG.to_dict().items() if key != "scan"}
+    assert TrainConfig.from_dict(tables | {"scan": "numba"}) == TrainConfig.from_dict(tables | {"backend": "numba"})
+    with pytest.raises(ValueError, match="`scan` is the old name of `backend`"):
+        TrainConfig.from_dict(tables | {"scan": "numba", "backend": "numba"})
 
 
 @pytest.mark.parametrize("table", ["task", "model", "train"])

@@ -191,8 +191,8 @@ def test_ids_that_are_not_the_models_are_refused() -> None:
         fused(ensemble, (tokens, targets.masked_fill(targets == 1, N_IDS)))
 
 
-def members(spec: ModelSpec, scan: str = "auto") -> list[tuple[TrainConfig, Member]]:
-    config = TrainConfig(TASK, spec, SCHEDULE, scan=scan)
+def members(spec: ModelSpec, backend: str = "auto") -> list[tuple[TrainConfig, Member]]:
+    config = TrainConfig(TASK, spec, SCHEDULE, backend=backend)
     return [(config, Member("report", rate, i)) for i, rate in enumerate((0.003, 0.001))]
 
 
@@ -219,7 +219,7 @@ def test_training_as_through_autograd() -> None:
 UNSUPPORTED = [
     ({"model": ModelSpec("mamba-gru", **SIZES)}, torch.float32, "cpu", "layers with gru"),
     ({"model": ModelSpec("mamba|attn-attn", **SIZES)}, torch.float32, "cpu", r"layers with mamba\|attn"),
-    ({"scan": "reference"}, torch.float32, "cpu", "scan 'reference'"),
+    ({"backend": "reference"}, torch.float32, "cpu", "backend 'reference'"),
     ({"schedule": replace(SCHEDULE, precision="bfloat16")}, torch.float32, "cpu", "activations of bfloat16"),
     ({}, torch.float16, "cpu", "weights of torch.float16"),
     ({}, torch.float32, "cuda", "device cuda"),
@@ -251,6 +251,6 @@ def test_the_count_of_what_is_kept_is_near() -> None:
 def test_the_record_says_which_step_ran(tmp_path: Path) -> None:
     config = TrainConfig(TASK, ModelSpec("mamba-attn", **SIZES), replace(SCHEDULE, steps=20, n_eval=50))
     assert chosen_step(config, "cpu") == {OPERATION: FUSED}
-    for scan, expected in (("auto", FUSED), ("reference", AUTOGRAD)):
-        run = train(replace(config, scan=scan), tmp_path)
+    for backend, expected in (("auto", FUSED), ("reference", AUTOGRAD)):
+        run = train(replace(config, backend=backend), tmp_path)
         assert run.result()["backends"][OPERATION] == expected

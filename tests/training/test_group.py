@@ -326,7 +326,7 @@ OTHER_SHAPES = {
     "warm-up": replace(PLAIN, schedule=replace(SCHEDULE, warmup_steps=0)),
     "precision": replace(PLAIN, schedule=replace(SCHEDULE, precision="bfloat16")),
     "length": replace(PLAIN, task=replace(TASK, seq_len=9)),
-    "backend": replace(PLAIN, scan="reference"),
+    "backend": replace(PLAIN, backend="reference"),
     "the same run": PLAIN,
 }
 

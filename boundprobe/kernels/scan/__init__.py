@@ -54,7 +54,7 @@ BACKENDS: dict[str, Backend] = {
 
 def check_backend(name: str) -> str:
     """Return ``name``, or raise ``ValueError`` that says which backends there are; "auto" is one of the names."""
-    return check_word("scan", name, (AUTO, *BACKENDS))
+    return check_word("backend", name, (AUTO, *BACKENDS))
 
 
 def selective_scan(
@@ -107,7 +107,7 @@ def selective_scan(
     >>> y.flatten().tolist(), state.item()
     ([1.0, 1.5, 1.75, 1.875], 1.875)
     """
-    scan = function("scan", BACKENDS, backend, u.device.type)
+    scan = function("selective scan", BACKENDS, backend, u.device.type)
     _check_shapes(u, dt, a, b, c, initial_state)
     dtype = torch.promote_types(u.dtype, torch.float32)
     y, final_state = scan(*(None if x is None else x.to(dtype) for x in (u, dt, a, b, c, initial_state)))

@@ -51,8 +51,8 @@ def find_obstacle(config: TrainConfig, dtype: torch.dtype, device_type: str) -> 
         return f"device {device_type}; the fused step runs on a CPU"
     if dtype not in (torch.float32, torch.float64) or precision != "float32":
         return f"activations of {precision} with weights of {dtype}; the fused step has float32 and float64"
-    if config.scan not in ("auto", "numba"):
-        return f"scan {config.scan!r}; the fused step stands for auto and numba"
+    if config.backend not in ("auto", "numba"):
+        return f"backend {config.backend!r}; the fused step stands for auto and numba"
     others = sorted({"|".join(layer) for layer in spec.layers if len(layer) > 1 or layer[0] not in MIXERS})
     if others:
         return f"layers with {', '.join(others)}; the fused step has attn and mamba, one in a layer"
