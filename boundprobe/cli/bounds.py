@@ -16,7 +16,8 @@ from boundprobe.cli.options import (
     resolve,
     whole_number,
 )
-from boundprobe.cli.output import print_config, print_json, print_pairs, task_from
+from boundprobe.cli.output import print_config, print_json, print_pairs
+from boundprobe.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from boundprobe.bounds.report.task import BoundsReport
@@ -30,7 +31,14 @@ HELP = "bits that the state at the cut must hold, and tokens that a window must 
 OPTIONS = (
     *TASK_OPTIONS,
     Option("--error", ("error",), number, "mean error that is allowed, from 0 to below 1 (default 0)", "P"),
-    Option("--curves", ("curve_points",), whole_number(2), "add accuracy against bits at so many points", "N"),
+    Option(
+        "--curves",
+        ("curve_points",),
+        whole_number(2),
+        "add accuracy against bits at N points (21 without N)",
+        "N",
+        without_value=21,
+    ),
     *MODEL_OPTIONS,
     Option("--entry-bits", ("entry_bits",), whole_number(1), "bits of one state entry, for a model (default 32)", "N"),
 )
@@ -50,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.bounds.report.task import bounds_report
 
     config = resolve(OPTIONS, args)
-    task = task_from(config)
+    task = task_of(config.get("task", {}))
     error, curve_points = config.get("error", 0.0), config.get("curve_points")
     report = bounds_report(task, error, curve_points)
     resolved = {"task": {"name": task.name, **task.parameters()}, "error": error, "curve_points": curve_points}

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, resolve, whole_number, word
-from boundprobe.cli.output import note, print_config, print_json, print_pairs, print_table, task_from
+from boundprobe.cli.output import note, print_config, print_json, print_pairs, print_table
 
 if TYPE_CHECKING:
     from boundprobe.constructions.construction import Construction
+from boundprobe.tasks.registry import task_of
 
 HELP = "build a hybrid from a theorem, check it on many inputs, and compare its memory with what pure models need"
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build, check, print; exit with 1 if an answer is wrong."""
     config = resolve(OPTIONS, args)
-    task = task_from(config)
+    task = task_of(config.get("task", {}))
     seed, n_inputs = config.get("seed", 0), config.get("n_inputs", 10_000)
     position, n_layers, window = (config.get(name) for name in ("position", "n_layers", "window"))
     if args.print_config:

@@ -99,17 +99,18 @@ def run(args: argparse.Namespace) -> int:
             print_attack(task, given["seed"])
     result: dict[str, Any] | None = demo.result()
     if result is None:
-        from boundprobe.cli.jobs import raise_failures, run_jobs
+        from boundprobe.cli.progress import progress_bar
         from boundprobe.sweep.executors.base import available_cores
         from boundprobe.sweep.executors.local import LocalExecutor
-        from boundprobe.sweep.jobs import TrainAndProbe
+        from boundprobe.sweep.jobs import TrainAndProbe, run_jobs
 
         jobs = [
             TrainAndProbe((config,), probe, args.out, device, budgets_of(config), budget_steps) for config in configs
         ]
         with demo.session(device=device, seeds={"seed": given["seed"]}):
             executor = LocalExecutor(args.workers or available_cores())
-            raise_failures(run_jobs(jobs, executor, quiet=args.quiet))
+            with progress_bar(1.0, quiet=args.quiet) as bar:
+                run_jobs(jobs, executor, bar.update)
             models = [list(job.measure(config)) for job, config in zip(jobs, configs, strict=True)]
             result = summarise(configs, models, demo.path)
             demo.finish(result)

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 HELP = "say what is installed, which devices and backends are usable, and what to install for the others"
 
 #: Distributions whose versions are always said.
-CORE = ("boundprobe", "torch", "numpy")
+CORE = ("boundprobe", "torch", "numpy", "numba")
 #: Distributions that some part can use and none needs, and what installs them.
 OPTIONAL = {
-    "numba": "pip install numba",
     "mamba-ssm": "pip install 'boundprobe[cuda]'",
     "causal-conv1d": "pip install 'boundprobe[cuda]'",
     "flash-linear-attention": "pip install 'boundprobe[cuda]'",

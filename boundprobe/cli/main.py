@@ -1,7 +1,7 @@
 """``boundprobe VERB ...``: choose the verb, run it, turn errors into one line and an exit code.
 
 0 done; 1 a claim or check failed; 2 usage or configuration; 3 a missing optional dependency or device;
-4 a run directory holds another configuration; 130 interrupted.
+4 a run directory holds another configuration or is damaged; 5 an unexpected error; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from boundprobe.cli.options import OneLineParser
@@ -55,14 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout has gone, as in `boundprobe bounds | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (MissingDependencyError, RunDirectoryError, UnfinishedError) as error:
+    except Exception as error:
         if verbose:
-            raise
-        return _failed(str(error), error.exit_code)
-    except (ValueError, OSError) as error:
-        if verbose:
-            raise
-        return _failed(str(error), 2)
+            traceback.print_exc()
+        return _failed(*_said_of(error))
+
+
+def _said_of(error: Exception) -> tuple[str, int]:
+    """The line and the exit code of an error."""
+    if isinstance(error, MissingDependencyError | RunDirectoryError | UnfinishedError):
+        return str(error), error.exit_code
+    if isinstance(error, ValueError | OSError):
+        return str(error), 2
+    line = f"unexpected error, a bug: {type(error).__name__}: {error}; -v shows where it happened; please report it"
+    return line, 5
 
 
 def _failed(message: str, exit_code: int) -> int:

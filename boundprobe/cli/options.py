@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from boundprobe.models.spec import ModelSpec
+from boundprobe.settings import Setting, settings_of
+from boundprobe.tasks.registry import TASKS
 from boundprobe.training.config import rename_old_keys
 
 _MISSING = argparse.SUPPRESS
@@ -31,6 +35,8 @@ class Option:
     read : callable
         From the text to the value; raises ``argparse.ArgumentTypeError`` that says what is allowed.
     help, metavar : str
+    without_value : object
+        What the flag alone stands for; None: it needs a value.
     """
 
     flag: str
@@ -38,6 +44,45 @@ class Option:
     read: Callable[[str], Any]
     help: str
     metavar: str = "X"
+    without_value: Any = None
+
+
+def options_of(config: type, table: str = "", *, only: Sequence[str] = ()) -> tuple[Option, ...]:
+    """The options that set the fields of a configuration class.
+
+    Parameters
+    ----------
+    config : dataclass
+        Whose fields are made with ``boundprobe.settings.setting``.
+    table : str
+        Table of the configuration that the fields lie in; empty: at the top.
+    only : sequence of str
+        Fields that get a flag; all if empty.
+    """
+    return tuple(
+        Option(
+            about.flag or f"--{found.name.replace('_', '-')}",
+            (table, found.name) if table else (found.name,),
+            _reader(found.type, about),
+            f"{about.help} (default {_shown(found.default)})",
+            about.metavar,
+        )
+        for found, about in settings_of(config)
+        if about.flag != "-" and (not only or found.name in only)
+    )
+
+
+def _shown(default: object) -> str:
+    """A default as a user would type it."""
+    return ",".join(map(_shown, default)) if isinstance(default, tuple) else f"{default}"
+
+
+def _reader(kind: str, about: Setting) -> Callable[[str], Any]:
+    """The reader of a field, by its type."""
+    readers: dict[str, Callable[[str], Any]] = {
+        "float": number, "str": word, "tuple[str, ...]": words, "tuple[float, ...]": numbers,
+    }  # fmt: skip
+    return whole_number(int(about.least)) if kind == "int" else readers[kind]
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -47,11 +92,30 @@ class OneLineParser(argparse.ArgumentParser):
         """Raise ``ValueError`` instead of printing the usage; ``main`` prints it and exits with 2."""
         if message.startswith("unrecognized arguments: "):
             words = message.removeprefix("unrecognized arguments: ").split()
-            flags = [flag for action in self._actions for flag in action.option_strings if len(flag) > 2]
-            near = difflib.get_close_matches(words[0], flags, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            message = f"argument {' '.join(words)} is not known{meant}; allowed: the flags of '{self.prog} --help'"
+            message = (
+                f"argument {' '.join(words)} is not known{_meant(words[0], self._spellings())}; "
+                f"allowed: the flags of '{self.prog} --help'"
+            )
+        elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
+            verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}
+            message = f"verb {found[1]!r} is not known{_meant(found[1], verbs)}; allowed: {', '.join(verbs)}"
         raise ValueError(message)
+
+    def _spellings(self) -> dict[str, str]:
+        """Flags by what a user may type for them: the flag itself, or the name of the key that it sets."""
+        spellings = {}
+        for action in self._actions:
+            flags = [flag for flag in action.option_strings if len(flag) > 2]
+            if flags:
+                spellings[f"--{action.dest.rpartition('.')[2].replace('_', '-')}"] = flags[0]
+            spellings |= {flag: flag for flag in flags}
+        return spellings
+
+
+def _meant(given: str, spellings: Mapping[str, str]) -> str:
+    """What the nearest spelling stands for, as a question; empty where nothing is near."""
+    near = difflib.get_close_matches(given.partition("=")[0], spellings, n=1)
+    return f"; did you mean {spellings[near[0]]}?" if near else ""
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -112,25 +176,11 @@ def parameter(text: str) -> tuple[str, str]:
 
 
 TASK_OPTIONS = (
-    Option("--task", ("task", "name"), word, "task: selective-copying or ar-decoding", "NAME"),
+    Option("--task", ("task", "name"), word, f"{', '.join(TASKS)}, or your own as file.py:Name", "NAME"),
     Option("--preset", ("task", "preset"), word, "fill in a preset's parameters, such as paper", "NAME"),
 )
 
-MODEL_OPTIONS = (
-    Option("--model", ("model", "architecture"), word, "layers joined by '-': mamba-attn, 3xgla, mamba|attn", "LAYERS"),
-    Option("--d-model", ("model", "d_model"), whole_number(1), "width of the residual stream", "N"),
-    Option("--window", ("model", "window"), whole_number(1), "attention window in tokens, itself included", "N"),
-    Option("--heads", ("model", "n_heads"), whole_number(1), "attention heads", "N"),
-    Option("--d-state", ("model", "d_state"), whole_number(1), "state entries per channel of a recurrent layer", "N"),
-    Option("--d-conv", ("model", "d_conv"), whole_number(1), "width of a recurrent layer's convolution", "N"),
-    Option("--expand", ("model", "expand"), whole_number(1), "inner width of Mamba, lstm and gru over d_model", "N"),
-    Option("--position", ("model", "position"), word, "position encoding of attention: rope, learned or none", "NAME"),
-    Option("--d-head", ("model", "d_head"), whole_number(1), "channels of a Mamba-2 head", "N"),
-    Option("--chunk", ("model", "chunk"), whole_number(1), "tokens between the states that mamba+chunks keeps", "N"),
-    Option("--mlp-ratio", ("model", "mlp_ratio"), whole_number(0), "MLP width over d_model; 0: none", "N"),
-    Option("--mlp-after", ("model", "mlp_after"), word, "MLPs after 'attn' layers (default) or 'every' layer", "NAME"),
-    Option("--norm", ("model", "norm"), word, "'pre' (default): a norm before each mixer; 'none'", "NAME"),
-)
+MODEL_OPTIONS = options_of(ModelSpec, "model")
 
 LADDER_OPTIONS = (
     Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
@@ -156,7 +206,8 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, t
     for option in options:
         parser.add_argument(
             *option.flag.split(","), dest=".".join(option.path), type=option.read, metavar=option.metavar,
-            help=option.help, default=_MISSING,
+            help=option.help, default=_MISSING, const=option.without_value,
+            nargs=None if option.without_value is None else "?",
         )  # fmt: skip
     if task:
         parser.add_argument(
@@ -197,7 +248,10 @@ def resolve(options: Sequence[Option], args: argparse.Namespace) -> dict[str, An
         key = ".".join(option.path)
         if key in given:
             _table(config, option.path)[option.path[-1]] = given[key]
-    for name, value in given.get("task_parameters", []):
+    parameters = given.get("task_parameters", [])
+    for name, value in parameters:
+        if [other for other, _ in parameters].count(name) > 1:
+            raise ValueError(f"-p {name}=.. is given more than once; allowed: each parameter once; drop all but one")
         config.setdefault("task", {})[name] = value
     return config
 

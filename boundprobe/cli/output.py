@@ -7,9 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boundprobe.tasks.base import AbstractTask
-from boundprobe.tasks.registry import build_task
-
 
 def print_json(document: Mapping[str, Any]) -> int:
     """Print one JSON document; return exit code 0."""
@@ -48,23 +45,6 @@ def note(text: str, *, quiet: bool) -> None:
     """Say something on stderr, unless told not to."""
     if not quiet:
         print(text, file=sys.stderr, flush=True)
-
-
-def task_from(config: Mapping[str, Any]) -> AbstractTask:
-    """The task that the ``[task]`` table of a configuration names.
-
-    Raises
-    ------
-    ValueError
-        If no task is named, or its parameters are wrong.
-    """
-    from boundprobe.tasks.registry import TASKS
-
-    table = dict(config.get("task", {}))
-    name, preset = table.pop("name", None), table.pop("preset", None)
-    if name is None:
-        raise ValueError(f"no task given; allowed: {', '.join(TASKS)}; give --task NAME, or name under [task]")
-    return build_task(name, table, preset)
 
 
 def find_device(name: str) -> str:

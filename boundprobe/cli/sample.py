@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, one_of, resolve, whole_number, word
-from boundprobe.cli.output import note, print_config, print_json, task_from
+from boundprobe.cli.output import note, print_config, print_json
+from boundprobe.tasks.registry import task_of
 
 HELP = "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.export.blocks import SampleStream
 
     given = resolve(OPTIONS, args)
-    task = task_from(given)
+    task = task_of(given.get("task", {}))
     config: dict[str, Any] = {"n": 5, "distribution": "uniform", "format": "npz", "seed": 0} | given
     # Refused before anything is drawn or written.
     stream = SampleStream(task, config["n"], config["distribution"], config["seed"])

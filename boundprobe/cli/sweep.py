@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import tomllib
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boundprobe.checks import check_word
 from boundprobe.cli.options import add_device, add_verb_flags, one_of, whole_number
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
 
 if TYPE_CHECKING:
-    from boundprobe.sweep.driver import Shard, Sweep
     from boundprobe.sweep.executors.base import AbstractExecutor
 
 HELP = "train every run of a grid, models of one shape side by side, and collect one table"
@@ -53,33 +49,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is left to do, then collect; exit with 1 if a measured point violates a bound."""
-    from boundprobe.runs.collect import check_table, seed_rows, write_table
     from boundprobe.sweep.config import SweepConfig
-    from boundprobe.sweep.driver import Shard, Sweep, collect
 
     document = _read(args)
-    if args.print_config:
-        SweepConfig.from_dict(document)
-        return print_config(document)
     config = SweepConfig.from_dict(document)
+    if args.print_config:
+        return print_config(document)
+    from boundprobe.cli.progress import progress_bar
+    from boundprobe.models.operations import chosen_backends
+    from boundprobe.runs.collect import check_table, seed_rows, write_table
+    from boundprobe.sweep.driver import Shard, Sweep, collect, run_sweep
+    from boundprobe.training.member_queue import LARGEST_ENSEMBLE
+
     if args.table is not None:
         check_table(args.table)
-    from boundprobe.models.operations import chosen_backends
-
-    shard = Shard(*args.shard)
-    device = find_device(args.device)
-    for point in config.points():  # what cannot be trained here is refused before anything is made
+    shard, device = Shard(*args.shard), find_device(args.device)
+    for point in config.points:  # what cannot be trained here is refused before anything is made
         chosen_backends(point.config.model, point.config.backend, device)
         point.config.check_asks()
-    build_executor = _executor(args, device)
+    executor, largest = _executor(args, device), args.ensemble or LARGEST_ENSEMBLE[device]
     sweep = Sweep(config, args.out)
-    result = sweep.run.result()
+    if sweep.run.result() is None:
+        groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]
+        configs = [each for group in groups for each in group]
+        n_models = sum(each.n_members for each in configs)
+        note(f"{len(configs)} runs, {n_models} models, in {len(groups)} groups that are trained side by side",
+             quiet=args.quiet)  # fmt: skip
+    with progress_bar(1.0, quiet=args.quiet) as bar:
+        result = run_sweep(config, args.out, executor, device=device, shard=shard, largest=largest, progress=bar.update)
     if result is None:
-        if not _train(sweep, args, device, shard, build_executor(sweep.run.path / args.executor)):
-            return 0
-        result = sweep.finish(collect(sweep.run, device=device), device=device)
+        left = sweep.unfinished()
+        done = len(config.points) - len(left)
+        note(f"shard {shard.index}/{shard.count} is finished; {done} of {len(config.points)} runs of the sweep are; "
+             "the shard that ends last collects the table", quiet=args.quiet)  # fmt: skip
+        document = {"schema": "boundprobe.sweep/1", "run_id": sweep.run.run_id, "unfinished": left}
+        return print_json(document) if args.json else 0
     if args.table is not None:
-        write_table(args.table, [row for run in collect(sweep.run, device=device) for row in seed_rows(run)])
+        write_table(args.table, [row for each in collect(sweep.run, device=device) for row in seed_rows(each)])
     if args.json:
         print_json(result)
     else:
@@ -91,49 +97,20 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result["violations"] else 0
 
 
-def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard, executor: AbstractExecutor) -> bool:
-    """Do the work of a shard; whether all runs of the sweep are finished afterwards."""
-    from boundprobe.cli.jobs import raise_failures, run_jobs
-    from boundprobe.training.member_queue import LARGEST_ENSEMBLE
-
-    largest = args.ensemble or LARGEST_ENSEMBLE[device]
-    jobs = sweep.jobs(device=device, largest=largest, shard=shard)
-    n_members = sum(config.n_members for job in jobs for config in job.configs)
-    n_runs = sum(len(job.configs) for job in jobs)
-    note(f"{n_runs} runs, {n_members} models, in {len(jobs)} groups that are trained side by side", quiet=args.quiet)
-    raise_failures(run_jobs(jobs, executor, quiet=args.quiet))
-    left = sweep.unfinished()
-    if left:
-        done = len(sweep.points) - len(left)
-        note(f"shard {shard.index}/{shard.count} is finished; {done} of {len(sweep.points)} runs of the sweep are; "
-             "the shard that ends last collects the table", quiet=args.quiet)  # fmt: skip
-        if args.json:
-            print_json({"schema": "boundprobe.sweep/1", "run_id": sweep.run.run_id, "unfinished": left})
-    return not left
-
-
-def _executor(args: argparse.Namespace, device: str) -> Callable[[Path], AbstractExecutor]:
-    """What makes the executor that was asked for, with its options, from the folder that it may write into."""
+def _executor(args: argparse.Namespace, device: str) -> AbstractExecutor:
+    """The executor that was asked for, with its options."""
     from boundprobe.sweep.executors.base import available_cores
-    from boundprobe.sweep.executors.registry import EXECUTORS
+    from boundprobe.sweep.executors.registry import build_executor
 
-    given: dict[str, Any] = dict(args.options)
-    if args.executor == "local":
-        given.setdefault("n_workers", args.workers or (1 if device == "cuda" else available_cores()))
-        if device == "cuda":
-            import torch
+    options: dict[str, Any] = dict(args.options)
+    if args.executor == "local" and device == "cuda":
+        import torch
 
-            given.setdefault("devices", tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())))
-            given["n_workers"] = args.workers or len(given["devices"])
-    kind = EXECUTORS[args.executor]()
-    known = {field.name for field in fields(kind)}
-    if args.executor == "slurm":  # what is no option of ours is one of sbatch, which checks it
-        given["additional"] = {name: given.pop(name) for name in list(given) if name not in known}
-    for name in given:
-        check_word("option", name, known, "rename or drop it", of=f" of --executor {args.executor}")
-    needs_folder = "folder" in known - set(given)
-    kind(**given, **({"folder": args.out} if needs_folder else {}))  # wrong options are refused now
-    return lambda folder: kind(**given, **({"folder": folder} if needs_folder else {}))
+        options.setdefault("devices", tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+        options["n_workers"] = args.workers or len(options["devices"])
+    elif args.executor == "local":
+        options.setdefault("n_workers", args.workers or available_cores())
+    return build_executor(args.executor, options)
 
 
 def runs_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

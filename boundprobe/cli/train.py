@@ -8,41 +8,19 @@ from typing import Any
 
 from boundprobe.cli.options import (
     MODEL_OPTIONS,
-    SEED_OPTION,
     TASK_OPTIONS,
-    Option,
     add_device,
     add_options,
-    number,
-    numbers,
+    options_of,
     resolve,
     whole_number,
-    word,
 )
-from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, task_from
+from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
+from boundprobe.training.config import Schedule, TrainConfig
 
 HELP = "train a model on a task; several learning rates are compared on seeds that are not reported"
 
-OPTIONS = (
-    *TASK_OPTIONS,
-    *MODEL_OPTIONS,
-    SEED_OPTION,
-    Option("--backend,--scan", ("backend",), word, "backend of the operations (default auto; see doctor)", "BACKEND"),
-    Option("--distribution", ("train", "distribution"), word, "training law (default mixture)", "NAME"),
-    Option("--steps", ("train", "steps"), whole_number(1), "optimizer steps of each member", "N"),
-    Option("--batch", ("train", "batch"), whole_number(1), "sequences in a step", "N"),
-    Option("--lr", ("train", "learning_rates"), numbers, "peak learning rate; several are compared", "X[,Y..]"),
-    Option("--seeds", ("train", "n_seeds"), whole_number(1), "models that are reported", "N"),
-    Option("--calibration-seeds", ("train", "n_calibration_seeds"), whole_number(1), "models that choose it", "N"),
-    Option("--warmup-steps", ("train", "warmup_steps"), whole_number(0), "steps of linear warm-up", "N"),
-    Option("--weight-decay", ("train", "weight_decay"), number, "AdamW's weight decay", "X"),
-    Option("--clip-norm", ("train", "clip_norm"), number, "gradients are clipped to this norm", "X"),
-    Option("--stop-below", ("train", "stop_below"), number, "stop members whose loss stays below this (nats)", "X"),
-    Option("--targets", ("train", "targets"), word, "'task' (default), or 'random': a negative control", "NAME"),
-    Option("--precision", ("train", "precision"), word, "float32 (default) or bfloat16 activations", "NAME"),
-    Option("--micro-batch", ("train", "micro_batch"), whole_number(0), "sequences at once; gradients add up", "N"),
-    Option("--eval-sequences", ("train", "n_eval"), whole_number(1), "sequences in each evaluation", "N"),
-)  # fmt: skip
+OPTIONS = (*TASK_OPTIONS, *MODEL_OPTIONS, *options_of(TrainConfig), *options_of(Schedule, "train"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train to the end, from wherever the run stopped."""
-    from boundprobe.training.config import TrainConfig
-
-    given = resolve(OPTIONS, args)
-    task = task_from(given)  # its parameters may be texts, and it may name a preset
-    config = TrainConfig.from_dict(given | {"task": {"name": task.name, **task.parameters()}})
+    config = TrainConfig.from_dict(resolve(OPTIONS, args))
     if args.print_config:
         return print_config(config.to_dict())
 

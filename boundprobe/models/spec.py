@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from boundprobe.checks import check_integer, check_word
+from boundprobe.checks import check_word
+from boundprobe.settings import check_settings, setting
 
 #: Mixers that an architecture string may name.
 MIXERS = (
@@ -23,13 +24,6 @@ MIXERS = (
 )
 #: Mixers that look back through a window of attention and through nothing else.
 WINDOWED = ("attn",)
-
-#: Words that a field may take.
-WORDS = {
-    "position": ("rope", "learned", "none"),
-    "norm": ("pre", "none"),
-    "mlp_after": ("attn", "every"),
-}
 
 
 def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
@@ -49,6 +43,11 @@ def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
     >>> parse_architecture("gated-deltanet-mamba|attn")
     (('gated-deltanet',), ('mamba', 'attn'))
     """
+    with_hyphens = str(architecture).replace("_", "-")
+    if with_hyphens != architecture and all(part in MIXERS for part in re.split(r"(?<!gated)-", with_hyphens)):
+        raise ValueError(
+            f"architecture {architecture!r} is not known; did you mean {with_hyphens!r}? layers are joined with '-'"
+        )
     layers: list[tuple[str, ...]] = []
     # A mixer's own name may hold the sign that joins layers.
     for text in re.split(r"(?<!gated)-", str(architecture)):
@@ -106,28 +105,32 @@ class ModelSpec:
     (8, 8)
     """
 
-    architecture: str = "mamba-attn"
-    d_model: int = 16
-    window: int = 32
-    n_heads: int = 1
-    position: str = "rope"
-    d_state: int = 16
-    d_conv: int = 4
-    expand: int = 2
-    d_head: int = 16
-    chunk: int = 8
-    mlp_ratio: int = 4
-    mlp_after: str = "attn"
-    norm: str = "pre"
+    architecture: str = setting(
+        "mamba-attn", "layers joined by '-': mamba-attn, 3xgla, mamba|attn", flag="--model", metavar="LAYERS"
+    )
+    d_model: int = setting(16, "width of the residual stream", metavar="N", least=1)
+    window: int = setting(32, "attention window in tokens, itself included", metavar="N", least=1)
+    n_heads: int = setting(1, "attention heads", flag="--heads", metavar="N", least=1)
+    position: str = setting(
+        "rope",
+        "position encoding of attention: rope, learned or none",
+        metavar="NAME",
+        words=("rope", "learned", "none"),
+    )
+    d_state: int = setting(16, "state entries per channel of a recurrent layer", metavar="N", least=1)
+    d_conv: int = setting(4, "width of a recurrent layer's convolution", metavar="N", least=1)
+    expand: int = setting(2, "inner width of Mamba, lstm and gru over d_model", metavar="N", least=1)
+    d_head: int = setting(16, "channels of a Mamba-2 head", metavar="N", least=1)
+    chunk: int = setting(8, "tokens between the states that mamba+chunks keeps", metavar="N", least=1)
+    mlp_ratio: int = setting(4, "MLP width over d_model; 0: none", metavar="N", least=0)
+    mlp_after: str = setting(
+        "attn", "MLPs after 'attn' layers or 'every' layer", metavar="NAME", words=("attn", "every")
+    )
+    norm: str = setting("pre", "'pre': a norm before each mixer; 'none'", metavar="NAME", words=("pre", "none"))
 
     def __post_init__(self) -> None:
         mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if field.name in WORDS:
-                check_word(field.name, value, WORDS[field.name])
-            else:
-                check_integer(field.name, value, 0 if field.name == "mlp_ratio" else 1)
+        check_settings(self)
         with_heads = mixers & {"attn", "gla", "deltanet", "gated-deltanet", "ssm", "mamba+attnstep", "mamba+chunks"}
         rotary = mixers & {"attn", "mamba+attnstep"} and self.position == "rope"
         if with_heads and self.d_model % (heads := 2 * self.n_heads if rotary else self.n_heads):

@@ -164,10 +164,14 @@ def load_run(path: Path) -> Run:
 
     Raises
     ------
+    ValueError
+        If there is nothing at the path.
     RunDirectoryError
         If it is not one, cannot be read, or its name does not belong to its configuration.
     """
     path = Path(path).resolve()
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; allowed: a directory that boundprobe made; name one")
     file = path / "config.toml"
     if not file.is_file():
         raise RunDirectoryError(

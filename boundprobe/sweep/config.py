@@ -9,12 +9,12 @@ import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from boundprobe.checks import check_word
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import config_hash
-from boundprobe.tasks.registry import build_task
 from boundprobe.training.config import OLD_KEYS, Shape, TrainConfig, rename_old_keys
 
 #: Tables of a sweep's file; the first three and ``seed`` and ``backend`` are those of ``boundprobe train``.
@@ -58,7 +58,7 @@ class SweepConfig:
     >>> sweep = SweepConfig(
     ...     {"task": {"name": "copying"}, "train": {"steps": 9}}, {"model.d_model": [8, 16], "train.batch": [1, 2]}
     ... )
-    >>> [tuple(point.settings.values()) for point in sweep.points()]
+    >>> [tuple(point.settings.values()) for point in sweep.points]
     [(8, 1), (8, 2), (16, 1), (16, 2)]
     """
 
@@ -88,14 +88,19 @@ class SweepConfig:
         if self.probe is not None:
             for name in self.probe:
                 check_word("key", name, ProbeConfig.__dataclass_fields__, "rename or drop it", of=" of [probe]")
-            ProbeConfig(**self.probe)
+        _ = self.probe_config  # which also refuses wrong settings
         seen: dict[str, dict[str, Any]] = {}
-        for point in self.points():  # which also refuses what no run can be made of
+        for point in self.points:  # which also refuses what no run can be made of
             if (other := seen.setdefault(config_hash(point.config.to_dict()), point.settings)) is not point.settings:
                 raise ValueError(
                     f"[grid] gives one run twice, as {other} and as {point.settings}; allowed: each run once; "
                     "drop repeated values, and keys that change nothing"
                 )
+
+    @cached_property
+    def probe_config(self) -> ProbeConfig | None:
+        """How reported models are measured; None: they are trained only."""
+        return None if self.probe is None else ProbeConfig(**self.probe)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> SweepConfig:
@@ -114,12 +119,15 @@ class SweepConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved sweep: every run in full, in order."""
-        points = [{"settings": point.settings, "run": point.config.to_dict()} for point in self.points()]
-        probe = None if self.probe is None else vars(ProbeConfig(**self.probe))
-        return {"probe": probe, "points": points}
+        points = [{"settings": point.settings, "run": point.config.to_dict()} for point in self.points]
+        return {"probe": None if self.probe_config is None else vars(self.probe_config), "points": points}
 
-    def points(self) -> Iterator[Point]:
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
         """The runs, the last key of the grid changing fastest."""
+        return tuple(self._expanded())
+
+    def _expanded(self) -> Iterator[Point]:
         for values in itertools.product(*self.grid.values()):
             settings: dict[str, Any] = {}
             for key, value in zip(self.grid, values, strict=True):
@@ -131,16 +139,7 @@ class SweepConfig:
             for name, value in settings.items():
                 *above, last = name.split(".")
                 (tables.setdefault(above[0], {}) if above else tables)[OLD_KEYS.get(last, last)] = value
-            yield Point(settings, TrainConfig.from_dict(_without_preset(tables)))
-
-
-def _without_preset(tables: dict[str, Any]) -> dict[str, Any]:
-    """The same with the parameters that a preset of the task stands for."""
-    given = dict(tables.get("task", {}))
-    if (preset := given.pop("preset", None)) is None:
-        return tables
-    task = build_task(given.pop("name", None), given, preset)
-    return tables | {"task": {"name": task.name, **task.parameters()}}
+            yield Point(settings, TrainConfig.from_dict(tables))
 
 
 def _check_key(name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, write_table
 from boundprobe.runs.store import Run, open_run
 from boundprobe.sweep.config import SweepConfig, group_runs
-from boundprobe.sweep.jobs import TrainAndProbe
+from boundprobe.sweep.executors.base import AbstractExecutor, available_cores
+from boundprobe.sweep.executors.local import LocalExecutor
+from boundprobe.sweep.jobs import TrainAndProbe, run_jobs
 from boundprobe.training.config import TrainConfig
+from boundprobe.training.member_queue import LARGEST_ENSEMBLE
 
 RETRY_SECONDS = 0.2
 RUNS_TABLE, SEEDS_TABLE = "runs.csv", "seeds.csv"
@@ -33,6 +36,59 @@ class Shard:
     def __post_init__(self) -> None:
         check_integer("shards", self.count, 1)
         check_integer("shard", self.index, 0, self.count - 1, why=f" of {self.count}; count from 0")
+
+
+#: The one shard of a sweep that is not split.
+WHOLE = Shard()
+
+
+def run_sweep(
+    config: SweepConfig,
+    root: Path,
+    executor: AbstractExecutor | None = None,
+    *,
+    device: str = "cpu",
+    shard: Shard = WHOLE,
+    largest: int | None = None,
+    progress: Callable[[float, str], object] | None = None,
+) -> dict[str, Any] | None:
+    """Train what is left of a sweep, measure it where it asks for that, and collect its tables.
+
+    The same call again goes on where it stopped; a finished sweep is read back.
+
+    Parameters
+    ----------
+    config : SweepConfig
+    root : Path
+        Where run directories are kept.
+    executor : AbstractExecutor, optional
+        Where jobs run; by default in as many worker processes here as there are cores.
+    device : str
+        Such as ``cpu`` or ``cuda``.
+    shard : Shard
+        The part of the sweep that is done here.
+    largest : int, optional
+        Members that are trained side by side at most.
+    progress : callable, optional
+        Called with (share of the work that is done, what is being done).
+
+    Returns
+    -------
+    dict or None
+        The document ``boundprobe.sweep/1``; None where other shards are not finished.
+
+    Raises
+    ------
+    UnfinishedError
+        If a job failed; what is finished is kept.
+    """
+    sweep = Sweep(config, root)
+    if (result := sweep.run.result()) is not None:
+        return result
+    chosen = executor or LocalExecutor(available_cores())
+    jobs = sweep.jobs(device=device, largest=largest or LARGEST_ENSEMBLE[device], shard=shard)
+    run_jobs(jobs, chosen.in_folder(sweep.run.path), progress)
+    return None if sweep.unfinished() else sweep.finish(collect(sweep.run, device=device), device=device)
 
 
 def collect(sweep: Run, *, device: str) -> list[CollectedRun]:
@@ -73,8 +129,7 @@ class Sweep:
 
     def __init__(self, config: SweepConfig, root: Path) -> None:
         self.config, self.root = config, root.resolve()  # workers elsewhere stand in another directory
-        self.points = list(config.points())
-        self.probe = None if config.probe is None else ProbeConfig(**config.probe)
+        self.points, self.probe = config.points, config.probe_config
         self.run: Run = open_run(root, "sweep", config.to_dict())
 
     def jobs(self, *, device: str, largest: int, shard: Shard) -> list[TrainAndProbe]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boundprobe.errors import UnfinishedError
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import open_run
+from boundprobe.sweep.executors.base import AbstractExecutor
 from boundprobe.training.config import TrainConfig
 
 #: Relative time of one training step of a layer, measured on two CPU cores; only the time left is guessed by it.
@@ -105,3 +107,38 @@ class TrainAndProbe:
                 )
                 ladder["bottleneck"] = probe_bottleneck(run, member, curve, self.root, device=self.device)
             yield ladder
+
+
+def run_jobs(
+    jobs: Sequence[TrainAndProbe], executor: AbstractExecutor, progress: Callable[[float, str], object] | None = None
+) -> None:
+    """Run jobs to their end, the longest first.
+
+    Parameters
+    ----------
+    jobs : sequence of TrainAndProbe
+    executor : AbstractExecutor
+    progress : callable, optional
+        Called with (share of the work that is done, what is being done).
+
+    Raises
+    ------
+    UnfinishedError
+        If a job failed: how many, and the first line of each kind of failure.
+    """
+    longest_first = sorted(jobs, key=lambda job: -job.total_cost)
+    done, total = [0.0] * len(jobs), sum(job.total_cost for job in jobs)
+
+    def on_news(index: int, units: float, what: str) -> None:
+        done[index] = units
+        if progress is not None:
+            progress(sum(done) / total, what)
+
+    outcomes = executor.run(longest_first, on_news)
+    if failed := [outcome for outcome in outcomes if outcome.error is not None]:
+        reasons = dict.fromkeys(outcome.error or "" for outcome in failed)
+        raise UnfinishedError(
+            f"{len(failed)} of {len(outcomes)} jobs failed ({'; '.join(reasons)}); what is finished is kept; "
+            "mend the cause and give the same command again",
+            exit_code=max(outcome.exit_code or 2 for outcome in failed),
+        )

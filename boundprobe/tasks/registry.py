@@ -83,3 +83,21 @@ bit_probability, seq_len, word_bits; rename or drop it
         check_word("parameter", key, fields, "rename or drop it", of=f" of {name}")
         settings[key] = convert(key, value, hints[key])
     return task_class(**settings)
+
+
+def task_of(table: Mapping[str, object]) -> AbstractTask:
+    """The task that a ``[task]`` table describes: ``name``, maybe ``preset``, and parameters.
+
+    >>> task_of({"name": "copying", "n_tokens": 3}).state_case().n_answers
+    3
+
+    Raises
+    ------
+    ValueError
+        If no task is named, or its parameters are wrong.
+    """
+    parameters = dict(table)
+    name, preset = parameters.pop("name", None), parameters.pop("preset", None)
+    if name is None:
+        raise ValueError(f"no task given; allowed: {', '.join(TASKS)}; give --task NAME, or name under [task]")
+    return build_task(str(name), parameters, None if preset is None else str(preset))

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from boundprobe.checks import check_integer, check_number, check_word
+from boundprobe.checks import check_number, check_word
 from boundprobe.models.spec import ModelSpec
 from boundprobe.seeds import generator
+from boundprobe.settings import check_settings, setting, settings_of
 from boundprobe.tasks.base import IGNORE, AbstractTask, check_distribution
-from boundprobe.tasks.registry import TASKS, build_task
+from boundprobe.tasks.registry import task_of
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
 PHASES = ("calibration", "report")
@@ -77,31 +78,27 @@ class Schedule:
         Sequences that go through the model at once; their gradients are added up to those of ``batch``.  0: all.
     """
 
-    distribution: str = "mixture"
-    steps: int = 4000
-    batch: int = 32
-    learning_rates: tuple[float, ...] = (0.01,)
-    n_seeds: int = 1
-    n_calibration_seeds: int = 1
-    warmup_steps: int = 100
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
-    n_eval: int = 2000
-    stop_below: float = 0.0
-    targets: str = "task"
-    precision: str = "float32"
-    micro_batch: int = 0
+    distribution: str = setting("mixture", "training distribution", metavar="NAME")
+    steps: int = setting(4000, "optimizer steps of each member", metavar="N", least=1)
+    batch: int = setting(32, "sequences in a step", metavar="N", least=1)
+    learning_rates: tuple[float, ...] = setting(
+        (0.01,), "peak learning rate; several are compared", flag="--lr", metavar="X[,Y..]"
+    )
+    n_seeds: int = setting(1, "models that are reported", flag="--seeds", metavar="N", least=1)
+    n_calibration_seeds: int = setting(
+        1, "models of each learning rate that choose one", flag="--calibration-seeds", metavar="N", least=1
+    )
+    warmup_steps: int = setting(100, "steps of linear warm-up", metavar="N", least=0)
+    weight_decay: float = setting(0.1, "AdamW's weight decay", least=0)
+    clip_norm: float = setting(1.0, "norm that gradients are clipped to", above=0)
+    n_eval: int = setting(2000, "sequences in each evaluation", flag="--eval-sequences", metavar="N", least=1)
+    stop_below: float = setting(0.0, "stop members whose loss stays below this (nats)", least=0)
+    targets: str = setting("task", "'task', or 'random' for a negative control", metavar="NAME", words=TARGETS)
+    precision: str = setting("float32", "float32 or bfloat16 activations", metavar="NAME", words=PRECISIONS)
+    micro_batch: int = setting(0, "sequences at once, gradients add up; 0: all", metavar="N", least=0)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "n_seeds", "n_calibration_seeds", "n_eval"):
-            check_integer(name, getattr(self, name), 1)
-        check_integer("warmup_steps", self.warmup_steps, 0)
-        check_integer("micro_batch", self.micro_batch, 0)
-        check_word("targets", self.targets, TARGETS)
-        check_word("precision", self.precision, PRECISIONS)
-        check_number("stop_below", self.stop_below, least=0)
-        check_number("weight_decay", self.weight_decay, least=0)
-        check_number("clip_norm", self.clip_norm, above=0)
+        check_settings(self)
         for rate in self.learning_rates:
             check_number("learning_rates", rate, above=0, why="; give --lr X[,Y..]")
         if not self.learning_rates or len(set(self.learning_rates)) < len(self.learning_rates):
@@ -134,7 +131,7 @@ class TrainConfig:
 
     Examples
     --------
-    >>> config = TrainConfig(build_task("ar-decoding", {}), ModelSpec("attn-attn"), Schedule())
+    >>> config = TrainConfig(task_of({"name": "ar-decoding"}), ModelSpec("attn-attn"), Schedule())
     >>> TrainConfig.from_dict(config.to_dict()) == config
     True
 
@@ -146,12 +143,12 @@ class TrainConfig:
     task: AbstractTask
     model: ModelSpec
     schedule: Schedule
-    seed: int = 0
-    backend: str = "auto"
+    seed: int = setting(0, "seed of everything random", metavar="N", least=0)
+    backend: str = setting("auto", "backend of the operations; see doctor", flag="--backend,--scan", metavar="NAME")
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_distribution(self.schedule.distribution, self.task.distributions)
-        check_integer("seed", self.seed, 0)
 
     def calibration_members(self) -> list[Member]:
         """Members that choose the learning rate: none if there is only one rate."""
@@ -206,7 +203,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> TrainConfig:
-        """The configuration of a run directory; inverse of ``to_dict``.
+        """The configuration that tables describe, as a TOML file or a run directory has them; inverse of ``to_dict``.
 
         Raises
         ------
@@ -217,22 +214,14 @@ class TrainConfig:
         for key in config:
             check_word("key", key, ("seed", "backend", "task", "model", "train"), "rename or drop it")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
-        if ":" not in str(tables["task"].get("name")):  # a user's own task is known by its reference
-            check_word("task", tables["task"].get("name"), TASKS)
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
             for key in tables[name]:
-                check_word(
-                    "key",
-                    key,
-                    [field.name for field in fields(keys)],
-                    "rename or drop it",
-                    of=f" of [{name}]",
-                )
+                check_word("key", key, [f.name for f, _ in settings_of(keys)], "rename or drop it", of=f" of [{name}]")
         rates = tables["train"].get("learning_rates")
         if rates is not None:
             tables["train"]["learning_rates"] = tuple(rates) if isinstance(rates, list | tuple) else (rates,)
         return cls(
-            task=build_task(tables["task"].pop("name"), tables["task"]),
+            task=task_of(tables["task"]),
             model=ModelSpec(**tables["model"]),
             schedule=Schedule(**tables["train"]),
             seed=config.get("seed", 0),

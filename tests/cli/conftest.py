@@ -63,7 +63,8 @@ def refused(call, empty, monkeypatch):
         raise AssertionError("not refused: it went on to train")  # for minutes
 
     monkeypatch.setattr("boundprobe.training.loop.train", accepted)
-    monkeypatch.setattr("boundprobe.cli.jobs.run_jobs", accepted)  # of demo and sweep
+    monkeypatch.setattr("boundprobe.sweep.jobs.run_jobs", accepted)  # of the demo
+    monkeypatch.setattr("boundprobe.sweep.driver.run_jobs", accepted)
 
     def run(*argv, code=2):
         outcome = call(*argv)

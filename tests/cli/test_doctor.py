@@ -27,6 +27,7 @@ def test_the_document(document):
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": metadata.version("numpy"),
+        "numba": metadata.version("numba"),
     }
     assert found["problems"] == []
     assert len(found["devices"]["cuda"]) == torch.cuda.device_count()
@@ -53,7 +54,7 @@ def test_some_backends_cannot_be_used_without_a_gpu(document):
 
 def test_packages_and_what_installs_them(document):
     found = document("doctor")["packages"]
-    assert found["numba"] == {"version": metadata.version("numba"), "install": "pip install numba"}
+    assert found["pyarrow"] == {"version": metadata.version("pyarrow"), "install": "pip install 'boundprobe[analysis]'"}
     for name, said in found.items():
         if said["version"] is None:
             with pytest.raises(metadata.PackageNotFoundError):
@@ -124,7 +125,7 @@ def test_without_torch_it_says_so(command):
     assert found["problems"][0].startswith("torch cannot be used: ")
     assert found["problems"][0].endswith("; pip install torch")
     assert found["operations"] == {}
-    assert found["packages"]["numba"]["version"] is not None
+    assert found["packages"]["pyarrow"]["version"] is not None
 
 
 def test_a_backend_that_breaks_while_it_is_imported_is_no_problem(command):

@@ -1,14 +1,18 @@
 """The command line as a whole: verbs, help, and errors of one line."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 
+import boundprobe
 from boundprobe.cli.main import VERBS
+from boundprobe.cli.options import options_of
+from boundprobe.models.spec import ModelSpec
+from boundprobe.training import Schedule
 
-#: Bugs that are known; a test that passes again says so.
 BOUNDS = ["bounds", "--task", "selective-copying"]
 
 
@@ -222,3 +226,57 @@ def test_json_is_one_document_in_a_process_of_its_own(typed):
     code, out, err = typed(*BOUNDS, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["schema"] == "boundprobe.bounds/1"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("bound", "--task", "copying"), "did you mean bounds?"),
+        (("train", "--task", "copying", "--learning-rate", "0.1"), "did you mean --lr?"),
+        (("train", "--task", "copying", "--model", "mamba_attn"), "did you mean 'mamba-attn'?"),
+        (("bounds", "--task", "copying", "-p", "n_tokens=2", "-p", "n_tokens=3"), "more than once"),
+    ],
+)
+def test_what_was_meant_is_suggested(refused, argv, said):
+    assert said in refused(*argv)
+
+
+def test_curves_take_a_number_of_points_of_their_own(document):
+    assert len(document("bounds", "--task", "copying", "--curves")["curves"]["bits"]) == 21
+    assert len(document("bounds", "--task", "copying", "--curves", "3")["curves"]["bits"]) == 3
+
+
+def test_backend_has_an_old_name(call):
+    new, old = (
+        call("train", "--task", "copying", flag, "reference", "--print-config") for flag in ("--backend", "--scan")
+    )
+    assert new == old
+
+
+def test_an_unexpected_error_is_one_line_and_a_code_of_its_own(refused, call, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyError("lost\nkey")
+
+    monkeypatch.setattr("boundprobe.bounds.report.task.bounds_report", broken)
+    assert "unexpected error, a bug: KeyError" in refused("bounds", "--task", "copying", code=5)
+    code, _, err = call("bounds", "--task", "copying", "-v")
+    assert code == 5
+    assert "Traceback" in err
+
+
+def test_every_task_is_named_in_the_help(typed):
+    out = " ".join(typed("bounds", "--help").out.split())
+    assert all(name in out for name in boundprobe.TASKS)
+
+
+def test_flags_are_those_of_the_fields():
+    """A field without a flag could not be set, and a flag without a field would set nothing."""
+    flags = {option.path: option for option in (*options_of(ModelSpec, "model"), *options_of(Schedule, "train"))}
+    fields = {("model", f.name) for f in dataclasses.fields(ModelSpec)} | {
+        ("train", f.name) for f in dataclasses.fields(Schedule)
+    }
+    assert set(flags) == fields
+    for (table, name), option in flags.items():
+        default = getattr(ModelSpec() if table == "model" else Schedule(), name)
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        assert option.help.endswith(f"(default {shown})")

@@ -90,8 +90,8 @@ def test_targets_are_what_the_definition_says(draw):
 
 
 def test_json_holds_the_same_arrays(draw, document):
-    argv = [*TASKS["selective-copying"], "-n", "4", "--distribution", "state-hard", "--seed", "9"]
-    report = document("sample", "--task", "selective-copying", *argv)
+    argv = ["-n", "4", "--distribution", "state-hard", "--seed", "9"]
+    report = document("sample", "--task", "selective-copying", *TASKS["selective-copying"], *argv)
     arrays = draw("selective-copying", *argv)
     assert report["schema"] == "boundprobe.sample/1"
     assert equal({name: np.array(value) for name, value in report["arrays"].items()}, arrays)

@@ -114,7 +114,7 @@ def forbid_training(monkeypatch):
     def trained(*args, **kwargs):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("boundprobe.cli.jobs.run_jobs", trained)
+    monkeypatch.setattr("boundprobe.sweep.driver.run_jobs", trained)
 
 
 # what comes out
@@ -283,7 +283,7 @@ def test_more_parts_than_groups(file, call, here, tmp_path):
 def damage(root, architecture):
     """Cut off the result of the runs of one architecture, before anybody made them; the files."""
     damaged = []
-    for point in SweepConfig.from_dict(tomllib.loads(PLAIN)).points():
+    for point in SweepConfig.from_dict(tomllib.loads(PLAIN)).points:
         if point.config.model.architecture == architecture:
             path = open_run(root, "train", point.config.to_dict()).path / "result.json"
             path.write_text('{"schema": "boundprobe.tr')
@@ -327,7 +327,7 @@ def test_ctrl_c(file, call, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("boundprobe.cli.jobs.run_jobs", interrupted)
+    monkeypatch.setattr("boundprobe.sweep.driver.run_jobs", interrupted)
     code, out, err = call("sweep", file(), "--out", tmp_path / "runs", "-q")
     assert (code, out, err.count("\n")) == (130, "", 1)
     assert "interrupted" in err
@@ -352,7 +352,7 @@ def test_a_violation_is_said_loudly_and_ends_with_1(file, call, here, tmp_path, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "task None"),
+        ("", "no task given"),
         ("[task]\nname = 'copying'\n[modle]\nd_model = 8", "did you mean 'model'?"),
         ("sed = 1\n[task]\nname = 'copying'", "did you mean 'seed'?"),
         ("[task]\nname = 'copying'\n[model]\ndmodel = 8", "did you mean 'd_model'?"),

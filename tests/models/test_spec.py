@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from boundprobe.models.registry import BUILDERS
 from boundprobe.models.sizes import ENTRIES
-from boundprobe.models.spec import MIXERS, WINDOWED, WORDS, ModelSpec, parse_architecture
+from boundprobe.models.spec import MIXERS, WINDOWED, ModelSpec, parse_architecture
+from boundprobe.settings import settings_of
+
+#: Fields that are words, and what they may be.
+WORDS = {field.name: about.words for field, about in settings_of(ModelSpec) if about.words}
 
 WHOLE = ("d_model", "window", "n_heads", "d_state", "d_conv", "expand", "d_head", "chunk", "mlp_ratio")
 
@@ -176,3 +180,8 @@ def test_a_spec_cannot_be_changed() -> None:
     spec = ModelSpec()
     with pytest.raises(FrozenInstanceError):
         spec.d_model = 3  # type: ignore[misc]
+
+
+def test_underscores_are_taken_for_hyphens_in_what_is_suggested():
+    with pytest.raises(ValueError, match="architecture 'mamba_attn' is not known; did you mean 'mamba-attn'"):
+        parse_architecture("mamba_attn")

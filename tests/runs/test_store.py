@@ -178,7 +178,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with refused("is not a run directory"):
+    with pytest.raises(ValueError, match="does not exist; allowed: a directory that boundprobe made"):
         load_run(tmp_path / "train-0123456789ab")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="which is a file; allowed: a directory") as caught:

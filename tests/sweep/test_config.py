@@ -53,7 +53,7 @@ def test_the_last_key_changes_fastest() -> None:
         "train.batch" = [2, 1, 3]
         """
     )
-    points = list(config.points())
+    points = list(config.points)
     assert [tuple(point.settings.values()) for point in points] == [
         (architecture, seed, batch) for architecture in ("gru", "attn") for seed in (1, 0) for batch in (2, 1, 3)
     ]
@@ -67,7 +67,7 @@ def test_the_last_key_changes_fastest() -> None:
 
 
 def test_no_grid_is_one_run() -> None:
-    (point,) = sweep("seed = 4\nscan = 'reference'\n[task]\nname = 'copying'").points()
+    (point,) = sweep("seed = 4\nscan = 'reference'\n[task]\nname = 'copying'").points
     assert point.settings == {}
     assert (point.config.seed, point.config.backend) == (4, "reference")
     assert point.config.model == ModelSpec()
@@ -76,7 +76,7 @@ def test_no_grid_is_one_run() -> None:
 def test_the_backend_may_be_given_by_its_old_name() -> None:
     text = "[task]\nname = 'copying'\n[grid]\nscan = ['auto', 'numba']"
     for document in (text, "backend = 'reference'\n" + text):  # the grid overrides what runs share
-        assert [point.config.backend for point in sweep(document).points()] == ["auto", "numba"]
+        assert [point.config.backend for point in sweep(document).points] == ["auto", "numba"]
     for wrong in ("scan = 'auto'\nbackend = 'auto'\n" + text, text + "\nbackend = ['auto']"):
         with pytest.raises(ValueError, match=r"scan.*backend|'backend' twice"):
             sweep(wrong)
@@ -84,7 +84,7 @@ def test_the_backend_may_be_given_by_its_old_name() -> None:
 
 def test_joined_keys_change_together() -> None:
     grid = {"model.d_model,model.window,seed": [[8, 4, 0], [12, 6, 1]], "train.batch": [1, 2]}
-    points = list(of_grid(grid).points())
+    points = list(of_grid(grid).points)
     found = [(p.config.model.d_model, p.config.model.window, p.config.seed, p.config.schedule.batch) for p in points]
     assert found == [(8, 4, 0, 1), (8, 4, 0, 2), (12, 6, 1, 1), (12, 6, 1, 2)]
     # In tables each has a column of its own.
@@ -92,23 +92,23 @@ def test_joined_keys_change_together() -> None:
 
 
 def test_a_value_may_be_a_list() -> None:
-    points = of_grid({"train.learning_rates": [[0.1, 0.2], [0.3], 0.4]}).points()
+    points = of_grid({"train.learning_rates": [[0.1, 0.2], [0.3], 0.4]}).points
     assert [p.config.schedule.learning_rates for p in points] == [(0.1, 0.2), (0.3,), (0.4,)]
-    joined = of_grid({"train.learning_rates,seed": [[[0.1, 0.2], 1], [0.3, 2]]}).points()
+    joined = of_grid({"train.learning_rates,seed": [[[0.1, 0.2], 1], [0.3, 2]]}).points
     assert [(p.config.schedule.learning_rates, p.config.seed) for p in joined] == [((0.1, 0.2), 1), ((0.3,), 2)]
 
 
 def test_the_grid_goes_before_what_all_share() -> None:
-    points = of_grid({"model.d_model": [4, 6]}, model={"d_model": 8}).points()
+    points = of_grid({"model.d_model": [4, 6]}, model={"d_model": 8}).points
     assert [point.config.model.d_model for point in points] == [4, 6]
 
 
 def test_a_sweep_has_seeds_for_a_spread_unless_it_says_otherwise() -> None:
-    (point,) = SweepConfig({"task": COPYING}).points()
+    (point,) = SweepConfig({"task": COPYING}).points
     assert {name: getattr(point.config.schedule, name) for name in DEFAULT_SEEDS} == DEFAULT_SEEDS
-    (point,) = SweepConfig({"task": COPYING, "train": {"n_seeds": 2, "n_calibration_seeds": 1}}).points()
+    (point,) = SweepConfig({"task": COPYING, "train": {"n_seeds": 2, "n_calibration_seeds": 1}}).points
     assert (point.config.schedule.n_seeds, point.config.schedule.n_calibration_seeds) == (2, 1)
-    points = SweepConfig({"task": COPYING}, {"train.n_seeds": [4, 5]}).points()
+    points = SweepConfig({"task": COPYING}, {"train.n_seeds": [4, 5]}).points
     assert [point.config.schedule.n_seeds for point in points] == [4, 5]
 
 
@@ -120,7 +120,7 @@ def test_a_preset_is_what_it_stands_for(name: str) -> None:
         ({"task": {"name": name}}, {"task.preset": ["paper"]}),
         ({"task": {"preset": "paper"}}, {"task.name": [name]}),
     ):
-        (point,) = SweepConfig(base, grid).points()
+        (point,) = SweepConfig(base, grid).points
         assert point.config.task == paper
         spelt_out = TrainConfig.from_dict(point.config.to_dict() | {"task": {"name": name, **paper.parameters()}})
         assert config_hash(point.config.to_dict()) == config_hash(spelt_out.to_dict())
@@ -129,7 +129,7 @@ def test_a_preset_is_what_it_stands_for(name: str) -> None:
 def test_parameters_go_before_the_preset() -> None:
     config = SweepConfig({"task": {"name": "ar-decoding", "preset": "paper"}}, {"task.bit_probability": [0.3, 0.7]})
     paper = build_task("ar-decoding", {}, "paper").parameters()
-    for point, p in zip(config.points(), (0.3, 0.7), strict=True):
+    for point, p in zip(config.points, (0.3, 0.7), strict=True):
         assert point.config.task.parameters() == paper | {"bit_probability": p}
 
 
@@ -142,7 +142,7 @@ def test_expanding_changes_nothing() -> None:
     }
     before = copy.deepcopy(document)
     config = SweepConfig.from_dict(document)
-    first, again = list(config.points()), list(config.points())
+    first, again = list(config.points), list(config.points)
     assert first == again
     assert config.to_dict() == config.to_dict()
     assert document == before
@@ -186,7 +186,7 @@ def test_the_resolved_sweep_is_every_run_in_full(tmp_path: Path) -> None:
     """What its directory keeps is enough to make each run again."""
     config = sweep(EVERYTHING)
     run = open_run(tmp_path, "sweep", config.to_dict())
-    points = list(config.points())
+    points = list(config.points)
     assert len(run.config["points"]) == len(points) == 8
     for kept, point in zip(run.config["points"], points, strict=True):
         assert TrainConfig.from_dict(kept["run"]) == point.config
@@ -209,7 +209,7 @@ def test_two_sweeps_have_two_directories(tmp_path: Path) -> None:
 REFUSED = {
     "unknown key": ({"sed": 1}, "did you mean 'seed'?"),
     "unknown table": ({"modle": {}}, "did you mean 'model'?"),
-    "no task": ({"task": {}}, "task None"),
+    "no task": ({"task": {}}, "no task given"),
     "no such task": ({"task": {"name": "copyin"}}, "did you mean 'copying'?"),
     "no such preset": ({"task": {"name": "mqar", "preset": "papr"}}, "did you mean 'paper'?"),
     "task parameter": ({"task": COPYING | {"n_token": 3}}, "did you mean 'n_tokens'?"),
@@ -265,7 +265,7 @@ def test_what_is_refused(case: str) -> None:
 
 def test_what_is_changed_to_make_them_is_accepted() -> None:
     """The negative control: without the fault there is no error."""
-    assert len(list(SweepConfig.from_dict({"task": COPYING, "train": TRAIN}).points())) == 1
+    assert len(list(SweepConfig.from_dict({"task": COPYING, "train": TRAIN}).points)) == 1
 
 
 # side by side
@@ -355,12 +355,12 @@ def test_what_runs_of_a_group_may_differ_in() -> None:
     }  # fmt: skip
     for keys, n_groups in ((alike, 1), (apart, 2)):
         for key, values in keys.items():
-            configs = [point.config for point in SweepConfig(base, {key: list(values)}).points()]
+            configs = [point.config for point in SweepConfig(base, {key: list(values)}).points]
             assert len(group_runs(configs, 1000)) == n_groups, key
 
 
 def test_a_run_that_is_too_large_is_a_group_of_its_own() -> None:
-    configs = [point.config for point in of_grid({"train.n_seeds": [3, 9, 2, 1, 4]}).points()]
+    configs = [point.config for point in of_grid({"train.n_seeds": [3, 9, 2, 1, 4]}).points]
     assert group_runs(configs, 6) == [[0], [1], [2, 3], [4]]
     assert group_runs(configs, 1) == [[0], [1], [2], [3], [4]]
     assert group_runs(configs, 19) == [[0, 1, 2, 3, 4]]
@@ -393,7 +393,7 @@ def test_tasks_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     grid = {"task.n_bits": [2, 3], "train.weight_decay": [0.0, 0.1]}
     config = SweepConfig.from_dict({"task": {"name": "own.py:Recall"}, "train": TRAIN, "grid": grid})
-    configs = [point.config for point in config.points()]
+    configs = [point.config for point in config.points]
     assert [own.task.state_case().entropy_bits for own in configs] == [2, 2, 3, 3]
     assert group_runs(configs, 100) == [[0, 1], [2, 3]]
     kept = open_run(tmp_path, "sweep", config.to_dict()).config["points"]

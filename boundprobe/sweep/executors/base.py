@@ -7,6 +7,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from boundprobe.errors import RunInUseError
 
@@ -44,6 +45,10 @@ class Outcome:
 @dataclass(frozen=True)
 class AbstractExecutor(ABC):
     """Runs jobs somewhere, and says what became of each; its fields are its options."""
+
+    def in_folder(self, folder: Path) -> AbstractExecutor:
+        """The executor with a place in this folder for its own files, if it has any and was given none."""
+        return self
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], on_news: OnNews) -> list[Outcome]:

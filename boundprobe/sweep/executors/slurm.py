@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,9 @@ class SlurmExecutor(AbstractExecutor):
 
     Attributes
     ----------
-    folder : Path
+    folder : Path or None
         Where logs, news and outcomes go; must be shared with the nodes.  Each array makes a folder of its own in it.
+        None: a sweep's own directory.
     partition : str or None
         None leaves it to Slurm.
     time_min : int
@@ -72,7 +73,7 @@ class SlurmExecutor(AbstractExecutor):
         Time until a job is submitted again whose run was in use.
     """
 
-    folder: Path
+    folder: Path | None = None
     partition: str | None = None
     time_min: int = 60
     cpus_per_task: int = 1
@@ -90,6 +91,10 @@ class SlurmExecutor(AbstractExecutor):
         check_integer("gpus_per_node", self.gpus_per_node, 0)
         check_number("poll_seconds", self.poll_seconds, above=0)
         check_number("retry_seconds", self.retry_seconds, above=0)
+
+    def in_folder(self, folder: Path) -> SlurmExecutor:
+        """The executor with a folder in this one, if it was given none."""
+        return self if self.folder is not None else replace(self, folder=folder / "slurm")
 
     def run(self, jobs: Sequence[Job], on_news: OnNews) -> list[Outcome]:
         """Run every job to its end; return their outcomes in the order of the jobs.
@@ -123,8 +128,9 @@ class SlurmExecutor(AbstractExecutor):
     def _submit(self, jobs: Mapping[int, Job]) -> list[_Submitted]:
         """Submit one job array."""
         submitit = import_submitit()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=self.folder)).resolve()
+        root = self.folder or Path("slurm")
+        root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=root)).resolve()
         folder.chmod(0o755)
         mailbox = Mailbox(folder / "mail")
         mailbox.folder.mkdir()
