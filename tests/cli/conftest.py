@@ -63,8 +63,8 @@ def refused(call, empty, monkeypatch):
         raise AssertionError("not refused: it went on to train")  # for minutes
 
     monkeypatch.setattr("boundprobe.training.loop.train", accepted)
-    monkeypatch.setattr("boundprobe.sweep.jobs.run_jobs", accepted)  # of the demo
     monkeypatch.setattr("boundprobe.sweep.driver.run_jobs", accepted)
+    monkeypatch.setattr("boundprobe.sweep.jobs.run_jobs", accepted)  # of the demo; after the driver has imported it
 
     def run(*argv, code=2):
         outcome = call(*argv)
