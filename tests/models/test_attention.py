@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from boundprobe.kernels.backends import usable
-from boundprobe.kernels.window import BACKENDS
+from boundprobe.kernels import WINDOWED_ATTENTION
 from boundprobe.kernels.window import blocked as window_blocks
 from boundprobe.kernels.window.blocked import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
 from boundprobe.kernels.window.positions import POSITIONS, by_distance, rotate
@@ -48,7 +47,7 @@ SIZES = [
 each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 each_heads = pytest.mark.parametrize("n_heads", [1, 2, 4])
 each_position = pytest.mark.parametrize("position", POSITIONS)
-each_backend = pytest.mark.parametrize("backend", usable(BACKENDS, "cpu"))
+each_backend = pytest.mark.parametrize("backend", WINDOWED_ATTENTION.usable("cpu"))
 
 
 def make(

@@ -18,7 +18,7 @@ SIZES = [(8, 2, 4, 2), (8, 1, 1, 1), (4, 3, 2, 3), (20, 2, 9, 1)]  # d_model, d_
 each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 
 
-def make(size: tuple[int, int, int, int], backend: str = "time-major", seed: int = 0) -> tuple[Mamba, Tensor]:
+def make(size: tuple[int, int, int, int], backend: str = "reference", seed: int = 0) -> tuple[Mamba, Tensor]:
     torch.manual_seed(seed)
     layer = Mamba(*size, backend).double()
     with torch.no_grad():
@@ -50,7 +50,7 @@ def sequential(layer: Mamba, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @each_size
-@pytest.mark.parametrize("backend", ["reference", "time-major", "auto"])
+@pytest.mark.parametrize("backend", ["reference", "auto"])
 @torch.no_grad()
 def test_step_by_step(size: tuple[int, int, int, int], backend: str) -> None:
     layer, x = make(size, backend)
@@ -105,7 +105,7 @@ def test_half_precision() -> None:
     """bfloat16 in, bfloat16 out, and near to what float32 gives for the same rounded numbers."""
     half, x = make((8, 3, 4, 2))
     half, x = half.bfloat16(), x.bfloat16()
-    wide = Mamba(8, 3, 4, 2, "time-major")
+    wide = Mamba(8, 3, 4, 2, "reference")
     wide.load_state_dict(half.state_dict())
     found, state = half(x)
     assert {found.dtype, *(tensor.value.dtype for tensor in state)} == {torch.bfloat16}
@@ -117,7 +117,7 @@ def test_half_precision() -> None:
 def test_it_starts_as_the_paper_says() -> None:
     """A_n = -n, and step sizes between DT_MIN and DT_MAX that are spread over the decades between."""
     torch.manual_seed(0)
-    layer = Mamba(64, 3, 4, 2, "time-major")
+    layer = Mamba(64, 3, 4, 2, "reference")
     torch.testing.assert_close(layer.A_log.exp(), torch.tensor([1.0, 2.0, 3.0]).expand(128, 3))
     steps = F.softplus(layer.dt_proj.bias)
     assert steps.min() >= DT_MIN * 0.999

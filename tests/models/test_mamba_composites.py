@@ -20,12 +20,12 @@ T, D_MODEL, D_STATE, D_CONV, EXPAND, N_HEADS = 11, 8, 3, 2, 2, 2
 D_INNER = EXPAND * D_MODEL
 
 
-def chunks(window: int = 2, chunk: int = 2, d_conv: int = D_CONV, backend: str = "time-major") -> MambaChunks:
+def chunks(window: int = 2, chunk: int = 2, d_conv: int = D_CONV, backend: str = "reference") -> MambaChunks:
     return MambaChunks(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, chunk, backend)
 
 
 def step(window: int = 5, position: str = "rope", d_conv: int = D_CONV) -> MambaAttentionStep:
-    return MambaAttentionStep(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, position, "time-major")
+    return MambaAttentionStep(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, position, "reference")
 
 
 BUILDERS: dict[str, Callable[[], AbstractMixer]] = {

@@ -219,5 +219,5 @@ def test_ensembles_agree_one_by_one(name: str) -> None:
     ids=["mamba2", "gla", "deltanet", "gated-deltanet"],
 )
 def test_an_unknown_backend_is_refused_before_training(build: Callable[[], AbstractMixer]) -> None:
-    with pytest.raises(ValueError, match="linear recurrence 'fast' is not known; allowed: auto, "):
+    with pytest.raises(ValueError, match="backend 'fast' is not known; allowed: auto, "):
         build()

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from boundprobe.kernels.backends import AUTO, find_problem
+from boundprobe.kernels import AUTO, OPERATIONS
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState
-from boundprobe.models.operations import OPERATIONS, OPERATIONS_OF
+from boundprobe.models.operations import OPERATIONS_OF
 from boundprobe.models.spec import MIXERS, ModelSpec
 from boundprobe.models.stack import SequenceModel
 
@@ -64,9 +64,7 @@ KINDS = {
     "mamba+attnstep": {"recurrent", "conv", "cache"},
 }
 #: Names of backends of any operation that can be used here.
-USABLE = sorted(
-    {name for table in OPERATIONS.values() for name, backend in table.items() if find_problem(backend, "cpu") is None}
-)
+USABLE = sorted({name for operation in OPERATIONS.values() for name in operation.usable("cpu")})
 
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -75,7 +73,7 @@ def backends_of(spec: ModelSpec) -> list[str]:
     """Usable backends of the operations of one mixer alone; "auto" where it has none, and for what is composed."""
     if len(spec.mixers) > 1 or spec.mixers[0] not in OPERATIONS_OF:
         return [AUTO]
-    return [name for name in USABLE if any(name in OPERATIONS[of] for of in OPERATIONS_OF[spec.mixers[0]])]
+    return [name for name in USABLE if any(name in of.backends for of in OPERATIONS_OF[spec.mixers[0]])]
 
 
 each_backend = pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def assert_same_gradients(found: SequenceModel, expected: SequenceModel, toleran
 
 def test_no_mixer_is_left_out() -> None:
     assert set(MIXERS) == {mixer for spec in SPECS.values() for mixer in spec.mixers} == set(KINDS)
-    assert {"numba", "time-major", "chunked", "reference"} <= set(USABLE)
+    assert {"numba", "chunked", "reference"} <= set(USABLE)
 
 
 @each_spec
@@ -444,7 +442,7 @@ def test_layers_are_built_with_the_backend_that_their_operation_has() -> None:
     spec = SPECS["gated-deltanet|attn-mamba2"]
     layer = Layer(ModelSpec("mamba|gla", **SIZES), ("mamba", "gla"), "chunked")
     assert [branch.mixer.backend for branch in layer.branches] == ["auto", "chunked"]
-    assert make(spec, backend="time-major").layers[1].branches[0].mixer.backend == "auto"
+    assert make(spec, backend="blocks").layers[1].branches[0].mixer.backend == "auto"
 
 
 @each_spec
