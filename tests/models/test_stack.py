@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boundprobe.kernels import AUTO, OPERATIONS
@@ -149,15 +147,6 @@ def test_no_position_sees_a_later_one(spec: ModelSpec) -> None:
 
 
 @each_spec
-@torch.no_grad()
-def test_no_sequence_sees_another(spec: ModelSpec) -> None:
-    model, tokens = make(spec), draw()
-    together = model(tokens)
-    for row in range(BATCH):
-        torch.testing.assert_close(model(tokens[row : row + 1])[0], together[row], atol=1e-5, rtol=1e-5)
-
-
-@each_spec
 def test_every_parameter_gets_a_gradient(spec: ModelSpec) -> None:
     model = make(spec)
     logits, targets = model(draw()), draw(seed=2)
@@ -183,21 +172,8 @@ def test_the_state_carries_all_across_every_cut(spec: ModelSpec) -> None:
 
 @each_spec
 @torch.no_grad()
-def test_one_token_at_a_time(spec: ModelSpec) -> None:
-    model, tokens = make(spec), draw()
-    whole, after = model.extend(tokens)
-    state, logits = None, []
-    for t in range(T):
-        step, state = model.extend(tokens[:, t : t + 1], state)
-        logits.append(step)
-    torch.testing.assert_close(torch.cat(logits, dim=1), whole, atol=1e-5, rtol=1e-5)
-    assert_same_state(state, after, 1e-5)
-
-
-@each_spec
-@torch.no_grad()
 def test_without_its_state_a_suffix_is_answered_otherwise(spec: ModelSpec) -> None:
-    """The negative control of the two tests above: a state that did not matter would pass them."""
+    """The negative control of the test above: a state that did not matter would pass it."""
     model, tokens = make(spec), draw()
     alone, whole = model(tokens[:, 5:]), model(tokens)[:, 5:]
     sees_back = spec.windows != (1,)
@@ -214,16 +190,6 @@ def test_gradients_flow_through_the_cut(spec: ModelSpec) -> None:
     model.answer(model.prefill(tokens[:, :-2]), tokens[:, -2:]).square().sum().backward()
     whole(tokens)[:, -2:].square().sum().backward()
     assert_same_gradients(model, whole, 1e-4)
-
-
-@each_spec
-@torch.no_grad()
-def test_save_and_load(spec: ModelSpec, tmp_path: Path) -> None:
-    model, other, tokens = make(spec, seed=0), make(spec, seed=1), draw()
-    assert not torch.equal(model(tokens), other(tokens))
-    save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(model(tokens), other(tokens))
 
 
 @each_spec
@@ -254,18 +220,6 @@ def test_half_precision_halves_the_state(spec: ModelSpec) -> None:
     n_roundings = 12 * len(spec.mixers) + 4
     error = (logits.float() - expected).norm() / expected.norm()
     assert 0 < error < 2 * math.sqrt(n_roundings) * 2**-9
-
-
-@each_spec
-@torch.no_grad()
-def test_double_precision_doubles_the_state(spec: ModelSpec) -> None:
-    model, tokens = make(spec), draw()
-    logits, state = copy.deepcopy(model).double().extend(tokens)
-    expected, half = model.extend(tokens)
-    assert logits.dtype == torch.float64
-    assert {tensor.value.dtype for layer in state.layers for tensor in layer} == {torch.float64}
-    assert state.bits().total_bits == 2 * half.bits().total_bits
-    torch.testing.assert_close(logits.float(), expected, atol=1e-5, rtol=1e-4)
 
 
 @each_backend
@@ -431,7 +385,7 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
     assert last_logits_change(make(spec), draw(4, 12), 11)
 
 
-def test_an_unknown_scan_is_refused() -> None:
+def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="backend 'fast' is not known; allowed: auto, ") as caught:
         SequenceModel(ModelSpec("attn"), VOCAB, "fast")
     assert "\n" not in str(caught.value)
