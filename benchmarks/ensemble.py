@@ -23,16 +23,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import ModelSpec, SequenceModel
 from boundprobe.tasks import SelectiveCopying
-from boundprobe.training.allocator import keep_freed_memory
-from boundprobe.training.config import Member, Schedule, TrainConfig
-from boundprobe.training.cuda_graphs import Replayer
-from boundprobe.training.distributed import World
-from boundprobe.training.ensemble import Ensemble
-from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
+from boundprobe.training import (
+    Ensemble,
+    Member,
+    Replayer,
+    Schedule,
+    Stepper,
+    TrainConfig,
+    World,
+    build_model,
+    keep_freed_memory,
+)
 
 TASK = SelectiveCopying()  # 36 token ids, 100 tokens
 CONFIG = TrainConfig(TASK, ModelSpec("mamba-attn", d_model=12, window=11), Schedule(batch=8))

@@ -22,12 +22,7 @@ from ensemble import CONFIG, TASK, data, pairs_of
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from boundprobe.training.allocator import keep_freed_memory
-from boundprobe.training.cuda_graphs import Replayer
-from boundprobe.training.distributed import World
-from boundprobe.training.ensemble import Ensemble
-from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
+from boundprobe.training import Ensemble, Replayer, Stepper, World, build_model, keep_freed_memory
 
 #: Times that a step must touch each weight's place: weights are read forward and backward, the gradient is written and
 #: read; the optimizer reads and writes weight and both moments.

@@ -29,10 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from boundprobe.kernels.backends import usable
-from boundprobe.kernels.scan import BACKENDS
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.kernels import SELECTIVE_SCAN
+from boundprobe.models import ModelSpec, SequenceModel
 
 SIZES = {"n_layers": 2, "d_model": 16, "d_state": 16, "seq_len": 100, "batch": 64, "vocab_size": 64, "rounds": 15}
 TOLERANCE = 1e-4  # of logits of size 1 in float32, after two recurrences of 100 steps
@@ -211,7 +209,7 @@ def _status_bytes(key: str) -> int:
 
 def builders(device: str) -> dict[str, Callable[[argparse.Namespace], nn.Module]]:
     """Contestants by name: ours with each backend, fastest first, then the peers."""
-    ours = {f"ours, {name}": partial(build_ours, backend=name) for name in usable(BACKENDS, device)}
+    ours = {f"ours, {name}": partial(build_ours, backend=name) for name in SELECTIVE_SCAN.usable(device)}
     return ours | PEERS[device]
 
 

@@ -1,6 +1,6 @@
 """Time and memory of the backends of sliding-window attention, and of dense attention with a mask.
 
-``python benchmarks/windowed_attention.py [POSITION ...]``, positions as in ``kernels.window.positions`` (default: all).
+``python benchmarks/windowed_attention.py [POSITION ...]``, of ``boundprobe.kernels.window.POSITIONS`` (default: all).
 
 All sides do the same layer, forward and backward: ours with the compiled loops, with the blocks, and with the dense
 masked ``scaled_dot_product_attention`` of torch in their place, so that projections cost the same in all.  For
@@ -25,17 +25,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.kernels.window import in_order
-from boundprobe.kernels.window.positions import (
+from boundprobe.kernels.window import (
     POSITIONS,
     AbstractPosition,
     LearnedPosition,
     RotaryPosition,
+    attention_at,
     by_distance,
     rotate,
 )
-from boundprobe.models import attention
-from boundprobe.models.attention import SlidingWindowAttention
+from boundprobe.models import SlidingWindowAttention, attention
 
 BATCH, D_MODEL, N_HEADS = 2, 32, 2
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
@@ -99,7 +98,7 @@ def main(positions: list[str]) -> int:
     for position in positions or list(POSITIONS):
         for window in WINDOWS:
             before: dict[str, float] = {}
-            taken = next(iter(in_order(window, D_MODEL // N_HEADS)))
+            taken = next(iter(attention_at(window, D_MODEL // N_HEADS).backends))
             for length in LENGTHS:
                 times, columns = {}, ""
                 for side in SIDES:

@@ -68,7 +68,7 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
     from boundprobe.bounds.report.task import bounds_report
     from boundprobe.constructions.rounded import run_rounded
     from boundprobe.constructions.scaling import SCALES, decades, float32_suffices, paper_rows
-    from boundprobe.constructions.verify import verify, verify_small_case
+    from boundprobe.constructions.verification import verify, verify_small_case
 
     task, spec = built.task, built.spec
     small_task, small = verify_small_case(built)

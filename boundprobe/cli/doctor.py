@@ -109,15 +109,14 @@ def find_devices() -> dict[str, list[dict[str, Any]]]:
 
 def find_operations(device_types: Sequence[str]) -> dict[str, Any]:
     """Backends of each operation, and what ``auto`` takes on each device."""
-    from boundprobe.kernels.backends import usable
-    from boundprobe.models.operations import OPERATIONS
+    from boundprobe.kernels.operations import OPERATIONS
 
     return {
-        operation: {
-            "auto": {device: next(iter(usable(backends, device)), None) for device in device_types},
-            "backends": {name: describe(backend, device_types) for name, backend in backends.items()},
+        name: {
+            "auto": {device: next(iter(operation.usable(device)), None) for device in device_types},
+            "backends": {key: describe(backend, device_types) for key, backend in operation.backends.items()},
         }
-        for operation, backends in OPERATIONS.items()
+        for name, operation in OPERATIONS.items()
     }
 
 

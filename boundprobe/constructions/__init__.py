@@ -1,4 +1,8 @@
-"""Weights written down, not trained: Theorems 4.3 and 4.6 as programs, and a compiler from programs to models.
+"""Weights that a theorem writes down: Theorems 4.3 and 4.6 as programs, and a compiler from programs to models.
 
-``construction`` has ``construct``, ``verify`` what checks it; ``sizes`` needs no torch.
+``construct`` builds the model, ``verify_small_case`` and ``verify`` check it on inputs.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""One operation, several implementations: which are usable here, which is taken, and why another is not."""
+"""An operation and its implementations: which are usable here, which is taken, and why another is not."""
 
 from __future__ import annotations
 
@@ -35,6 +35,59 @@ class Backend:
     install: str = ""
 
 
+@dataclass(frozen=True)
+class Operation:
+    """An operation with its backends.
+
+    Attributes
+    ----------
+    name : str
+        As records of runs and ``boundprobe doctor`` have it: "selective scan".
+    backends : mapping of str to Backend
+        In order of preference: ``auto`` takes the first that is usable.
+    """
+
+    name: str
+    backends: Mapping[str, Backend]
+
+    def usable(self, device_type: str) -> tuple[str, ...]:
+        """Names of the backends that can be used on a device, in order of preference."""
+        return tuple(name for name, backend in self.backends.items() if find_problem(backend, device_type) is None)
+
+    def choose(self, name: str, device_type: str) -> str:
+        """Name of the backend that is taken: ``name`` itself, or for ``auto`` the first that is usable here.
+
+        Raises
+        ------
+        ValueError
+            If there is no backend of that name.
+        MissingDependencyError
+            If it cannot be used here, or for ``auto`` none can; the line says why and what to install.
+        """
+        check_word(self.name, name, (AUTO, *self.backends))
+        problems = {}
+        for key in self.backends if name == AUTO else (name,):
+            problem = find_problem(self.backends[key], device_type)
+            if problem is None:
+                return key
+            problems[key] = problem
+        reasons = (f"{self.name} {key!r} cannot be used here: {problem}" for key, problem in problems.items())
+        raise MissingDependencyError("; ".join(reasons))
+
+    def function(self, name: str, device_type: str) -> Callable[..., Any]:
+        """The function of the backend that ``choose`` takes."""
+        return _loaded(self.backends[self.choose(name, device_type)])
+
+    def own_or_auto(self, name: str) -> str:
+        """``name`` if this operation has such a backend, else ``auto``: one name is given to several operations."""
+        return name if name in self.backends else AUTO
+
+
+def check_backend(name: str, *operations: Operation) -> str:
+    """Return ``name`` if it is "auto" or a backend of one of the operations, else raise ``ValueError``."""
+    return check_word("backend", name, dict.fromkeys((AUTO, *(key for of in operations for key in of.backends))))
+
+
 def find_problem(backend: Backend, device_type: str) -> str | None:
     """Why a backend cannot be used on a device, and what to do; None if it can."""
     problems = []
@@ -46,11 +99,6 @@ def find_problem(backend: Backend, device_type: str) -> str | None:
     elif device_type == "cuda" and not torch.cuda.is_available():
         problems.append("no CUDA device; run it where there is one")
     return "; ".join(problems) or None
-
-
-def usable(backends: Mapping[str, Backend], device_type: str) -> tuple[str, ...]:
-    """Names of the backends that can be used on a device, in order of preference."""
-    return tuple(key for key, backend in backends.items() if find_problem(backend, device_type) is None)
 
 
 @cache
@@ -66,39 +114,3 @@ def _load_problem(backend: Backend) -> str | None:
 @cache
 def _loaded(backend: Backend) -> Callable[..., Any]:
     return backend.load()
-
-
-def choose(operation: str, backends: Mapping[str, Backend], name: str, device_type: str) -> str:
-    """Name of the backend that is taken: ``name`` itself, or for ``auto`` the first that is usable here.
-
-    Raises
-    ------
-    ValueError
-        If there is no backend of that name.
-    MissingDependencyError
-        If it cannot be used here, or for ``auto`` none can; the line says why and what to install.
-    """
-    check_word(operation, name, (AUTO, *backends))
-    problems = {}
-    for key in backends if name == AUTO else (name,):
-        problem = find_problem(backends[key], device_type)
-        if problem is None:
-            return key
-        problems[key] = problem
-    reasons = "; ".join(f"{operation} {key!r} cannot be used here: {problem}" for key, problem in problems.items())
-    raise MissingDependencyError(reasons)
-
-
-def function(operation: str, backends: Mapping[str, Backend], name: str, device_type: str) -> Callable[..., Any]:
-    """The function of the backend that ``choose`` takes."""
-    return _loaded(backends[choose(operation, backends, name, device_type)])
-
-
-def check_any(operation: str, name: str, *tables: Mapping[str, Backend]) -> str:
-    """Return the name of a backend of any of several operations, or "auto"; else ``ValueError`` that lists them."""
-    return check_word(operation, name, dict.fromkeys((AUTO, *(key for table in tables for key in table))))
-
-
-def meant_by(name: str, backends: Mapping[str, Backend]) -> str:
-    """What a name that is given to several operations means for one: itself if it has such a backend, else ``auto``."""
-    return name if name in backends else AUTO

@@ -1,1 +1,5 @@
-"""Sequence models whose state at the cut is an object; ``spec`` needs no torch."""
+"""Sequence models whose state at the cut is an object; names and sizes need no torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

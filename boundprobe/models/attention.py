@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.kernels.backends import AUTO, check_any
-from boundprobe.kernels.window import BACKENDS, OPERATION, windowed_attention
+from boundprobe.kernels.backends import AUTO, check_backend
+from boundprobe.kernels.window.operation import WINDOWED_ATTENTION, windowed_attention
 from boundprobe.kernels.window.positions import POSITIONS
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
@@ -66,7 +66,7 @@ class SlidingWindowAttention(AbstractMixer):
         super().__init__()
         head_width = check_heads(d_model, n_heads)
         self.n_heads, self.window = n_heads, check_integer("window", window, 1)
-        self.backend = check_any(OPERATION, backend, BACKENDS)
+        self.backend = check_backend(backend, WINDOWED_ATTENTION)
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.position = POSITIONS[check_word("position", position, POSITIONS)](head_width, window)
         self.out = nn.Linear(d_model, d_model)

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.kernels.backends import check_any, meant_by
-from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.kernels.conv import short_convolution
-from boundprobe.kernels.linear import BACKENDS, delta_rule
+from boundprobe.kernels.backends import check_backend
+from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION, short_convolution
+from boundprobe.kernels.linear.operations import DELTA_RULE, delta_rule
 from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.deltanet import split_heads
 from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
@@ -52,11 +51,8 @@ class GatedDeltaNet(AbstractMixer):
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
-        self.n_heads, self.d_state, self.backend = (
-            n_heads,
-            d_state,
-            check_any("linear recurrence", backend, BACKENDS, CONVOLUTIONS),
-        )
+        self.n_heads, self.d_state = n_heads, d_state
+        self.backend = check_backend(backend, DELTA_RULE, SHORT_CONVOLUTION)
         d_convolved = 2 * n_heads * d_state + d_model
         self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
@@ -75,7 +71,7 @@ class GatedDeltaNet(AbstractMixer):
         """
         buffer, s = (tensor.value for tensor in state) if state else (None, None)
         u, buffer = short_convolution(
-            self.conv1d, self.in_proj(x), buffer, backend=meant_by(self.backend, CONVOLUTIONS)
+            self.conv1d, self.in_proj(x), buffer, backend=SHORT_CONVOLUTION.own_or_auto(self.backend)
         )
         q, k, v = split_heads(u, self.n_heads, self.d_state)
         beta = self.beta_proj(x).sigmoid()  # (B, T, H)
@@ -83,6 +79,6 @@ class GatedDeltaNet(AbstractMixer):
         wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))  # (B, T, H)
         log_decay = (-self.A_log.to(wide).exp() * dt)[..., None]
-        o, s = delta_rule(q, k, v, beta, log_decay, s, backend=meant_by(self.backend, BACKENDS))
+        o, s = delta_rule(q, k, v, beta, log_decay, s, backend=DELTA_RULE.own_or_auto(self.backend))
         out: Tensor = self.out_proj(self.norm(o).flatten(-2) * F.silu(self.gate_proj(x)))
         return out, (StateTensor("inputs", "conv", buffer), StateTensor("s", "recurrent", s))

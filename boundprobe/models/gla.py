@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.kernels.linear import check_backend, decayed_attention
+from boundprobe.kernels.backends import check_backend
+from boundprobe.kernels.linear.operations import DECAYED_ATTENTION, decayed_attention
 from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
@@ -47,7 +48,7 @@ class GatedLinearAttention(AbstractMixer):
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
-        self.n_heads, self.backend = n_heads, check_backend(backend)
+        self.n_heads, self.backend = n_heads, check_backend(backend, DECAYED_ATTENTION)
         d_keys, rank = n_heads * d_state, min(DECAY_RANK, d_model)
         self.widths = [d_keys, d_keys, d_model, d_model]
         self.in_proj = nn.Linear(d_model, sum(self.widths), bias=False)

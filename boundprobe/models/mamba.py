@@ -14,13 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.kernels.backends import meant_by
-from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.kernels.conv import short_convolution
-from boundprobe.kernels.gated_skip import BACKENDS as GATES
-from boundprobe.kernels.gated_skip import gated_skip
+from boundprobe.kernels.backends import check_backend
+from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION, short_convolution
 from boundprobe.kernels.narrow_linear import NarrowLinear
-from boundprobe.kernels.scan import check_backend, selective_scan
+from boundprobe.kernels.scan.operation import SELECTIVE_SCAN, selective_scan
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 
@@ -37,8 +34,7 @@ class Mamba(AbstractMixer):
     d_model, d_state, d_conv, expand : int
         ``d_conv`` 1 is no convolution over time: a scale and a shift of each channel, and an empty buffer.
     backend : str
-        Backend of the selective scan, a key of ``boundprobe.kernels.scan.BACKENDS``, or "auto"; the convolution
-        and the gate take it where they have one of that name.
+        Backend of the selective scan and, where it has one of that name, of the convolution.
 
     Raises
     ------
@@ -58,7 +54,8 @@ class Mamba(AbstractMixer):
     def __init__(self, d_model: int, d_state: int, d_conv: int, expand: int, backend: str) -> None:
         super().__init__()
         d_inner, dt_rank = expand * d_model, math.ceil(d_model / 16)
-        self.d_state, self.dt_rank, self.backend = d_state, dt_rank, check_backend(backend)
+        self.d_state, self.dt_rank = d_state, dt_rank
+        self.backend = check_backend(backend, SELECTIVE_SCAN)
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
         self.x_proj = nn.Linear(d_inner, dt_rank + 2 * d_state, bias=False)
@@ -92,7 +89,7 @@ class Mamba(AbstractMixer):
     def enter(self, x: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Project and convolve: u and the gate (B, T, D) each, and the next buffer (B, d_conv - 1, D)."""
         u, gate = self.in_proj(x).chunk(2, dim=-1)
-        u, buffer = short_convolution(self.conv1d, u, buffer, backend=meant_by(self.backend, CONVOLUTIONS))
+        u, buffer = short_convolution(self.conv1d, u, buffer, backend=SHORT_CONVOLUTION.own_or_auto(self.backend))
         return u, gate, buffer
 
     def select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,8 +104,8 @@ class Mamba(AbstractMixer):
         return selective_scan(u, dt, a, b, c, h, backend=self.backend)
 
     def leave(self, y: Tensor, u: Tensor, gate: Tensor) -> Tensor:
-        """Add the skip connection, gate, project: (B, T, d_model)."""
-        out: Tensor = self.out_proj(gated_skip(y, u, self.D, gate, backend=meant_by(self.backend, GATES)))
+        """The gated skip ``(y_t + D u_t) SiLU(gate_t)``, entry by entry, projected to (B, T, d_model)."""
+        out: Tensor = self.out_proj((y + u * self.D) * F.silu(gate))
         return out
 
     @staticmethod

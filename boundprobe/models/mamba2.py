@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.kernels.backends import check_any, meant_by
-from boundprobe.kernels.conv import BACKENDS as CONVOLUTIONS
-from boundprobe.kernels.conv import short_convolution
-from boundprobe.kernels.linear import BACKENDS, decayed_attention
+from boundprobe.kernels.backends import check_backend
+from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION, short_convolution
+from boundprobe.kernels.linear.operations import DECAYED_ATTENTION, decayed_attention
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 
@@ -69,11 +68,8 @@ class Mamba2(AbstractMixer):
             raise ValueError(
                 f"d_head is {d_head} with expand * d_model = {d_inner}; allowed: its divisors; change d_head"
             )
-        self.d_state, self.n_heads, self.backend = (
-            d_state,
-            d_inner // d_head,
-            check_any("linear recurrence", backend, BACKENDS, CONVOLUTIONS),
-        )
+        self.d_state, self.n_heads = d_state, d_inner // d_head
+        self.backend = check_backend(backend, DECAYED_ATTENTION, SHORT_CONVOLUTION)
         d_convolved = d_inner + 2 * d_state
         self.in_proj = nn.Linear(d_model, d_inner + d_convolved + self.n_heads, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved)
@@ -91,14 +87,16 @@ class Mamba2(AbstractMixer):
         buffer, h = (tensor.value for tensor in state) if state else (None, None)
         n_inner = self.out_proj.in_features
         gate, u, dt = self.in_proj(x).split([n_inner, n_inner + 2 * self.d_state, self.n_heads], dim=-1)
-        u, buffer = short_convolution(self.conv1d, u, buffer, backend=meant_by(self.backend, CONVOLUTIONS))
+        u, buffer = short_convolution(self.conv1d, u, buffer, backend=SHORT_CONVOLUTION.own_or_auto(self.backend))
         u, b, c = u.split([n_inner, self.d_state, self.d_state], dim=-1)
         b, c = (shared[:, :, None].expand(-1, -1, self.n_heads, -1) for shared in (b, c))  # (B, T, H, N)
         u = u.unflatten(-1, (self.n_heads, -1))  # (B, T, H, P)
         wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))[..., None]  # (B, T, H, 1)
         log_decay = -self.A_log.to(wide).exp()[:, None] * dt
-        y, h = decayed_attention(c, b, (u * dt).to(u.dtype), log_decay, h, backend=meant_by(self.backend, BACKENDS))
+        y, h = decayed_attention(
+            c, b, (u * dt).to(u.dtype), log_decay, h, backend=DECAYED_ATTENTION.own_or_auto(self.backend)
+        )
         y = (y + u * self.D[:, None]).flatten(-2)
         out: Tensor = self.out_proj(self.norm(y * F.silu(gate)))
         return out, (StateTensor("inputs", "conv", buffer), StateTensor("h", "recurrent", h))

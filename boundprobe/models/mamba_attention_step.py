@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.kernels.backends import check_any, meant_by
-from boundprobe.kernels.scan import BACKENDS as SCANS
-from boundprobe.kernels.window import BACKENDS as ATTENTIONS
+from boundprobe.kernels.backends import check_backend
+from boundprobe.kernels.scan.operation import SELECTIVE_SCAN
+from boundprobe.kernels.window.operation import WINDOWED_ATTENTION
 from boundprobe.models.attention import SlidingWindowAttention
 from boundprobe.models.mamba import Mamba
 from boundprobe.models.memory import LayerState
@@ -31,7 +31,7 @@ class MambaAttentionStep(AbstractMixer):
     n_heads, window, position : int, int, str
         As in ``SlidingWindowAttention``.
     backend : str
-        Backend of the selective scan, the convolution or the attention; those that have none of that name choose.
+        Backend of the selective scan or the attention; an operation that has none of that name takes ``auto``.
 
     Examples
     --------
@@ -56,10 +56,10 @@ class MambaAttentionStep(AbstractMixer):
         backend: str,
     ) -> None:
         super().__init__()
-        self.mamba = Mamba(
-            d_model, d_state, d_conv, expand, meant_by(check_any("backend", backend, SCANS, ATTENTIONS), SCANS)
-        )
-        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, meant_by(backend, ATTENTIONS))
+        check_backend(backend, SELECTIVE_SCAN, WINDOWED_ATTENTION)
+        of_scan, of_attention = (of.own_or_auto(backend) for of in (SELECTIVE_SCAN, WINDOWED_ATTENTION))
+        self.mamba = Mamba(d_model, d_state, d_conv, expand, of_scan)
+        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, of_attention)
         self.step = nn.Linear(d_model, expand * d_model, bias=False)  # W; dt_proj has the bias
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:

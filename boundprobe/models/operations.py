@@ -1,45 +1,36 @@
-"""The operations that have several backends, and which backend each takes on a device."""
+"""The operations that each mixer rests on, and the backend that each of them takes on a device."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from boundprobe.kernels import conv, linear, scan, window
-from boundprobe.kernels import gated_skip as gate
-from boundprobe.kernels.backends import AUTO, Backend, check_any, choose, meant_by
+from boundprobe.kernels.backends import AUTO, Operation, check_backend
+from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION
+from boundprobe.kernels.linear.operations import DELTA_RULE
+from boundprobe.kernels.operations import OPERATIONS
+from boundprobe.kernels.scan.operation import SELECTIVE_SCAN
+from boundprobe.kernels.window.operation import WINDOWED_ATTENTION, attention_at
 from boundprobe.models.spec import ModelSpec
 
-SCAN, LINEAR = "selective scan", "linear recurrence"
-
-#: Backends of each operation, in order of preference.
-OPERATIONS: dict[str, Mapping[str, Backend]] = {
-    SCAN: scan.BACKENDS,
-    LINEAR: linear.BACKENDS,
-    conv.OPERATION: conv.BACKENDS,
-    gate.OPERATION: gate.BACKENDS,
-    window.OPERATION: window.BACKENDS,
-}
-#: The operations that a mixer rests on; the others are plain torch.
-OPERATIONS_OF: dict[str, tuple[str, ...]] = {
-    "attn": (window.OPERATION,),
-    "mamba": (SCAN, conv.OPERATION, gate.OPERATION),
-    "mamba+chunks": (SCAN, conv.OPERATION, gate.OPERATION),
-    "mamba+attnstep": (SCAN, conv.OPERATION, gate.OPERATION, window.OPERATION),
-    "mamba2": (LINEAR, conv.OPERATION),
-    "gla": (LINEAR,),
-    "deltanet": (LINEAR, conv.OPERATION),
-    "gated-deltanet": (LINEAR, conv.OPERATION),
+#: Mixers that are not in the table are plain torch.
+OPERATIONS_OF: dict[str, tuple[Operation, ...]] = {
+    "attn": (WINDOWED_ATTENTION,),
+    "mamba": (SELECTIVE_SCAN, SHORT_CONVOLUTION),
+    "mamba+chunks": (SELECTIVE_SCAN, SHORT_CONVOLUTION),
+    "mamba+attnstep": (SELECTIVE_SCAN, SHORT_CONVOLUTION, WINDOWED_ATTENTION),
+    "mamba2": (DELTA_RULE, SHORT_CONVOLUTION),
+    "gla": (DELTA_RULE,),
+    "deltanet": (DELTA_RULE, SHORT_CONVOLUTION),
+    "gated-deltanet": (DELTA_RULE, SHORT_CONVOLUTION),
 }
 
 
-def check_backend(name: str) -> str:
+def check_any_backend(name: str) -> str:
     """Return the name of a backend of any operation, or raise ``ValueError`` that lists them."""
-    return check_any("backend", name, *OPERATIONS.values())
+    return check_backend(name, *OPERATIONS.values())
 
 
 def backend_for(mixer: str, name: str) -> str:
-    """What ``name`` means for one mixer: itself where one of its operations has such a backend, else ``auto``."""
-    return name if any(name in OPERATIONS[operation] for operation in OPERATIONS_OF.get(mixer, ())) else AUTO
+    """``name`` where one of a mixer's operations has such a backend, else ``auto``."""
+    return name if any(name in operation.backends for operation in OPERATIONS_OF.get(mixer, ())) else AUTO
 
 
 def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, str]:
@@ -52,12 +43,11 @@ def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, s
     MissingDependencyError
         If the one that was named cannot be used here.
     """
-    check_backend(name)
-    tables = OPERATIONS
-    if "attn" in spec.mixers or "mamba+attnstep" in spec.mixers:  # whose order depends on their sizes
-        tables = OPERATIONS | {window.OPERATION: window.in_order(spec.window, spec.d_model // spec.n_heads)}
-    return {
-        operation: choose(operation, tables[operation], meant_by(name, tables[operation]), device_type)
-        for mixer in spec.mixers
-        for operation in OPERATIONS_OF.get(mixer, ())
-    }
+    check_any_backend(name)
+    chosen = {}
+    for of_mixer in (of_mixer for mixer in spec.mixers for of_mixer in OPERATIONS_OF.get(mixer, ())):
+        # The order of the backends of attention depends on sizes.
+        at_size = of_mixer is WINDOWED_ATTENTION
+        operation = attention_at(spec.window, spec.d_model // spec.n_heads) if at_size else of_mixer
+        chosen[operation.name] = operation.choose(operation.own_or_auto(name), device_type)
+    return chosen

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from boundprobe.checks import check_integer
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState
-from boundprobe.models.operations import check_backend
+from boundprobe.models.operations import check_any_backend
 from boundprobe.models.spec import ModelSpec
 
 
@@ -44,7 +44,7 @@ class SequenceModel(nn.Module):
 
     def __init__(self, spec: ModelSpec, vocab_size: int, backend: str = "auto") -> None:
         super().__init__()
-        check_backend(backend)
+        check_any_backend(backend)
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
         self.layers = nn.ModuleList(Layer(spec, mixers, backend) for mixers in spec.layers)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from boundprobe.cli import main as cli
 from boundprobe.constructions.construction import construct
-from boundprobe.constructions.verify import verify
+from boundprobe.constructions.verification import verify
 from boundprobe.tasks import SelectiveCopying
 
 SMALL = ["-p", "n_numbers=3", "-p", "n_letters=4", "-p", "seq_len=9", "--inputs", "110"]
@@ -23,7 +23,7 @@ def registered(monkeypatch):
 @pytest.fixture
 def small_case_is_smaller(monkeypatch):
     """The exhaustive check of every run here would take longer than the rest: it has its own tests."""
-    monkeypatch.setattr("boundprobe.constructions.verify.every_sequence", lambda n_token_ids, length: iter([]))
+    monkeypatch.setattr("boundprobe.constructions.verification.every_sequence", lambda n_token_ids, length: iter([]))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ import torch
 
 import boundprobe
 from boundprobe.cli.doctor import OPTIONAL, missing_requirements
-from boundprobe.kernels.backends import choose, usable
-from boundprobe.models.operations import OPERATIONS
+from boundprobe.kernels import OPERATIONS
 
 PYPROJECT = Path(boundprobe.__file__).parents[1] / "pyproject.toml"
 
@@ -36,12 +35,12 @@ def test_the_document(document):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_it_says_of_each_backend_what_choosing_it_says(document, operation):
-    backends, found = OPERATIONS[operation], document("doctor")["operations"][operation]
-    assert list(found["backends"]) == list(backends)
-    assert found["auto"]["cpu"] == choose(operation, backends, "auto", "cpu")
+    expected, found = OPERATIONS[operation], document("doctor")["operations"][operation]
+    assert list(found["backends"]) == list(expected.backends)
+    assert found["auto"]["cpu"] == expected.choose("auto", "cpu")
     for name, said in found["backends"].items():
-        assert said["devices"] == list(backends[name].devices)
-        assert ("cpu" in said["usable_on"]) == (name in usable(backends, "cpu"))
+        assert said["devices"] == list(expected.backends[name].devices)
+        assert ("cpu" in said["usable_on"]) == (name in expected.usable("cpu"))
         assert (said["problem"] is None) == bool(said["usable_on"])
 
 
@@ -88,10 +87,10 @@ def test_for_people(call):
     titles = [line for line in lines if not line.startswith(" ")]
     assert titles[:2] == ["versions", "devices"]
     assert titles[-1] == "optional packages"
-    for operation, backends in OPERATIONS.items():
-        assert any(title.startswith(f"{operation} (auto takes {choose(operation, backends, 'auto', 'cpu')} on cpu")
-                   for title in titles)  # fmt: skip
-    for name in [*(name for backends in OPERATIONS.values() for name in backends), *OPTIONAL]:
+    for name, operation in OPERATIONS.items():
+        said = f"{name} (auto takes {operation.choose('auto', 'cpu')} on cpu"
+        assert any(title.startswith(said) for title in titles)
+    for name in [*(name for operation in OPERATIONS.values() for name in operation.backends), *OPTIONAL]:
         assert any(line.split()[0] == name for line in lines)
     assert not any(line != line.rstrip() for line in lines)
 
@@ -132,7 +131,7 @@ def test_a_backend_that_breaks_while_it_is_imported_is_no_problem(command):
     code, found = without(command, "numba")
     assert (code, found["problems"]) == (0, [])
     said = found["operations"]["selective scan"]
-    assert said["auto"]["cpu"] == "time-major"
+    assert said["auto"]["cpu"] == "reference"
     assert said["backends"]["numba"]["usable_on"] == []
     assert "numba" in said["backends"]["numba"]["problem"]
     assert said["backends"]["numba"]["problem"].endswith("; pip install numba")

@@ -18,9 +18,8 @@ from boundprobe.constructions.inputs import every_sequence, families
 from boundprobe.constructions.score_margins import OTHERS
 from boundprobe.constructions.sizes import count_parameters
 from boundprobe.constructions.theorems import witnesses
-from boundprobe.constructions.verify import check_sequences, verify, verify_small_case
-from boundprobe.kernels.backends import usable
-from boundprobe.kernels.scan import BACKENDS
+from boundprobe.constructions.verification import check_sequences, verify, verify_small_case
+from boundprobe.kernels import SELECTIVE_SCAN
 from boundprobe.models.spec import ModelSpec
 from boundprobe.tasks import IGNORE, AssociativeRecallDecoding, Needle, SelectiveCopying
 from boundprobe.tasks.base import AbstractTask
@@ -125,7 +124,7 @@ def test_every_attention_pattern_points_at_the_target(task: SelectiveCopying, po
         assert chosen.min() > 1 - OTHERS
 
 
-@pytest.mark.parametrize("backend", usable(BACKENDS, "cpu"))
+@pytest.mark.parametrize("backend", SELECTIVE_SCAN.usable("cpu"))
 @pytest.mark.parametrize("position", ["learned", "rope"])
 @torch.no_grad()
 def test_what_is_held_is_held_exactly(backend: str, position: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from boundprobe.constructions.construction import construct
 from boundprobe.constructions.inputs import ADVERSARIAL, every_sequence, families
-from boundprobe.constructions.verify import check_sequences, verify
+from boundprobe.constructions.verification import check_sequences, verify
 from boundprobe.tasks import IGNORE, AssociativeRecallDecoding, SelectiveCopying
 
 TASKS = [

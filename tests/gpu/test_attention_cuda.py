@@ -24,8 +24,8 @@ BUILDERS: dict[str, Callable[[], AbstractMixer]] = {
         f"attention, {position}": lambda position=position: SlidingWindowAttention(D_MODEL, N_HEADS, WINDOW, position)
         for position in POSITIONS
     },
-    "chunks": lambda: MambaChunks(D_MODEL, 4, 4, 2, N_HEADS, 5, 8, "time-major"),
-    "step": lambda: MambaAttentionStep(D_MODEL, 4, 4, 2, N_HEADS, WINDOW, "rope", "time-major"),
+    "chunks": lambda: MambaChunks(D_MODEL, 4, 4, 2, N_HEADS, 5, 8, "reference"),
+    "step": lambda: MambaAttentionStep(D_MODEL, 4, 4, 2, N_HEADS, WINDOW, "rope", "reference"),
 }
 each_layer = pytest.mark.parametrize("name", BUILDERS)
 

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.kernels.backends import choose, find_problem
-from boundprobe.kernels.scan import BACKENDS, selective_scan
+from boundprobe.kernels import SELECTIVE_SCAN, find_problem, selective_scan
 from boundprobe.kernels.scan.mamba_ssm_cuda import load_kernel
 from boundprobe.kernels.scan.reference import selective_scan_reference
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.gpu
 
 Inputs = tuple[Tensor, ...]
 NAMES = ("u", "dt", "a", "b", "c", "initial_state")
-ON_CUDA = [name for name, backend in BACKENDS.items() if "cuda" in backend.devices]
+ON_CUDA = [name for name, backend in SELECTIVE_SCAN.backends.items() if "cuda" in backend.devices]
 SIZES = [(2, 100, 32, 16), (3, 7, 5, 2), (1, 1, 1, 1), (2, 2100, 4, 2)]  # the last is two of mamba-ssm's chunks
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "y and final state": lambda y, h: y.sin().sum() + h.cos().sum(),
@@ -37,7 +36,7 @@ def backend(request: pytest.FixtureRequest) -> str:
             warnings.simplefilter("ignore")  # of what it imports
             pytest.importorskip("mamba_ssm", reason="mamba-ssm is not installed")
             load_kernel()
-        assert find_problem(BACKENDS[name], "cuda") is None
+        assert find_problem(SELECTIVE_SCAN.backends[name], "cuda") is None
     return name
 
 
@@ -121,5 +120,5 @@ def test_two_pieces_are_one_scan(backend: str) -> None:
 
 
 def test_what_auto_takes() -> None:
-    expected = "time-major" if find_problem(BACKENDS["mamba-ssm"], "cuda") else "mamba-ssm"
-    assert choose("selective scan", BACKENDS, "auto", "cuda") == expected
+    expected = "reference" if find_problem(SELECTIVE_SCAN.backends["mamba-ssm"], "cuda") else "mamba-ssm"
+    assert SELECTIVE_SCAN.choose("auto", "cuda") == expected

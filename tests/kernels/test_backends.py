@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.kernels.backends import AUTO, Backend, choose, find_problem, function, usable
-from boundprobe.kernels.scan import BACKENDS
+from boundprobe.kernels import AUTO, SELECTIVE_SCAN, Backend, Operation, find_problem
 
 
 def loads() -> Callable[[], str]:
@@ -28,25 +27,29 @@ GOOD = Backend(loads)
 CUDA = Backend(loads, ("cuda",), "pip install 'boundprobe[cuda]'")
 MISSING = Backend(is_missing, ("cpu",), "pip install fast-thing")
 BROKEN = Backend(is_broken, ("cpu",), "pip install fast-thing")
-TABLE = {"missing": MISSING, "broken": BROKEN, "cuda": CUDA, "good": GOOD, "also good": GOOD}
+SORT = Operation("sort", {"missing": MISSING, "broken": BROKEN, "cuda": CUDA, "good": GOOD, "also good": GOOD})
 
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
 def test_auto_takes_the_first_that_is_usable() -> None:
-    assert choose("sort", TABLE, AUTO, "cpu") == "good"
-    assert usable(TABLE, "cpu") == ("good", "also good")
-    assert function("sort", TABLE, AUTO, "cpu")() == "it ran"
+    assert SORT.choose(AUTO, "cpu") == "good"
+    assert SORT.usable("cpu") == ("good", "also good")
+    assert SORT.function(AUTO, "cpu")() == "it ran"
 
 
 @pytest.mark.parametrize("name", ["good", "also good"])
 def test_what_is_named_is_taken(name: str) -> None:
-    assert choose("sort", TABLE, name, "cpu") == name
+    assert SORT.choose(name, "cpu") == name
+
+
+def test_a_name_of_another_operation_leaves_the_choice_open() -> None:
+    assert [SORT.own_or_auto(name) for name in ("good", "chunked", AUTO)] == ["good", AUTO, AUTO]
 
 
 def test_an_unknown_name_lists_what_is_allowed() -> None:
     with pytest.raises(ValueError, match=r"^sort 'god' is not known; did you mean 'good'\? allowed: auto, missing, "):
-        choose("sort", TABLE, "god", "cpu")
+        SORT.choose("god", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -58,10 +61,10 @@ def test_an_unknown_name_lists_what_is_allowed() -> None:
     ],
 )
 def test_an_unusable_one_is_refused_with_what_to_do(name: str, said: str) -> None:
-    assert find_problem(TABLE[name], "cpu") == said
-    for refuse in (choose, function):
+    assert find_problem(SORT.backends[name], "cpu") == said
+    for refuse in (SORT.choose, SORT.function):
         with pytest.raises(MissingDependencyError) as caught:
-            refuse("sort", TABLE, name, "cpu")
+            refuse(name, "cpu")
         assert str(caught.value) == f"sort {name!r} cannot be used here: {said}"
         assert caught.value.exit_code == 3
 
@@ -77,7 +80,7 @@ def test_a_device_that_is_not_there() -> None:
 
 def test_auto_where_nothing_is_usable_says_why_of_each() -> None:
     with pytest.raises(MissingDependencyError) as caught:
-        choose("sort", {"missing": MISSING, "cuda": CUDA}, AUTO, "cpu")
+        Operation("sort", {"missing": MISSING, "cuda": CUDA}).choose(AUTO, "cpu")
     assert "sort 'missing' cannot be used here: ModuleNotFoundError" in str(caught.value)
     assert "sort 'cuda' cannot be used here: it runs on cuda" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -100,7 +103,7 @@ def test_a_problem_is_looked_for_once() -> None:
 @no_cuda
 def test_the_scan_of_mamba_ssm_is_refused_on_a_cpu_with_what_to_install() -> None:
     with pytest.raises(MissingDependencyError, match=r"^selective scan 'mamba-ssm' cannot be used here: ") as caught:
-        choose("selective scan", BACKENDS, "mamba-ssm", "cpu")
+        SELECTIVE_SCAN.choose("mamba-ssm", "cpu")
     assert "it runs on cuda, not on cpu" in str(caught.value)
     assert caught.value.exit_code == 3
     try:

@@ -14,14 +14,14 @@ import pytest
 from boundprobe.kernels.simd.compilation import compiled, part
 from boundprobe.kernels.simd.vectors import (
     LANES,
+    broadcast,
     exponential,
+    horizontal_sum,
     larger,
     load,
     load_from,
-    spread,
     store,
     store_to,
-    total,
 )
 
 
@@ -32,7 +32,7 @@ def _exponentials(x: Any) -> None:
 
 def _totals(x: Any) -> None:
     for i in range(x.size // LANES):
-        store(x, i, spread(total(load(x, i))))
+        store(x, i, broadcast(horizontal_sum(load(x, i))))
 
 
 def compiled_exp(x: np.ndarray) -> np.ndarray:

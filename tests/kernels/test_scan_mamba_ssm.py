@@ -5,29 +5,26 @@ The kernels themselves are tested in tests/gpu.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from boundprobe.kernels.scan import mamba_ssm_cuda
 from boundprobe.kernels.scan.mamba_ssm_cuda import selective_scan_mamba_ssm
-from boundprobe.kernels.scan.reference import selective_scan_reference
+from tests.helpers.kernels import CASES, READ, Inputs, assert_agrees, assert_close, gradients, loss_of
 
-Inputs = tuple[Tensor, ...]
-NAMES = ("u", "dt", "a", "b", "c", "initial_state")
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "y and final state": lambda y, h: y.sin().sum() + h.cos().sum(),
-    "y only": lambda y, h: y.sin().sum(),
-    "final state only": lambda y, h: h.cos().sum(),
-}
-TOLERANCE = 1e-4  # float32, as for the other backends
+SCAN = CASES["selective scan"]
+each_start = pytest.mark.parametrize("n_inputs", [5, 6], ids=["from zeros", "from a state"])
 
-each_loss = pytest.mark.parametrize("loss", LOSSES)
-each_start = pytest.mark.parametrize("start", ["zeros", "given"])
+
+def draw(n_inputs: int = 6, members: tuple[int, ...] = (), dtype: torch.dtype = torch.float32, seed: int = 0) -> Inputs:
+    return SCAN.draw(seed, dtype, members)[:n_inputs]
+
+
+def scan(*inputs: Tensor) -> Inputs:
+    return selective_scan_mamba_ssm(*inputs[:5], inputs[5] if len(inputs) > 5 else None)
 
 
 def plain(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,110 +70,67 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mamba_ssm_cuda, "load_kernel", lambda: stand_in)
 
 
-def make_inputs(start: str, members: tuple[int, ...] = (), dtype: torch.dtype = torch.float32, seed: int = 0) -> Inputs:
-    batch, time, channels, states = 2, 5, 3, 2
-    rng = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*members, *shape, generator=rng, dtype=torch.float64).to(dtype)
-
-    inputs = (
-        draw(batch, time, channels),
-        F.softplus(draw(batch, time, channels)),
-        -draw(channels, states).exp(),
-        draw(batch, time, states),
-        draw(batch, time, states),
-        draw(batch, channels, states),
-    )
-    return inputs if start == "given" else inputs[:-1]
-
-
-def scan(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-    return selective_scan_mamba_ssm(*inputs[:5], inputs[5] if len(inputs) > 5 else None)
-
-
-def reference(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-    return selective_scan_reference(*inputs[:5], inputs[5] if len(inputs) > 5 else None)
-
-
-def gradients(function: Callable[..., tuple[Tensor, Tensor]], inputs: Inputs, loss: str) -> Inputs:
-    leaves = [x.clone().requires_grad_() for x in inputs]
-    value = LOSSES[loss](*function(*leaves))
-    return torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
-
-
-def assert_all_close(found: Inputs, expected: Inputs, names: tuple[str, ...]) -> None:
-    for name, x, y in zip(names, found, expected, strict=False):
-        torch.testing.assert_close(x, y, atol=TOLERANCE, rtol=TOLERANCE, msg=lambda m, name=name: f"{name}: {m}")
-
-
 @each_start
-@each_loss
-def test_agreement_with_the_reference(start: str, loss: str) -> None:
-    inputs = make_inputs(start)
-    assert_all_close(scan(*inputs), reference(*inputs), ("y", "final state"))
-    assert_all_close(gradients(scan, inputs, loss), gradients(reference, inputs, loss), NAMES)
+@pytest.mark.parametrize("read", READ)
+def test_agreement_with_the_reference(n_inputs: int, read: str) -> None:
+    assert_agrees(scan, SCAN.reference, draw(n_inputs), SCAN.names[:n_inputs], read)
 
 
 def test_the_kernel_leaves_out_the_gradient_of_the_final_state() -> None:
     """The negative control: what would silently be wrong without the steps that read the state."""
 
-    def naive(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def naive(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Inputs:
         b, c = (x.transpose(1, 2)[:, None].contiguous() for x in (b, c))
         y, h = stand_in(*(x.transpose(1, 2).contiguous() for x in (u, dt)), a, b, c, return_last_state=True)
         return y.transpose(1, 2), h
 
-    inputs = make_inputs("zeros")
-    assert_all_close(naive(*inputs), reference(*inputs), ("y", "final state"))
-    assert all((x == 0).all() for x in gradients(naive, inputs, "final state only"))
-    assert not any((x == 0).all() for x in gradients(scan, inputs, "final state only")[:4])
+    inputs = draw(5)
+    for x, y in zip(naive(*inputs), SCAN.reference(*inputs), strict=True):
+        assert_close(x, y, "output")
+    assert all((x == 0).all() for x in gradients(naive, inputs, "last"))
+    assert not any((x == 0).all() for x in gradients(scan, inputs, "last")[:4])
 
 
 @each_start
-@each_loss
-def test_ensembles_agree_one_by_one(start: str, loss: str) -> None:
-    stacked = make_inputs(start, members=(3,))
+@pytest.mark.parametrize("read", READ)
+def test_ensembles_agree_one_by_one(n_inputs: int, read: str) -> None:
+    stacked = draw(n_inputs, members=(3,))
 
     def value(*inputs: Tensor) -> Tensor:
-        return LOSSES[loss](*scan(*inputs))
+        return loss_of(scan(*inputs), read)
 
     with pytest.raises(RuntimeError, match="setup_context"):  # the negative control: the kernel alone is refused
         torch.func.vmap(lambda u: stand_in(u, u, u[0], u[:, None], u[:, None]))(torch.ones(2, 1, 1, 1))
     outputs = torch.func.vmap(scan)(*stacked)
-    found = torch.func.vmap(torch.func.grad(value, argnums=tuple(range(len(stacked)))))(*stacked)
+    found = torch.func.vmap(torch.func.grad(value, argnums=tuple(range(n_inputs))))(*stacked)
     for i in range(3):
         member = tuple(x[i] for x in stacked)
-        assert_all_close(tuple(x[i] for x in outputs), reference(*member), ("y", "final state"))
-        assert_all_close(tuple(x[i] for x in found), gradients(reference, member, loss), NAMES)
+        expected = *SCAN.reference(*member), *gradients(SCAN.reference, member, read)
+        for x, y in zip((*outputs, *found), expected, strict=True):
+            assert_close(x[i], y, f"member {i}")
 
 
-def test_gradients_without_members() -> None:
-    inputs = make_inputs("given")
-    found = torch.func.grad(lambda *x: LOSSES["y and final state"](*scan(*x)), argnums=tuple(range(6)))(*inputs)
-    assert_all_close(found, gradients(reference, inputs, "y and final state"), NAMES)
-
-
-@pytest.mark.parametrize("own", range(5), ids=NAMES[:5])
+@pytest.mark.parametrize("own", range(5), ids=SCAN.names[:5])
 def test_ensembles_may_share_inputs(own: int) -> None:
-    shared, stacked = make_inputs("zeros"), make_inputs("zeros", members=(3,), seed=1)
+    shared, stacked = draw(5), draw(5, members=(3,), seed=1)
     inputs = (*shared[:own], stacked[own], *shared[own + 1 :])
     found = torch.func.vmap(scan, in_dims=tuple(0 if i == own else None for i in range(5)))(*inputs)
     for i in range(3):
-        expected = reference(*shared[:own], stacked[own][i], *shared[own + 1 :])
-        assert_all_close(tuple(x[i] for x in found), expected, ("y", "final state"))
+        expected = SCAN.reference(*shared[:own], stacked[own][i], *shared[own + 1 :])
+        for x, y in zip(found, expected, strict=True):
+            assert_close(x[i], y, f"member {i}")
 
 
 def test_double_precision_does_not_reach_the_kernel() -> None:
-    inputs = make_inputs("given", dtype=torch.float64)
-    for x, y in zip(scan(*inputs), reference(*inputs), strict=True):
-        torch.testing.assert_close(x, y, atol=1e-12, rtol=1e-12)
+    inputs = draw(dtype=torch.float64)
+    for x, y in zip(scan(*inputs), SCAN.reference(*inputs), strict=True):
+        assert_close(x, y, "output")
 
 
 def test_more_states_than_the_kernel_has_do_not_reach_it() -> None:
-    u, dt, _, _, _ = make_inputs("zeros")
-    a, b = -torch.rand(3, 257), torch.randn(2, 5, 257)
-    for x, y in zip(scan(u, dt, a, b, b), reference(u, dt, a, b, b), strict=True):
-        torch.testing.assert_close(x, y, atol=TOLERANCE, rtol=TOLERANCE)
+    inputs = SCAN.draw(0, torch.float32, N=257)
+    for x, y in zip(scan(*inputs), SCAN.reference(*inputs), strict=True):
+        assert_close(x, y, "output")
 
 
 def test_deterministic_algorithms_do_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,11 +140,11 @@ def test_deterministic_algorithms_do_without_the_kernel(monkeypatch: pytest.Monk
         raise AssertionError("the kernel was called")
 
     monkeypatch.setattr(mamba_ssm_cuda, "load_kernel", refuse)
-    inputs = make_inputs("given")
+    inputs = draw()
     with pytest.raises(AssertionError, match="was called"):
         scan(*inputs)
     torch.use_deterministic_algorithms(True)
     try:
-        assert_all_close(scan(*inputs), reference(*inputs), ("y", "final state"))
+        assert all(torch.equal(x, y) for x, y in zip(scan(*inputs), SCAN.reference(*inputs), strict=True))
     finally:
         torch.use_deterministic_algorithms(False)

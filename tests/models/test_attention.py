@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from boundprobe.kernels.backends import usable
-from boundprobe.kernels.window import BACKENDS
+from boundprobe.kernels import WINDOWED_ATTENTION
 from boundprobe.kernels.window import blocked as window_blocks
 from boundprobe.kernels.window.blocked import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
 from boundprobe.kernels.window.positions import POSITIONS, by_distance, rotate
 from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.mixer import AbstractMixer
+from tests.helpers.models import draw, make
 
 D_MODEL = 8
 # New tokens, tokens read before, window: the window larger than all, one token, and enough tokens for blocks of
@@ -48,10 +47,10 @@ SIZES = [
 each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 each_heads = pytest.mark.parametrize("n_heads", [1, 2, 4])
 each_position = pytest.mark.parametrize("position", POSITIONS)
-each_backend = pytest.mark.parametrize("backend", usable(BACKENDS, "cpu"))
+each_backend = pytest.mark.parametrize("backend", WINDOWED_ATTENTION.usable("cpu"))
 
 
-def make(
+def attention(
     n_heads: int,
     window: int,
     position: str = "rope",
@@ -59,14 +58,7 @@ def make(
     dtype: torch.dtype = torch.float64,
     backend: str = "auto",
 ) -> SlidingWindowAttention:
-    torch.manual_seed(seed)
-    return SlidingWindowAttention(D_MODEL, n_heads, window, position, backend).to(dtype)
-
-
-def draw(n_tokens: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(2, n_tokens, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
-        dtype
-    )
+    return make(lambda: SlidingWindowAttention(D_MODEL, n_heads, window, position, backend), seed, dtype)
 
 
 def turned(x: Tensor) -> Tensor:
@@ -106,7 +98,7 @@ def test_outputs_and_gradients_are_those_of_masked_softmax(
     size: tuple[int, int, int], n_heads: int, position: str, backend: str
 ) -> None:
     n_new, n_before, window = size
-    layer, x = make(n_heads, window, position, backend=backend), draw(n_before + n_new).requires_grad_()
+    layer, x = attention(n_heads, window, position, backend=backend), draw(n_before + n_new).requires_grad_()
     loss_weights = torch.randn(2, n_new, D_MODEL, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     state = layer(x[:, :n_before])[1] if n_before else ()
@@ -219,7 +211,7 @@ def test_scores_by_distance_land_on_their_keys() -> None:
 def test_what_is_seen_does_not_depend_on_where(position: str) -> None:
     """The same window of tokens gives the same output after any number of other tokens."""
     window = 6
-    layer, tokens = make(2, window, position), draw(window)
+    layer, tokens = attention(2, window, position), draw(window)
     expected = layer(tokens)[0][:, -1]
     for n_before in (1, 5, 31, 32, 33, BLOCKS, 1000):
         found = layer(torch.cat([draw(n_before, seed=n_before), tokens], dim=1))[0][:, -1]
@@ -229,7 +221,7 @@ def test_what_is_seen_does_not_depend_on_where(position: str) -> None:
 @each_position
 @torch.no_grad()
 def test_order_is_seen_with_positions_and_not_without(position: str) -> None:
-    layer, tokens = make(2, 6, position), draw(6)
+    layer, tokens = attention(2, 6, position), draw(6)
     swapped = tokens[:, [3, 1, 2, 0, 4, 5]]
     same = torch.allclose(layer(tokens)[0][:, -1], layer(swapped)[0][:, -1], atol=1e-6)
     assert same == (position == "none")
@@ -238,7 +230,7 @@ def test_order_is_seen_with_positions_and_not_without(position: str) -> None:
 @pytest.mark.parametrize("window", [1, 2, 3, 7, 12])
 @torch.no_grad()
 def test_the_cache_is_as_long_as_what_the_next_token_sees(window: int) -> None:
-    layer, x = make(2, window), draw(7)
+    layer, x = attention(2, window), draw(7)
     state = ()
     for n_seen in range(1, 8):
         _, state = layer(x[:, n_seen - 1 : n_seen], state)
@@ -255,7 +247,7 @@ def test_the_cache_is_as_long_as_what_the_next_token_sees(window: int) -> None:
 @each_backend
 @torch.no_grad()
 def test_a_position_sees_itself_and_the_window_before_it(window: int, length: int, position: str, backend: str) -> None:
-    layer, x = make(2, window, position, backend=backend), draw(length)
+    layer, x = attention(2, window, position, backend=backend), draw(length)
     y, _ = layer(x)
     # every token of a short sequence; of a long one those around the ends of blocks, which lie 32 or 40 apart
     for changed in range(0, length, 1 if length < 10 else 13):
@@ -264,76 +256,6 @@ def test_a_position_sees_itself_and_the_window_before_it(window: int, length: in
         differs = (layer(other)[0] != y).any(-1).all(0)
         expected = [0 <= t - changed < window for t in range(length)]
         assert differs.tolist() == expected, f"token {changed}"
-
-
-@pytest.mark.parametrize(("window", "length"), [(1, 7), (3, 7), (12, 7), (6, 150)])
-@each_position
-@each_backend
-@torch.no_grad()
-def test_the_cache_is_all_that_later_tokens_need(window: int, length: int, position: str, backend: str) -> None:
-    layer, x = make(2, window, position, dtype=torch.float32, backend=backend), draw(length, dtype=torch.float32)
-    whole, after = layer(x)
-    for cut in range(1, length, 1 if length < 10 else 11):
-        first, state = layer(x[:, :cut])
-        second, end = layer(x[:, cut:], state)
-        torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-5, rtol=1e-5)
-        for found, expected in zip(end, after, strict=True):
-            torch.testing.assert_close(found.value, expected.value, atol=1e-5, rtol=1e-5)
-
-
-@each_position
-@torch.no_grad()
-def test_half_precision(position: str) -> None:
-    """bfloat16 in, bfloat16 out, and near to what float32 gives for the same rounded numbers."""
-    half, x = make(2, 6, position, dtype=torch.bfloat16), draw(BLOCKS + 20, dtype=torch.bfloat16)
-    wide = make(2, 6, position, dtype=torch.float32)
-    wide.load_state_dict(half.state_dict())
-    found, state = half(x)
-    assert {found.dtype, *(tensor.value.dtype for tensor in state)} == {torch.bfloat16}
-    expected, _ = wide(x.float())
-    # some ten roundings of relative size 2^-9 of numbers up to 4
-    torch.testing.assert_close(found.float(), expected, atol=10 * 4 * 2**-9, rtol=0)
-
-
-@pytest.mark.parametrize("length", [9, BLOCKS + 20])
-@each_position
-@each_backend
-def test_stacked_models(length: int, position: str, backend: str) -> None:
-    """vmap over members gives each member's output and gradient, without a warning of a slow path."""
-    members = [make(2, 6, position, seed=seed, dtype=torch.float32, backend=backend) for seed in range(3)]
-    x = draw(length, dtype=torch.float32)
-    stacked = {
-        name: torch.stack([dict(member.named_parameters())[name].detach() for member in members])
-        for name, _ in members[0].named_parameters()
-    }
-
-    def loss(parameters: dict[str, Tensor]) -> Tensor:
-        return torch.func.functional_call(members[0], parameters, (x,))[0].square().mean()
-
-    gradients, losses = torch.func.vmap(torch.func.grad_and_value(loss))(stacked)
-    for i, member in enumerate(members):
-        value = member(x)[0].square().mean()
-        torch.testing.assert_close(losses[i], value.detach(), atol=1e-6, rtol=1e-5)
-        for (name, _), gradient in zip(
-            member.named_parameters(), torch.autograd.grad(value, list(member.parameters())), strict=True
-        ):
-            torch.testing.assert_close(gradients[name][i], gradient, atol=1e-6, rtol=1e-4)
-
-
-@each_position
-def test_every_parameter_gets_a_gradient(position: str) -> None:
-    layer = make(2, 4, position)
-    layer(draw(3))[0].square().sum().backward()
-    assert all(parameter.grad.abs().max() > 0 for parameter in layer.parameters())
-
-
-@each_position
-def test_it_is_a_mixer_that_is_saved_and_loaded(position: str) -> None:
-    layer, other, x = make(2, 4, position), make(2, 4, position, seed=1), draw(9)
-    assert isinstance(layer, AbstractMixer)
-    assert not torch.equal(layer(x)[0], other(x)[0])
-    other.load_state_dict(layer.state_dict())
-    assert torch.equal(layer(x)[0], other(x)[0])
 
 
 @pytest.mark.parametrize(

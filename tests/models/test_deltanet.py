@@ -9,6 +9,7 @@ from torch import Tensor
 
 from boundprobe.models.deltanet import DeltaNet, split_heads
 from boundprobe.models.gated_deltanet import GatedDeltaNet
+from tests.helpers.models import draw, make
 
 T = 6
 SIZES = [(8, 2, 3, 4), (8, 1, 5, 1), (20, 4, 2, 9)]  # d_model, n_heads, d_state, d_conv
@@ -20,13 +21,10 @@ each_backend = pytest.mark.parametrize("backend", ["chunked", "reference"])
 Layer = DeltaNet | GatedDeltaNet
 
 
-def make(layer_class: type[Layer], size: tuple[int, int, int, int], backend: str = "auto") -> tuple[Layer, Tensor]:
-    torch.manual_seed(0)
-    layer = layer_class(*size, backend).double()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)  # so that no entry is at its initial value
-    return layer, torch.randn(2, T, size[0], dtype=torch.float64)
+def layer_and_inputs(
+    layer_class: type[Layer], size: tuple[int, int, int, int], backend: str = "auto"
+) -> tuple[Layer, Tensor]:
+    return make(lambda: layer_class(*size, backend), noise=0.1), draw(T, size[0])
 
 
 def sequential(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +64,7 @@ def sequential(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @each_backend
 @torch.no_grad()
 def test_step_by_step(layer_class: type[Layer], size: tuple[int, int, int, int], backend: str) -> None:
-    layer, x = make(layer_class, size, backend)
+    layer, x = layer_and_inputs(layer_class, size, backend)
     y, (inputs, s) = layer(x)
     for found, expected in zip((y, inputs.value, s.value), sequential(layer, x), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
@@ -76,7 +74,7 @@ def test_step_by_step(layer_class: type[Layer], size: tuple[int, int, int, int],
 @each_size
 @torch.no_grad()
 def test_the_state_is_the_last_inputs_and_s(layer_class: type[Layer], size: tuple[int, int, int, int]) -> None:
-    layer, x = make(layer_class, size)
+    layer, x = layer_and_inputs(layer_class, size)
     d_model, n_heads, d_state, d_conv = size
     _, (inputs, s) = layer(x)
     assert (inputs.name, inputs.kind, s.name, s.kind) == ("inputs", "conv", "s", "recurrent")
@@ -96,7 +94,7 @@ def test_queries_and_keys_have_length_one_and_values_are_left_alone() -> None:
 @each_class
 def test_a_zero_key_writes_nothing(layer_class: type[Layer]) -> None:
     """Nothing is divided by zero: the state stays zero, and gradients are finite."""
-    layer, x = make(layer_class, (8, 2, 3, 1))
+    layer, x = layer_and_inputs(layer_class, (8, 2, 3, 1))
     with torch.no_grad():
         layer.in_proj.weight[6:12] = 0
     y, (_, s) = layer(x)
@@ -108,7 +106,7 @@ def test_a_zero_key_writes_nothing(layer_class: type[Layer]) -> None:
 @torch.no_grad()
 def test_without_decay_the_gated_net_is_the_plain_one_with_a_gate() -> None:
     """A of about 0: alpha is 1, and the states agree."""
-    plain, x = make(DeltaNet, (8, 2, 3, 4))
+    plain, x = layer_and_inputs(DeltaNet, (8, 2, 3, 4))
     gated = GatedDeltaNet(8, 2, 3, 4).double()
     gated.load_state_dict(gated.state_dict() | plain.state_dict())
     gated.A_log.fill_(-100.0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from boundprobe.models.gla import GatedLinearAttention
+from tests.helpers.models import draw, make
 
 T = 6
 SIZES = [(8, 2, 3), (8, 1, 5), (20, 4, 1)]  # d_model, n_heads, d_state
@@ -15,13 +16,8 @@ each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 each_backend = pytest.mark.parametrize("backend", ["chunked", "reference"])
 
 
-def make(size: tuple[int, int, int], backend: str = "auto") -> tuple[GatedLinearAttention, Tensor]:
-    torch.manual_seed(0)
-    layer = GatedLinearAttention(*size, backend).double()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)  # so that no entry is at its initial value
-    return layer, torch.randn(2, T, size[0], dtype=torch.float64)
+def layer_and_inputs(size: tuple[int, int, int], backend: str = "auto") -> tuple[GatedLinearAttention, Tensor]:
+    return make(lambda: GatedLinearAttention(*size, backend), noise=0.1), draw(T, size[0])
 
 
 def projections(layer: GatedLinearAttention, x: Tensor) -> tuple[Tensor, ...]:
@@ -46,7 +42,7 @@ def read_out(layer: GatedLinearAttention, o: Tensor, r: Tensor) -> Tensor:
 @each_backend
 @torch.no_grad()
 def test_step_by_step(size: tuple[int, int, int], backend: str) -> None:
-    layer, x = make(size, backend)
+    layer, x = layer_and_inputs(size, backend)
     y, (state,) = layer(x)
     q, k, v, alpha, r = projections(layer, x)
     s, outputs = torch.zeros(2, size[1], size[2], size[0] // size[1], dtype=x.dtype), []
@@ -61,7 +57,7 @@ def test_step_by_step(size: tuple[int, int, int], backend: str) -> None:
 @torch.no_grad()
 def test_open_gates_make_it_linear_attention(size: tuple[int, int, int]) -> None:
     """With alpha = 1 the heads read tril(Q K^T) V."""
-    layer, x = make(size)
+    layer, x = layer_and_inputs(size)
     layer.decay[1].bias.fill_(1e4)
     q, k, v, alpha, r = projections(layer, x)
     assert (alpha == 1).all()
@@ -73,7 +69,7 @@ def test_open_gates_make_it_linear_attention(size: tuple[int, int, int]) -> None
 @torch.no_grad()
 def test_closed_gates_leave_the_last_token_alone(size: tuple[int, int, int]) -> None:
     """With alpha about 0 nothing before a token is left: the state is its own k v^T."""
-    layer, x = make(size)
+    layer, x = layer_and_inputs(size)
     layer.decay[1].bias.fill_(-1e4)
     _, k, v, _, _ = projections(layer, x)
     expected = torch.einsum("bhk,bhv->bhkv", k[:, -1], v[:, -1])

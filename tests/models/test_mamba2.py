@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import Mamba2Config, Mamba2Model
 
 from boundprobe.models.mamba2 import A_MAX, A_MIN, DT_MAX, DT_MIN, Mamba2
+from tests.helpers.models import draw, make
 
 T = 6
 SIZES = [
@@ -24,13 +25,8 @@ each_size = pytest.mark.parametrize("size", SIZES, ids=str)
 each_backend = pytest.mark.parametrize("backend", ["chunked", "reference"])
 
 
-def make(size: tuple[int, int, int, int, int], backend: str = "auto") -> tuple[Mamba2, Tensor]:
-    torch.manual_seed(0)
-    layer = Mamba2(*size, backend).double()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)  # so that no entry is at its initial value
-    return layer, torch.randn(2, T, size[0], dtype=torch.float64)
+def layer_and_inputs(size: tuple[int, int, int, int, int], backend: str = "auto") -> tuple[Mamba2, Tensor]:
+    return make(lambda: Mamba2(*size, backend), noise=0.1), draw(T, size[0])
 
 
 def sequential(layer: Mamba2, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,7 +60,7 @@ def sequential(layer: Mamba2, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @each_backend
 @torch.no_grad()
 def test_step_by_step(size: tuple[int, int, int, int, int], backend: str) -> None:
-    layer, x = make(size, backend)
+    layer, x = layer_and_inputs(size, backend)
     y, (inputs, h) = layer(x)
     for found, expected in zip((y, inputs.value, h.value), sequential(layer, x), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
@@ -73,7 +69,7 @@ def test_step_by_step(size: tuple[int, int, int, int, int], backend: str) -> Non
 @each_size
 @torch.no_grad()
 def test_the_state_is_the_last_inputs_and_h(size: tuple[int, int, int, int, int]) -> None:
-    layer, x = make(size)
+    layer, x = layer_and_inputs(size)
     d_model, d_state, d_head, d_conv, expand = size
     _, (inputs, h) = layer(x)
     assert (inputs.name, inputs.kind, h.name, h.kind) == ("inputs", "conv", "h", "recurrent")

@@ -1,4 +1,4 @@
-"""The two layers that combine Mamba and attention: the contract of a mixer, and their equations step by step."""
+"""The two layers that combine Mamba and attention: their states, and their equations step by step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from torch import Tensor
 from boundprobe.models.mamba import Mamba
 from boundprobe.models.mamba_attention_step import MambaAttentionStep
 from boundprobe.models.mamba_chunks import MambaChunks
-from boundprobe.models.memory import CutState, LayerState
+from boundprobe.models.memory import CutState
 from boundprobe.models.mixer import AbstractMixer
+from tests.helpers.models import draw, make
 
 T, D_MODEL, D_STATE, D_CONV, EXPAND, N_HEADS = 11, 8, 3, 2, 2, 2
 D_INNER = EXPAND * D_MODEL
 
 
-def chunks(window: int = 2, chunk: int = 2, d_conv: int = D_CONV, backend: str = "time-major") -> MambaChunks:
+def chunks(window: int = 2, chunk: int = 2, d_conv: int = D_CONV, backend: str = "reference") -> MambaChunks:
     return MambaChunks(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, chunk, backend)
 
 
 def step(window: int = 5, position: str = "rope", d_conv: int = D_CONV) -> MambaAttentionStep:
-    return MambaAttentionStep(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, position, "time-major")
+    return MambaAttentionStep(D_MODEL, D_STATE, d_conv, EXPAND, N_HEADS, window, position, "reference")
 
 
 BUILDERS: dict[str, Callable[[], AbstractMixer]] = {
@@ -38,140 +39,10 @@ BUILDERS: dict[str, Callable[[], AbstractMixer]] = {
     "step, learned": lambda: step(position="learned"),
     "step, none, window 1": lambda: step(window=1, position="none", d_conv=1),
 }
-each_layer = pytest.mark.parametrize("name", BUILDERS)
 
 
-def make(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> AbstractMixer:
-    torch.manual_seed(seed)
-    layer = BUILDERS[name]()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.2)  # step sizes start small; here they are not
-    return layer.to(dtype)
-
-
-def draw(n_tokens: int = T, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
-    return torch.randn(2, n_tokens, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
-        dtype
-    )
-
-
-def assert_same_state(found: LayerState, expected: LayerState) -> None:
-    for first, second in zip(found, expected, strict=True):
-        assert (first.name, first.kind) == (second.name, second.kind)
-        torch.testing.assert_close(first.value, second.value, atol=1e-5, rtol=1e-5)
-
-
-@each_layer
-@torch.no_grad()
-def test_pieces_are_the_whole_at_every_cut(name: str) -> None:
-    layer, x = make(name, dtype=torch.float32), draw(dtype=torch.float32)
-    whole, after = layer(x)
-    for cut in range(1, T):
-        first, state = layer(x[:, :cut])
-        assert tuple(tensor.name for tensor in state) == layer.state_names
-        second, end = layer(x[:, cut:], state)
-        torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-5, rtol=1e-5)
-        assert_same_state(end, after)
-
-
-@each_layer
-@torch.no_grad()
-def test_token_by_token(name: str) -> None:
-    layer, x = make(name, dtype=torch.float32), draw(dtype=torch.float32)
-    whole, after = layer(x)
-    state: LayerState = ()
-    outputs = []
-    for t in range(T):
-        y, state = layer(x[:, t : t + 1], state)
-        outputs.append(y)
-        assert_same_state(state, layer(x[:, : t + 1])[1])
-    torch.testing.assert_close(torch.cat(outputs, dim=1), whole, atol=1e-5, rtol=1e-5)
-    assert_same_state(state, after)
-
-
-@each_layer
-@torch.no_grad()
-def test_no_position_sees_a_later_one(name: str) -> None:
-    layer, x = make(name), draw()
-    y, _ = layer(x)
-    for changed in range(T):
-        other = x.clone()
-        other[:, changed] += 1.0
-        found, _ = layer(other)
-        assert torch.equal(found[:, :changed], y[:, :changed])
-        assert (found[:, changed:] != y[:, changed:]).any(-1).all()  # what is recurrent is seen from then on
-
-
-@each_layer
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    layer = make(name)
-    layer(draw())[0].square().sum().backward()
-    for parameter_name, parameter in layer.named_parameters():
-        assert parameter.grad is not None, parameter_name
-        assert parameter.grad.isfinite().all(), parameter_name
-        assert parameter.grad.abs().max() > 0, parameter_name
-
-
-@each_layer
-def test_gradients_flow_through_the_cut(name: str) -> None:
-    layer, x = make(name), draw()
-    _, state = layer(x[:, :6])
-    leaves = list(layer.parameters())
-    cut = torch.autograd.grad(layer(x[:, 6:], state)[0].square().sum(), leaves, materialize_grads=True)
-    whole = torch.autograd.grad(layer(x)[0][:, 6:].square().sum(), leaves, materialize_grads=True)
-    for (parameter_name, _), found, expected in zip(layer.named_parameters(), cut, whole, strict=True):
-        torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7, msg=lambda m, n=parameter_name: f"{n}: {m}")
-
-
-@each_layer
-@torch.no_grad()
-def test_half_precision(name: str) -> None:
-    """bfloat16 in, bfloat16 out, and near to what float32 gives for the same rounded numbers."""
-    half, x = make(name, dtype=torch.bfloat16), draw(dtype=torch.bfloat16)
-    wide = make(name, dtype=torch.float32)
-    wide.load_state_dict(half.state_dict())
-    found, state = half(x)
-    assert {found.dtype, *(tensor.value.dtype for tensor in state)} == {torch.bfloat16}
-    expected, _ = wide(x.float())
-    # some fifteen roundings, one after the other, of relative size 2^-9 of numbers up to the largest here
-    tolerance = 15 * 2**-9 * float(expected.abs().max())
-    torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=0)
-
-
-@each_layer
-@torch.no_grad()
-def test_save_and_load(name: str) -> None:
-    layer, other, x = make(name), make(name, seed=1), draw()
-    assert not torch.equal(layer(x)[0], other(x)[0])
-    other.load_state_dict(layer.state_dict())
-    assert torch.equal(layer(x)[0], other(x)[0])
-
-
-@each_layer
-def test_stacked_models(name: str) -> None:
-    """vmap over members gives each member's output, state and gradient, without a warning of a slow path."""
-    members = [make(name, seed=seed) for seed in range(3)]
-    x = draw()
-    stacked = {
-        key: torch.stack([dict(member.named_parameters())[key].detach() for member in members])
-        for key, _ in members[0].named_parameters()
-    }
-
-    def read(parameters: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        y, state = torch.func.functional_call(members[0], parameters, (x,))
-        return y, tuple(tensor.value for tensor in state)
-
-    outputs, states = torch.func.vmap(read)(stacked)
-    gradients = torch.func.vmap(torch.func.grad(lambda parameters: read(parameters)[0].square().mean()))(stacked)
-    for i, member in enumerate(members):
-        y, state = member(x)
-        torch.testing.assert_close(outputs[i], y.detach(), atol=1e-10, rtol=1e-10)
-        for found, tensor in zip(states, state, strict=True):
-            torch.testing.assert_close(found[i], tensor.value.detach(), atol=1e-10, rtol=1e-10)
-        expected = torch.autograd.grad(y.square().mean(), list(member.parameters()))
-        for (key, _), gradient in zip(member.named_parameters(), expected, strict=True):
-            torch.testing.assert_close(gradients[key][i], gradient, atol=1e-9, rtol=1e-7)
+def layer_of(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> AbstractMixer:
+    return make(BUILDERS[name], seed, dtype, noise=0.2)  # step sizes start small; here they are not
 
 
 @pytest.mark.parametrize(("window", "chunk"), [(2, 2), (3, 1), (9, 3), (1, 4), (2, 20)])
@@ -180,7 +51,7 @@ def test_the_state_of_chunks(window: int, chunk: int) -> None:
     """D N recurrent entries, D (c - 1) in the buffer, d_model for each summary kept; the phase is a shape alone."""
     layer = chunks(window, chunk)
     for n_read in range(1, T + 1):
-        _, state = layer(draw(n_read, torch.float32))
+        _, state = layer(draw(n_read, dtype=torch.float32))
         entries = {tensor.name: tensor.value[0].numel() for tensor in state}
         kept = min(window, n_read // chunk)
         assert entries == {
@@ -199,7 +70,7 @@ def test_the_state_of_chunks(window: int, chunk: int) -> None:
 def test_the_state_of_an_attention_step(window: int) -> None:
     layer = step(window)
     for n_read in range(1, T + 1):
-        _, state = layer(draw(n_read, torch.float32))
+        _, state = layer(draw(n_read, dtype=torch.float32))
         cached = D_MODEL * min(window - 1, n_read)
         entries = {tensor.name: tensor.value[0].numel() for tensor in state}
         assert entries == {
@@ -213,12 +84,14 @@ def test_the_state_of_an_attention_step(window: int) -> None:
 
 @torch.no_grad()
 def test_a_state_without_entries_survives_being_flattened() -> None:
-    layer, x = chunks(chunk=3), draw(dtype=torch.float32)
+    layer, x = chunks(chunk=3), draw(T, dtype=torch.float32)
     _, state = layer(x[:, :4])
     assert state[3].value.shape == (2, 1, 0)
     cut = CutState((state,))
     again = cut.unflatten(cut.flatten()).layers[0]
-    assert_same_state(again, state)
+    for found, expected in zip(again, state, strict=True):
+        assert (found.name, found.kind) == (expected.name, expected.kind)
+        assert torch.equal(found.value, expected.value)
     assert torch.equal(layer(x[:, 4:], again)[0], layer(x[:, 4:], state)[0])
 
 
@@ -253,7 +126,7 @@ def softmax_over_summaries(layer: MambaChunks, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name.startswith("chunks")])
 @torch.no_grad()
 def test_chunks_step_by_step(name: str) -> None:
-    layer, x = make(name), draw()
+    layer, x = layer_of(name), draw(T)
     added = softmax_over_summaries(layer, x)
     torch.testing.assert_close(layer(x)[0], layer.mamba(x)[0] + added, atol=1e-10, rtol=1e-10)
     # The check is not about the null entry alone: without what was compressed the sum is another.
@@ -263,7 +136,7 @@ def test_chunks_step_by_step(name: str) -> None:
 
 @torch.no_grad()
 def test_scan_backends_agree_in_chunks() -> None:
-    layer, x = make("chunks of 3, many kept"), draw()
+    layer, x = layer_of("chunks of 3, many kept"), draw(T)
     other = chunks(window=9, chunk=3, backend="reference").double()
     other.load_state_dict(layer.state_dict())
     torch.testing.assert_close(layer(x)[0], other(x)[0], atol=1e-10, rtol=1e-10)
@@ -284,7 +157,7 @@ def step_sizes(layer: MambaAttentionStep | Mamba, x: Tensor) -> Tensor:
 @torch.no_grad()
 def test_the_step_size_listens_to_the_window() -> None:
     """It depends on the tokens of the window of 5, beyond the convolution's 2, and on no other."""
-    layer, x = make("step, rope"), draw()
+    layer, x = layer_of("step, rope"), draw(T)
     t = T - 1
     for layer_, reach in ((layer, 5), (layer.mamba, D_CONV)):  # Mamba alone listens to the convolution
         before = step_sizes(layer_, x)[:, t]
@@ -298,7 +171,7 @@ def test_the_step_size_listens_to_the_window() -> None:
 @torch.no_grad()
 def test_attention_steps_one_by_one(name: str) -> None:
     """Delta_t = softplus(dt_proj(x_proj(u_t)_dt) + W attn(x)_t), then the recurrence of Mamba as it is written."""
-    layer, x = make(name), draw()
+    layer, x = layer_of(name), draw(T)
     weight = dict(layer.mamba.named_parameters())
     u, gate, _ = layer.mamba.enter(x, None)
     attended, _ = layer.attention(x)
@@ -316,7 +189,7 @@ def test_attention_steps_one_by_one(name: str) -> None:
 
 @torch.no_grad()
 def test_without_its_attention_the_step_layer_is_mamba() -> None:
-    layer, x = make("step, rope"), draw()
+    layer, x = layer_of("step, rope"), draw(T)
     assert not torch.allclose(layer(x)[0], layer.mamba(x)[0], atol=1e-3)
     layer.step.weight.zero_()
     assert torch.equal(layer(x)[0], layer.mamba(x)[0])
@@ -327,7 +200,6 @@ def test_without_its_attention_the_step_layer_is_mamba() -> None:
     [
         (lambda: chunks(window=0), "window is 0; allowed: at least 1"),
         (lambda: chunks(chunk=0), "chunk is 0; allowed: at least 1"),
-        (lambda: chunks(backend="fast"), "backend 'fast' is not known"),
         (lambda: MambaChunks(8, 3, 2, 2, 3, 2, 2, "reference"), "d_model is 8 with n_heads 3; allowed: multiples of 3"),
         (lambda: step(position="rpe"), "position 'rpe' is not known"),
     ],

@@ -21,7 +21,7 @@ import numpy as np
 from numba import types, void
 
 from boundprobe.kernels.simd.compilation import SCALARS, Array, Kernel, compiled, part
-from boundprobe.kernels.simd.vectors import LANES, exponential, load, load_from, spread, store, store_to
+from boundprobe.kernels.simd.vectors import LANES, broadcast, exponential, load, load_from, store, store_to
 
 
 @part
@@ -61,8 +61,8 @@ def _forward(x: Array, taps: Array, bias: Array, before: Array, y: Array) -> Non
     n_sequences, n_steps, n_channels = x.shape
     n_members, _, n_taps = taps.shape
     n_own = n_sequences // n_members
-    one: Any = spread(x.dtype.type(1))
-    minus: Any = spread(x.dtype.type(-1))
+    one: Any = broadcast(x.dtype.type(1))
+    minus: Any = broadcast(x.dtype.type(-1))
     weights = np.empty((n_taps + 1) * LANES, x.dtype)
     inputs = np.empty((n_taps - 1 + n_steps) * LANES, x.dtype)
     for member in range(n_members):
@@ -87,9 +87,9 @@ def _backward(
     n_sequences, n_steps, n_channels = x.shape
     n_members, _, n_taps = taps.shape
     n_own, n_before = n_sequences // n_members, n_taps - 1
-    zero: Any = spread(x.dtype.type(0))
-    one: Any = spread(x.dtype.type(1))
-    minus: Any = spread(x.dtype.type(-1))
+    zero: Any = broadcast(x.dtype.type(0))
+    one: Any = broadcast(x.dtype.type(1))
+    minus: Any = broadcast(x.dtype.type(-1))
     weights = np.empty((n_taps + 1) * LANES, x.dtype)
     sums = np.empty((n_taps + 1) * LANES, x.dtype)  # gradients of the weights
     inputs = np.empty((n_before + n_steps) * LANES, x.dtype)

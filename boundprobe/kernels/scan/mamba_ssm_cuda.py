@@ -8,7 +8,7 @@ gradients in an order that differs from run to run, and cannot be used under fun
   the final state, with ``s_t = dt_1 + ... + dt_t``.  In plain torch, (B, T, D, N) at once: a cut makes suffixes short.
 - A step with ``dt = 0`` leaves the state as it is, and with ``c = e_n`` it reads the n-th entry.  So where a gradient
   comes in through the final state, the backward pass appends N such steps, whose y is the final state.
-- float64, more state entries, and ``torch.use_deterministic_algorithms`` go through the ``time-major`` backend.
+- float64, more state entries, and ``torch.use_deterministic_algorithms`` go through the reference.
 - It is wrapped in a function that folds members of an ensemble into the kernels' groups of channels.
 """
 
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boundprobe.kernels.members import fold, size_of, unfold
-from boundprobe.kernels.scan.time_major import selective_scan_time_major
+from boundprobe.kernels.scan.reference import selective_scan_reference
 
 MOST_STATES = 256
 
@@ -123,7 +123,7 @@ def selective_scan_mamba_ssm(
 ) -> tuple[Tensor, Tensor]:
     """The selective scan by mamba-ssm's kernels.  Arguments and result as in ``selective_scan``."""
     if u.dtype != torch.float32 or a.shape[1] > MOST_STATES or torch.are_deterministic_algorithms_enabled():
-        return selective_scan_time_major(u, dt, a, b, c, initial_state)
+        return selective_scan_reference(u, dt, a, b, c, initial_state)
     inputs = (*(x.transpose(1, 2).contiguous() for x in (u, dt)), a.contiguous())
     b_and_c = (x.transpose(1, 2)[:, None].contiguous() for x in (b, c))  # (B, 1, N, T)
     y, final_state = _Scan.apply(*inputs, *b_and_c)  # type: ignore[no-untyped-call]

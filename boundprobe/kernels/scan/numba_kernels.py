@@ -25,7 +25,7 @@ import numpy as np
 from numba import int64, void
 
 from boundprobe.kernels.simd.compilation import SCALARS, Array, Kernel, compiled
-from boundprobe.kernels.simd.vectors import LANES, exponential, load, spread, store, total
+from boundprobe.kernels.simd.vectors import LANES, broadcast, exponential, horizontal_sum, load, store
 
 #: Steps whose states the backward pass holds at once.
 CHUNK = 64
@@ -38,7 +38,7 @@ def _forward(
     """Write y, starts and final."""
     n_sequences, n_steps, n_states = b.shape
     n_chunks = (n_steps + CHUNK - 1) // CHUNK
-    zero: Any = spread(u.dtype.type(0))
+    zero: Any = broadcast(u.dtype.type(0))
     h = np.empty(n_states * LANES, u.dtype)
     for i in range(n_sequences):
         for k in range(n_groups):
@@ -55,9 +55,9 @@ def _forward(
                 dt_t = load(dt, row)
                 x, y_t = dt_t * load(u, row), zero
                 for n in range(n_states):
-                    h_n = exponential(dt_t * load(a, of_a + n)) * load(h, n) + x * spread(b[i, t, n])
+                    h_n = exponential(dt_t * load(a, of_a + n)) * load(h, n) + x * broadcast(b[i, t, n])
                     store(h, n, h_n)
-                    y_t = h_n * spread(c[i, t, n]) + y_t
+                    y_t = h_n * broadcast(c[i, t, n]) + y_t
                 store(y, row, y_t)
             for n in range(n_states):
                 store(final, of_state + n, load(h, n))
@@ -71,7 +71,7 @@ def _backward(
     """Write the gradients of the six inputs; grad_a must be 0 before."""
     n_sequences, n_steps, n_states = b.shape
     n_chunks = (n_steps + CHUNK - 1) // CHUNK
-    zero: Any = spread(u.dtype.type(0))
+    zero: Any = broadcast(u.dtype.type(0))
     p = np.empty(CHUNK * n_states * LANES, u.dtype)
     h = np.empty((CHUNK + 1) * n_states * LANES, u.dtype)  # before the first step, after the first, ...
     sum_b, sum_c = np.empty(p.size, u.dtype), np.empty(p.size, u.dtype)
@@ -98,15 +98,15 @@ def _backward(
                         j = s * n_states + n
                         decay = exponential(dt_t * load(a, of_a + n))
                         store(p, j, decay)
-                        store(h, j + n_states, decay * load(h, j) + x * spread(b[i, first + s, n]))
+                        store(h, j + n_states, decay * load(h, j) + x * broadcast(b[i, first + s, n]))
                 for s in range(n_here - 1, -1, -1):
                     row = (i * n_steps + first + s) * n_groups + k
                     grad_y_t, u_t, dt_t = load(grad_y, row), load(u, row), load(dt, row)
                     x, grad_x, grad_dt_t = dt_t * u_t, zero, zero
                     for n in range(n_states):
                         j = s * n_states + n
-                        g = grad_y_t * spread(c[i, first + s, n]) + load(grad_initial, of_state + n)
-                        grad_x = g * spread(b[i, first + s, n]) + grad_x
+                        g = grad_y_t * broadcast(c[i, first + s, n]) + load(grad_initial, of_state + n)
+                        grad_x = g * broadcast(b[i, first + s, n]) + grad_x
                         store(sum_b, j, g * x + load(sum_b, j))
                         store(sum_c, j, grad_y_t * load(h, j + n_states) + load(sum_c, j))
                         g = g * load(p, j)
@@ -118,8 +118,8 @@ def _backward(
                     store(grad_dt, row, grad_x * u_t + grad_dt_t)
             for s in range(n_here):
                 for n in range(n_states):
-                    grad_b[i, first + s, n] = total(load(sum_b, s * n_states + n))
-                    grad_c[i, first + s, n] = total(load(sum_c, s * n_states + n))
+                    grad_b[i, first + s, n] = horizontal_sum(load(sum_b, s * n_states + n))
+                    grad_c[i, first + s, n] = horizontal_sum(load(sum_c, s * n_states + n))
 
 
 def _inputs(scalar: Any) -> tuple[Any, ...]:

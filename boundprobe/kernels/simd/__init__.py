@@ -1,1 +1,5 @@
-"""What loops that numba compiles are made with; only backends import it, because numba need not be there."""
+"""SIMD vectors inside functions that Numba compiles, and their compilation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""From a Python function with loops to machine code that is kept on disk, and from tensors to its arguments."""
+"""Compile kernels with Numba, cache them on disk, and convert tensors to kernel arguments."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Vectors of ``LANES`` numbers in compiled functions: what one vector instruction, or a few, works on at once.
+"""SIMD vectors of ``LANES`` numbers in compiled functions, each in one hardware vector register or a few.
 
 Loops over single numbers become vector instructions only where the compiler can prove that arrays do not overlap and
 finds the loops long enough; with these it has nothing to prove.  ``load``, ``store``, ``load_from``, ``store_to``,
-``spread``, ``total``, ``larger``, ``exponential``, ``+``, ``-``, ``*`` and ``/`` are for use inside functions
-that numba compiles.
+``broadcast``, ``horizontal_sum``, ``larger``, ``exponential``, ``+``, ``-``, ``*`` and ``/`` are for use inside
+functions that Numba compiles.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ LANES = 8
 _FLAGS = ("contract",)
 
 
-class Lanes(types.Type):
-    """``LANES`` numbers of type ``scalar``."""
+class SIMDVector(types.Type):
+    """Type of a vector of ``LANES`` numbers of type ``scalar``."""
 
     def __init__(self, scalar: Any) -> None:
         self.scalar = scalar
-        super().__init__(name=f"Lanes({scalar})")
+        super().__init__(name=f"SIMDVector({scalar})")
 
 
-def _model(manager: Any, lanes: Lanes) -> Any:
+def _model(manager: Any, lanes: SIMDVector) -> Any:
     build: Any = models.PrimitiveModel
     return build(manager, lanes, ir.VectorType(manager.lookup(lanes.scalar).get_value_type(), LANES))
 
 
-register_model(Lanes)(_model)
+register_model(SIMDVector)(_model)
 
 
 def _pointer(context: Any, builder: Any, step: int, array_type: Any, array: Any, index: Any) -> Any:
-    """Where the lanes are that start ``index * step`` numbers behind the first of an array."""
+    """Address of the vector that starts ``index * step`` numbers behind the first of an array."""
     data = context.make_array(array_type)(context, builder, array).data
     first = builder.gep(data, [builder.mul(index, ir.Constant(index.type, step))])
     return builder.bitcast(first, ir.VectorType(context.get_value_type(array_type.dtype), LANES).as_pointer())
@@ -52,7 +52,7 @@ def _loading(step: int) -> Callable[..., Any]:
             pointer = _pointer(context, builder, step, signature.args[0], *args)
             return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
-        return Lanes(array.dtype)(array, int64), generate
+        return SIMDVector(array.dtype)(array, int64), generate
 
     return typed
 
@@ -75,11 +75,11 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
 
-def _spread(_context: Any, scalar: Any) -> Any:
-    return Lanes(scalar)(scalar), lambda _c, builder, _s, args: _splat(builder, args[0])
+def _broadcast(_context: Any, scalar: Any) -> Any:
+    return SIMDVector(scalar)(scalar), lambda _c, builder, _s, args: _splat(builder, args[0])
 
 
-def _total(_context: Any, lanes: Any) -> Any:
+def _horizontal_sum(_context: Any, lanes: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         vector = args[0]
         width = LANES
@@ -168,7 +168,7 @@ def _overload_operator(symbol: Callable[..., Any], function: Callable[..., Any])
         return function(x, y)
 
     def typed(x: Any, y: Any) -> Any:
-        return on_lanes if isinstance(x, Lanes) and x == y else None
+        return on_lanes if isinstance(x, SIMDVector) and x == y else None
 
     overload(symbol)(typed)
 
@@ -177,10 +177,10 @@ def _define(typed: Callable[..., Any]) -> Any:
     return intrinsic(typed)
 
 
-#: Read and write: the i-th group of lanes of an array without gaps; the lanes from i numbers behind its first on.
+#: Read and write the i-th vector of an array without gaps, or the vector that starts i numbers behind its first.
 load, load_from = _define(_loading(LANES)), _define(_loading(1))
 store, store_to = _define(_storing(LANES)), _define(_storing(1))
-spread, total, exponential = _define(_spread), _define(_total), _define(_exponential)
+broadcast, horizontal_sum, exponential = _define(_broadcast), _define(_horizontal_sum), _define(_exponential)
 #: The larger of two, lane by lane; the second where one of them is not a number.
 larger = _define(_larger)
 _overload_operator(operator.add, _binary("fadd"))

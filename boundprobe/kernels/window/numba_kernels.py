@@ -23,7 +23,7 @@ import numpy as np
 from numba import types, void
 
 from boundprobe.kernels.simd.compilation import SCALARS, Array, Kernel, compiled, part
-from boundprobe.kernels.simd.vectors import LANES, exponential, larger, load, spread, store
+from boundprobe.kernels.simd.vectors import LANES, broadcast, exponential, larger, load, store
 
 
 @part
@@ -55,8 +55,8 @@ def _turn(lanes: Array, cos: Array, sin: Array, start: int, stop: int, sign: flo
     for t in range(start, stop):
         for i in range(half):
             j = (t - start) * width + i
-            c: Any = spread(cos[t, i])
-            s: Any = spread(sign * sin[t, i])
+            c: Any = broadcast(cos[t, i])
+            s: Any = broadcast(sign * sin[t, i])
             x, y = load(lanes, j), load(lanes, j + half)
             store(lanes, j, x * c - y * s)
             store(lanes, j + half, y * c + x * s)
@@ -65,7 +65,7 @@ def _turn(lanes: Array, cos: Array, sin: Array, start: int, stop: int, sign: flo
 @part
 def _scale(lanes: Array, width: int, factor: float) -> None:
     for e in range(width):
-        store(lanes, e, load(lanes, e) * spread(factor))
+        store(lanes, e, load(lanes, e) * broadcast(factor))
 
 
 @part
@@ -82,9 +82,9 @@ def _gather_relative(lanes: Array, relative: Array, first_row: int, n_rows: int)
 @part
 def _softmax(p: Array, q: Array, k: Array, r: Array, newest: int, n_seen: int, width: int, learned: bool) -> None:
     """Weights of the ``n_seen`` keys up to ``newest``, the newest first."""
-    one: Any = spread(p.dtype.type(1))
-    zero: Any = spread(p.dtype.type(0))
-    most: Any = spread(p.dtype.type(-np.inf))
+    one: Any = broadcast(p.dtype.type(1))
+    zero: Any = broadcast(p.dtype.type(0))
+    most: Any = broadcast(p.dtype.type(-np.inf))
     for d in range(n_seen):
         score, at = zero, (newest - d) * width
         if learned:
@@ -111,7 +111,7 @@ def _forward(
     """Write o (N, H, T, E)."""
     n_sequences, n_heads, n_new, width = q.shape
     n_rows, n_keys, n_before = n_sequences * n_heads, k.shape[2], k.shape[2] - n_new
-    zero: Any = spread(q.dtype.type(0))
+    zero: Any = broadcast(q.dtype.type(0))
     factor, forwards, learned = q.dtype.type(1 / np.sqrt(width)), q.dtype.type(1), relative.shape[1] > 0
     keys, values = np.zeros(n_keys * width * LANES, q.dtype), np.zeros(n_keys * width * LANES, q.dtype)
     r = np.zeros(relative.shape[1] * width * LANES, q.dtype)
@@ -144,7 +144,7 @@ def _backward(
     """Write the gradients of q, k and v, and add that of relative to what is there."""
     n_sequences, n_heads, n_new, width = q.shape
     n_rows, n_keys, n_before = n_sequences * n_heads, k.shape[2], k.shape[2] - n_new
-    zero: Any = spread(q.dtype.type(0))
+    zero: Any = broadcast(q.dtype.type(0))
     factor, learned = q.dtype.type(1 / np.sqrt(width)), relative.shape[1] > 0
     forwards, backwards = q.dtype.type(1), q.dtype.type(-1)
     keys, values = np.zeros(n_keys * width * LANES, q.dtype), np.zeros(n_keys * width * LANES, q.dtype)

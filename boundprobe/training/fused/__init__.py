@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from boundprobe.kernels.backends import find_problem
-from boundprobe.kernels.scan import BACKENDS
+from boundprobe.kernels.scan.operation import SELECTIVE_SCAN
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.training.config import TrainConfig
@@ -56,7 +56,7 @@ def find_obstacle(config: TrainConfig, dtype: torch.dtype, device_type: str) -> 
     others = sorted({"|".join(layer) for layer in spec.layers if len(layer) > 1 or layer[0] not in MIXERS})
     if others:
         return f"layers with {', '.join(others)}; the fused step has attn and mamba, one in a layer"
-    return _find_large(config) or find_problem(BACKENDS["numba"], device_type)
+    return _find_large(config) or find_problem(SELECTIVE_SCAN.backends["numba"], device_type)
 
 
 def _find_large(config: TrainConfig) -> str | None:

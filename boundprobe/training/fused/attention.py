@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from boundprobe.kernels.simd.compilation import Array, part
-from boundprobe.kernels.simd.vectors import LANES, exponential, larger, load_from, spread, store_to
+from boundprobe.kernels.simd.vectors import LANES, broadcast, exponential, larger, load_from, store_to
 from boundprobe.training.fused.compilation import once
 from boundprobe.training.fused.layout import (
     COS,
@@ -96,7 +96,7 @@ def _softmax(s: Sizes, tables: Array, mask: int, weights: Array, relative: int, 
 def attention_forward(s: Sizes, row: Array, last: Array, weights: Array, tables: Array, work: Array) -> None:
     """Write the output, and keep the turned queries and keys, the values and the softmax."""
     d, n, pad, width = s.d_model, s.n_vectors, s.window - 1, s.d_model // s.n_heads
-    step, p_step, zero = s.step + 2 * pad, s.step + pad, spread(work.dtype.type(0))
+    step, p_step, zero = s.step + 2 * pad, s.step + pad, broadcast(work.dtype.type(0))
     product(n_out=3 * d, n_in=d, n_vectors=n, weights=weights, w=row[QKV], w_out=d, w_in=1, bias=row[QKV_BIAS],
             x=work, of_x=row[NORMED], x_step=s.step, start=NONE, y=row[HEADS], y_step=step)  # fmt: skip
     for head in range(s.n_heads):
@@ -120,7 +120,7 @@ def attention_forward(s: Sizes, row: Array, last: Array, weights: Array, tables:
 @part
 def _back_to_queries(s: Sizes, row: Array, weights: Array, work: Array, head: int, sums: Array) -> None:
     """Write the gradients of scores and of turned queries; add to those of learned positions."""
-    d, pad, width, zero = s.d_model, s.window - 1, s.d_model // s.n_heads, spread(work.dtype.type(0))
+    d, pad, width, zero = s.d_model, s.window - 1, s.d_model // s.n_heads, broadcast(work.dtype.type(0))
     step, p_step, relative = s.step + 2 * pad, s.step + pad, row[RELATIVE]
     q, p, g_p = row[HEADS] + head * width * step, row[SOFTMAX] + head * s.window * p_step, row[GRAD_P]
     k, v, g_o = q + d * step, q + 2 * d * step, row[GRAD_O] + head * width * p_step
@@ -164,7 +164,7 @@ def _back_to_keys(s: Sizes, row: Array, work: Array, head: int) -> None:
     for t in range(0, s.step, LANES):
         n_later = min(s.window, s.step - t)
         for e in range(width):
-            y: Any = spread(work.dtype.type(0))
+            y: Any = broadcast(work.dtype.type(0))
             z: Any = y
             for i in range(n_later):
                 at = i * p_step + t + i

@@ -12,7 +12,7 @@ from typing import Any
 from numba import int64, types, void
 
 from boundprobe.kernels.simd.compilation import SCALARS, Array, Kernel
-from boundprobe.kernels.simd.vectors import load, total
+from boundprobe.kernels.simd.vectors import horizontal_sum, load
 from boundprobe.training.fused.attention import attention_backward, attention_forward
 from boundprobe.training.fused.compilation import compiled, once
 from boundprobe.training.fused.layout import ATTENTION, KIND, MAMBA, Sizes
@@ -74,7 +74,7 @@ def _add_gradients(
                 s, plan, tables, weights, gradient, tokens[member, i], targets[member, i], n_asked[member], work, sums
             )
         for j in range(n_weights):
-            gradient[j] += total(load(sums, j))
+            gradient[j] += horizontal_sum(load(sums, j))
         for i in range(len(plan) - 1):
             if plan[i, KIND] == MAMBA:
                 mamba_end(s, plan[i], work, gradient)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from boundprobe.kernels.simd.compilation import Array, part
-from boundprobe.kernels.simd.vectors import LANES, load_from, spread, store_to
+from boundprobe.kernels.simd.vectors import LANES, broadcast, load_from, store_to
 from boundprobe.training.fused.compilation import once
 from boundprobe.training.fused.layout import (
     A_LOG,
@@ -114,12 +114,12 @@ def _convolve_back(s: Sizes, row: Array, weights: Array, work: Array, sums: Arra
             g = load_from(work, row[GRAD_U] + at) * load_from(work, row[U_SLOPE] + at)
             store_to(work, g_z + k, g)
         for i in range(s.n_taps):
-            y: Any = spread(work.dtype.type(0))
+            y: Any = broadcast(work.dtype.type(0))
             for k in range(0, s.step, LANES):
                 y = load_from(work, g_z + k) * load_from(work, x + k + i) + y
             add_lanes(sums, row[TAPS] + d * s.n_taps + i, y)
         for k in range(0, s.step, LANES):
-            g_x: Any = spread(work.dtype.type(0))
+            g_x: Any = broadcast(work.dtype.type(0))
             for i in range(s.n_taps):
                 g_x = spread_from(weights, row[TAPS] + d * s.n_taps + i) * load_from(work, g_z + k + pad - i) + g_x
             store_to(work, row[GRAD_IN] + d * s.step + k, g_x)
@@ -171,7 +171,7 @@ def mamba_backward(s: Sizes, row: Array, weights: Array, work: Array, sums: Arra
     product(n_out=inner, n_in=d, n_vectors=n, weights=weights, w=row[OUT_PROJ], w_out=1, w_in=inner, bias=NONE,
             x=work, of_x=g_out, x_step=step, start=NONE, y=g_y, y_step=step)  # fmt: skip
     for j in range(inner):
-        skip, g_skip = spread_from(weights, row[SKIP] + j), spread(work.dtype.type(0))
+        skip, g_skip = spread_from(weights, row[SKIP] + j), broadcast(work.dtype.type(0))
         for k in range(j * step, (j + 1) * step, LANES):
             g, u = load_from(work, g_y + k), load_from(work, row[U] + k)
             g_before = g * load_from(work, row[GATE] + k)

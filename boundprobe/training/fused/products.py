@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from boundprobe.kernels.simd.compilation import Array, part
-from boundprobe.kernels.simd.vectors import LANES, load, load_from, spread, store, store_to
+from boundprobe.kernels.simd.vectors import LANES, broadcast, load, load_from, store, store_to
 from boundprobe.training.fused.vector_math import spread_from
 
 NONE = -1  # in place of a place: there is nothing of the kind
@@ -103,7 +103,7 @@ def product(
     if start != y:
         for o in range(n_out):
             for p in range(o * y_step, o * y_step + n_vectors * LANES, LANES):
-                first: Any = load_from(x, start + p) if start >= 0 else spread(x.dtype.type(0))
+                first: Any = load_from(x, start + p) if start >= 0 else broadcast(x.dtype.type(0))
                 store_to(x, y + p, first)
     if bias >= 0:
         for o in range(n_out):
@@ -137,7 +137,7 @@ def add_outer(
     sums: Array, w: int,
 ) -> None:  # fmt: skip
     """W[o, i] at ``w + o n_in + i`` of ``sums`` gets the lanes of sum_t g_o x_i."""
-    zero: Any = spread(x.dtype.type(0))
+    zero: Any = broadcast(x.dtype.type(0))
     for o in range(0, n_out - n_out % 4, 4):
         g0 = of_g + o * g_step
         g1, g2, g3 = g0 + g_step, g0 + 2 * g_step, g0 + 3 * g_step
@@ -196,7 +196,7 @@ def add_outer(
 def add_rows(n_out: int, n_vectors: int, x: Array, of_g: int, g_step: int, sums: Array, b: int) -> None:
     """The bias b_o at ``b + o`` of ``sums`` gets the lanes of sum_t g_o."""
     for o in range(n_out):
-        y: Any = spread(x.dtype.type(0))
+        y: Any = broadcast(x.dtype.type(0))
         for v in range(n_vectors):
             y = y + load_from(x, of_g + o * g_step + v * LANES)
         add_lanes(sums, b + o, y)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from boundprobe.kernels.simd.compilation import Array, part
-from boundprobe.kernels.simd.vectors import LANES, exponential, load_from, spread, store_to, total
+from boundprobe.kernels.simd.vectors import LANES, broadcast, exponential, horizontal_sum, load_from, store_to
 from boundprobe.training.fused.compilation import once
 from boundprobe.training.fused.layout import (
     CHUNK,
@@ -38,7 +38,7 @@ def scan_forward(s: Sizes, row: Array, work: Array) -> None:
     n_states, wide, h = s.d_state, s.d_lanes, row[STATE]
     of_b = row[DT_B_C] + s.dt_rank * s.step
     of_c = of_b + n_states * s.step
-    zero: Any = spread(work.dtype.type(0))
+    zero: Any = broadcast(work.dtype.type(0))
     for k in range(0, wide, LANES):
         of_a = row[A] + k * n_states
         for n in range(n_states):
@@ -88,7 +88,7 @@ def _back_through(s: Sizes, row: Array, work: Array, k: int, first: int, n_here:
     of_b = row[DT_B_C] + s.dt_rank * s.step + first
     of_c = of_b + n_states * s.step
     states, decays, sum_b, sum_c = row[STATES], row[DECAYS], row[SUM_B], row[SUM_C]
-    zero: Any = spread(work.dtype.type(0))
+    zero: Any = broadcast(work.dtype.type(0))
     for i in range(n_here - 1, -1, -1):
         at = (first + i) * wide + k
         g_y, u_t = load_from(work, row[Y_LANES] + at), load_from(work, row[U_LANES] + at)
@@ -114,7 +114,7 @@ def _back_through(s: Sizes, row: Array, work: Array, k: int, first: int, n_here:
 def scan_backward(s: Sizes, row: Array, work: Array) -> None:
     """From the gradient of y in its place: write those of u and dt in theirs, of b and c, and add to that of a."""
     n_states, wide = s.d_state, s.d_lanes
-    zero: Any = spread(work.dtype.type(0))
+    zero: Any = broadcast(work.dtype.type(0))
     for j in range(0, wide * n_states, LANES):
         store_to(work, row[STATE] + j, zero)
     of_g_b = row[GRAD_DT_B_C] + s.dt_rank * s.step
@@ -130,5 +130,5 @@ def scan_backward(s: Sizes, row: Array, work: Array) -> None:
         for n in range(n_states):
             for i in range(n_here):
                 j = (i * n_states + n) * LANES
-                work[of_g_b + n * s.step + first + i] = total(load_from(work, row[SUM_B] + j))
-                work[of_g_c + n * s.step + first + i] = total(load_from(work, row[SUM_C] + j))
+                work[of_g_b + n * s.step + first + i] = horizontal_sum(load_from(work, row[SUM_B] + j))
+                work[of_g_c + n * s.step + first + i] = horizontal_sum(load_from(work, row[SUM_C] + j))

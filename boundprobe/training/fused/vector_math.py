@@ -15,7 +15,7 @@ from numba import int64, void
 from numba.extending import intrinsic
 
 from boundprobe.kernels.simd.compilation import part
-from boundprobe.kernels.simd.vectors import LANES, Lanes, exponential, larger
+from boundprobe.kernels.simd.vectors import LANES, SIMDVector, exponential, larger
 
 _INT = ir.IntType(32)
 
@@ -42,7 +42,7 @@ def _spread_from(_context: Any, array: Any, _index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _splat(builder, builder.load(_place(context, builder, signature.args[0], *args)))
 
-    return Lanes(array.dtype)(array, int64), generate
+    return SIMDVector(array.dtype)(array, int64), generate
 
 
 def _like(_context: Any, lanes: Any, value: Any) -> Any:

@@ -1,0 +1,17 @@
+from .backends import AUTO as AUTO
+from .backends import Backend as Backend
+from .backends import Operation as Operation
+from .backends import find_problem as find_problem
+from .conv.operation import SHORT_CONVOLUTION as SHORT_CONVOLUTION
+from .conv.operation import short_convolution as short_convolution
+from .linear.operations import DECAYED_ATTENTION as DECAYED_ATTENTION
+from .linear.operations import DELTA_RULE as DELTA_RULE
+from .linear.operations import decayed_attention as decayed_attention
+from .linear.operations import delta_rule as delta_rule
+from .narrow_linear import NarrowLinear as NarrowLinear
+from .operations import OPERATIONS as OPERATIONS
+from .scan.operation import SELECTIVE_SCAN as SELECTIVE_SCAN
+from .scan.operation import selective_scan as selective_scan
+from .window.operation import WINDOWED_ATTENTION as WINDOWED_ATTENTION
+from .window.operation import attention_at as attention_at
+from .window.operation import windowed_attention as windowed_attention

@@ -1,0 +1,12 @@
+from .blocked import attend as attend
+from .blocked import attend_in_window as attend_in_window
+from .operation import WINDOWED_ATTENTION as WINDOWED_ATTENTION
+from .operation import attention_at as attention_at
+from .operation import windowed_attention as windowed_attention
+from .positions import POSITIONS as POSITIONS
+from .positions import AbstractPosition as AbstractPosition
+from .positions import LearnedPosition as LearnedPosition
+from .positions import NoPosition as NoPosition
+from .positions import RotaryPosition as RotaryPosition
+from .positions import by_distance as by_distance
+from .positions import rotate as rotate
