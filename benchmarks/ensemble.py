@@ -26,13 +26,14 @@ from torch import Tensor, nn
 from boundprobe.models import ModelSpec, SequenceModel
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.training import (
+    ActiveMember,
     Ensemble,
     Member,
+    ProcessGroup,
     Replayer,
     Schedule,
     Stepper,
     TrainConfig,
-    World,
     build_model,
     keep_freed_memory,
 )
@@ -53,16 +54,16 @@ def data(n_members: int, device: str) -> list[Tensor]:
     return [torch.randint(TASK.n_token_ids, size, generator=rng).to(device) for _ in range(N_BATCHES)]
 
 
-def pairs_of(n_members: int) -> list[tuple[TrainConfig, Member]]:
+def pairs_of(n_members: int) -> list[ActiveMember]:
     """Members that differ in their seed."""
-    return [(CONFIG, Member("report", 1e-3, i)) for i in range(n_members)]
+    return [ActiveMember(CONFIG, Member("report", 1e-3, i)) for i in range(n_members)]
 
 
 def ensemble_step(n_members: int, device: str) -> Step:
     """One step of all members side by side."""
     pairs = pairs_of(n_members)
-    replayer = Replayer(Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, World()))
-    numbers = replayer.stepper.numbers_of(0, CONFIG.schedule.steps)
+    replayer = Replayer(Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, ProcessGroup()))
+    numbers = replayer.stepper.scalars_of(0, CONFIG.schedule.steps)
     batches, count = data(n_members, device), iter(range(10**9))
 
     def step() -> None:

@@ -22,7 +22,7 @@ from ensemble import CONFIG, TASK, data, pairs_of
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from boundprobe.training import Ensemble, Replayer, Stepper, World, build_model, keep_freed_memory
+from boundprobe.training import Ensemble, ProcessGroup, Replayer, Stepper, build_model, keep_freed_memory
 
 #: Times that a step must touch each weight's place: weights are read forward and backward, the gradient is written and
 #: read; the optimizer reads and writes weight and both moments.
@@ -97,10 +97,10 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(1)
     keep_freed_memory()
     pairs = pairs_of(n_members)
-    stepper = Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, World())
-    tokens, numbers = data(n_members, device)[0], stepper.numbers_of(0, 1)[0]
+    stepper = Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, ProcessGroup())
+    tokens, numbers = data(n_members, device)[0], stepper.scalars_of(0, 1)[0]
 
-    counted = Stepper(Ensemble(stepper.ensemble.skeleton, stepper.ensemble.values.clone()), pairs, World())
+    counted = Stepper(Ensemble(stepper.ensemble.skeleton, stepper.ensemble.values.clone()), pairs, ProcessGroup())
     counted.fused = None  # the counters see torch's operations only
 
     def step() -> Tensor:

@@ -12,6 +12,7 @@ from . import plots as plots
 from . import probes as probes
 from . import runs as runs
 from . import seeds as seeds
+from . import settings as settings
 from . import sweep as sweep
 from . import tasks as tasks
 from . import testing as testing

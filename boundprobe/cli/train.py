@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
-    from boundprobe.training.distributed import leave_world
+    from boundprobe.training.distributed import leave_processes
     from boundprobe.training.loop import train
 
     device = find_device(args.device)
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     with progress_bar(config.total_steps, quiet=args.quiet) as bar:
         finished = train(config, args.out, device=device, progress=bar.update, largest=args.ensemble)
-    if not leave_world().keeps_the_run:  # torchrun started several processes: one speaks
+    if not leave_processes().is_writer:  # torchrun started several processes: one speaks
         return 0
     result: dict[str, Any] | None = finished.result()
     assert result is not None  # train returns finished runs

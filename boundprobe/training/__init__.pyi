@@ -1,9 +1,10 @@
 from .allocator import keep_freed_memory as keep_freed_memory
+from .config import ActiveMember as ActiveMember
 from .config import Member as Member
 from .config import Schedule as Schedule
 from .config import TrainConfig as TrainConfig
 from .cuda_graphs import Replayer as Replayer
-from .distributed import World as World
+from .distributed import ProcessGroup as ProcessGroup
 from .ensemble import Ensemble as Ensemble
 from .loop import train as train
 from .step import Stepper as Stepper

@@ -12,34 +12,35 @@ from torch import Tensor
 
 from boundprobe.runs.files import write_whole
 from boundprobe.runs.store import read_or_refuse
-from boundprobe.training.member_queue import Finished, Place
+from boundprobe.training.config import MemberId
+from boundprobe.training.member_queue import Finished
 
 N_MATRICES = 3
 
 
 @dataclass
-class Round:
+class MemberBatch:
     """Members that are trained side by side, between two draws.
 
     Data and initial weights are functions of (seed, phase, member, step), so no generator's state is kept.
 
     Attributes
     ----------
-    places : list of Place
-        All members of the round.
+    ids : list of MemberId
+        All members of the batch.
     step : int
         Steps that the members in training have done.
     training : list of int
-        Which of ``places`` are still in training: the rows of the matrices.
+        Positions in ``ids`` of those that are still in training: the rows of the matrices.
     losses : list of lists of float
-        Mean loss (nats) of each draw of each of ``places``.
+        Mean loss (nats) of each draw of each of ``ids``.
     matrices : list of Tensor (M, P)
         Weights, and the optimizer's first and second moments; none before the first checkpoint.
     stopped : dict of int to Tensor (P,)
         Weights of those that have stopped early.
     """
 
-    places: list[Place]
+    ids: list[MemberId]
     step: int = 0
     training: list[int] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
@@ -53,19 +54,19 @@ class TrainState:
 
     Attributes
     ----------
-    finished : dict of Place to Finished
-    round : Round or None
-        The members in training; None between two rounds.
+    finished : dict of MemberId to Finished
+    batch : MemberBatch or None
+        The members in training; None between two batches.
     """
 
-    finished: dict[Place, Finished] = field(default_factory=dict)
-    round: Round | None = None
+    finished: dict[MemberId, Finished] = field(default_factory=dict)
+    batch: MemberBatch | None = None
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
         document = {
-            "finished": [(*place, asdict(member)) for place, member in self.finished.items()],
-            "round": None if self.round is None else vars(self.round) | {"places": [(*p,) for p in self.round.places]},
+            "finished": [(*member_id, asdict(member)) for member_id, member in self.finished.items()],
+            "batch": None if self.batch is None else vars(self.batch) | {"ids": [(*each,) for each in self.batch.ids]},
         }
         buffer = io.BytesIO()  # torch.save into a file says nothing of a full disk
         torch.save(document, buffer)
@@ -85,12 +86,12 @@ class TrainState:
     @classmethod
     def _read(cls, path: Path) -> TrainState:
         document: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        finished = {Place(run, index): Finished(**member) for run, index, member in document.pop("finished")}
-        in_training = document.pop("round")
+        finished = {MemberId(run, index): Finished(**member) for run, index, member in document.pop("finished")}
+        in_training = document.pop("batch")
         if document:
             raise ValueError(f"unknown parts {sorted(document)}")
         if in_training is not None:
-            in_training = Round(**in_training | {"places": [Place(*place) for place in in_training["places"]]})
+            in_training = MemberBatch(**in_training | {"ids": [MemberId(*each) for each in in_training["ids"]]})
             if len(in_training.matrices) != N_MATRICES:
                 raise ValueError("members in training without their weights")
         return cls(finished, in_training)

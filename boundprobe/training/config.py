@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from boundprobe.checks import check_number, check_word
 from boundprobe.models.spec import ModelSpec
@@ -125,6 +125,13 @@ class Member:
         return PHASES.index(self.phase), self.seed_index
 
 
+class MemberId(NamedTuple):
+    """The identity of a trained model in a group of runs: which run, and which of its members, calibration first."""
+
+    run: int
+    member: int
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run; its result is a function of this alone.
@@ -227,3 +234,10 @@ class TrainConfig:
             seed=config.get("seed", 0),
             backend=config.get("backend", "auto"),
         )
+
+
+class ActiveMember(NamedTuple):
+    """A member in training, with the configuration of its run."""
+
+    config: TrainConfig
+    member: Member

@@ -31,7 +31,7 @@ class Replayer:
 
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
-        self._wanted = stepper.ensemble.values.is_cuda and stepper.world.size == 1
+        self._wanted = stepper.ensemble.values.is_cuda and stepper.processes.size == 1
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: tuple[Tensor, ...] = ()
         self._losses = torch.empty(0)

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This process among those that share every batch.
 
     Attributes
@@ -28,7 +28,7 @@ class World:
     size: int = 1
 
     @property
-    def keeps_the_run(self) -> bool:
+    def is_writer(self) -> bool:
         """Whether this process writes."""
         return self.rank == 0
 
@@ -41,7 +41,7 @@ class World:
         """What ``make`` returns in process 0, in every process; the others do not call it."""
         if self.size == 1:
             return make()
-        box = [make() if self.keeps_the_run else None]
+        box = [make() if self.is_writer else None]
         dist.broadcast_object_list(box)
         return cast(T, box[0])
 
@@ -51,27 +51,27 @@ class World:
             dist.barrier()
 
 
-def join_world(device: str) -> tuple[World, str]:
-    """The world that torchrun's environment describes, and this process's device in it.
+def join_processes(device: str) -> tuple[ProcessGroup, str]:
+    """The process group that torchrun's environment describes, and this process's device in it.
 
     Without torchrun that is one process on ``device``.  NCCL joins GPUs, one for each process of a machine, gloo
     joins CPUs.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return World(), device
+        return ProcessGroup(), device
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("gloo" if device == "cpu" else "nccl")
-    return World(dist.get_rank(), size), device
+    return ProcessGroup(dist.get_rank(), size), device
 
 
-def leave_world() -> World:
-    """Take leave of the other processes, where there are any; what this one was among them."""
+def leave_processes() -> ProcessGroup:
+    """Leave the process group, where there is one; return what this process was in it."""
     if not (dist.is_available() and dist.is_initialized()):
-        return World()
-    world = World(dist.get_rank(), dist.get_world_size())
+        return ProcessGroup()
+    processes = ProcessGroup(dist.get_rank(), dist.get_world_size())
     dist.destroy_process_group()
-    return world
+    return processes

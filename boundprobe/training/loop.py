@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -14,17 +13,17 @@ from boundprobe.checks import check_integer
 from boundprobe.models.operations import chosen_backends
 from boundprobe.runs.store import Run, config_hash
 from boundprobe.training.allocator import keep_freed_memory
-from boundprobe.training.checkpoint import Round, TrainState
-from boundprobe.training.config import Member, TrainConfig
+from boundprobe.training.checkpoint import MemberBatch
+from boundprobe.training.config import ActiveMember, MemberId, TrainConfig
 from boundprobe.training.convergence import may_stop
 from boundprobe.training.cuda_graphs import Replayer
 from boundprobe.training.data import STEPS_PER_DRAW, draw
-from boundprobe.training.distributed import World, join_world
+from boundprobe.training.distributed import ProcessGroup, join_processes
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import chosen_step
-from boundprobe.training.member_queue import LARGEST_ENSEMBLE, Finished, Place, member_at, next_round
-from boundprobe.training.results import judge
-from boundprobe.training.run_writer import Ledger, open_ledger
+from boundprobe.training.member_queue import LARGEST_ENSEMBLE, Finished, active_member, next_batch
+from boundprobe.training.results import evaluate_members
+from boundprobe.training.run_writer import RunWriter, open_run_writer
 from boundprobe.training.step import Stepper
 from boundprobe.training.weights import build_model
 
@@ -32,14 +31,6 @@ STEPS_PER_CHECKPOINT = 500
 
 #: Told (steps done by all members together, what is being done); called after every draw.
 Progress = Callable[[int, str], None]
-
-
-class Seat(NamedTuple):
-    """A member of a round, with what it is trained by."""
-
-    place: Place
-    config: TrainConfig
-    member: Member
 
 
 def train(
@@ -97,19 +88,18 @@ def train_group(
     Other parameters, result and errors are those of ``train``, one run for each configuration.
     """
     _check_group(configs)
-    world, device = join_world(device)
-    check_integer("batch", configs[0].schedule.batch, world.size, why=", one sequence for each process; raise it")
+    processes, device = join_processes(device)
+    check_integer("batch", configs[0].schedule.batch, processes.size, why=", one sequence for each process; raise it")
     backends = [
         chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
     ]
     keep_freed_memory()
-    with open_ledger(configs, root, world, device=device, set_damaged_aside=set_damaged_aside) as ledger:
-        state = ledger.state
+    with open_run_writer(configs, root, processes, device=device, set_damaged_aside=set_damaged_aside) as writer:
         largest = largest or LARGEST_ENSEMBLE[torch.device(device).type]
-        while seats := _seats(ledger, largest):
-            _train_round(seats, state, ledger, world, device, progress)
-        ledger.finish(backends)
-    return ledger.runs
+        while active := _active_members(writer, largest):
+            _train_batch(active, writer, processes, device, progress)
+        writer.finish(backends)
+    return writer.runs
 
 
 def _check_group(configs: Sequence[TrainConfig]) -> None:
@@ -127,117 +117,112 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
         raise ValueError("one run is given twice; allowed: each run once; drop the second")
 
 
-def _seats(ledger: Ledger, largest: int) -> list[Seat]:
-    """The members of the round in progress, or of the next."""
-    state = ledger.state
-    if state.round is not None:  # it goes on with the members that it was begun with
-        places = state.round.places
-    else:
-        places = next_round(ledger.configs, state.finished, ledger.finished_before, largest)
-    configs = [ledger.configs[place.run] for place in places]
-    return [Seat(p, config, member_at(config, p, state.finished)) for p, config in zip(places, configs, strict=True)]
+def _active_members(writer: RunWriter, largest: int) -> list[ActiveMember]:
+    """The members of the batch in progress, or of the next, which is begun; none when all is done."""
+    state = writer.state
+    if state.batch is None:
+        ids = next_batch(writer.configs, state.finished, writer.finished_before, largest)
+        if not ids:
+            return []
+        state.batch = MemberBatch(ids, 0, list(range(len(ids))), [[] for _ in ids])
+    return [active_member(writer.configs[each.run], each, state.finished) for each in state.batch.ids]
 
 
-def _train_round(
-    seats: list[Seat], state: TrainState, ledger: Ledger, world: World, device: str, progress: Progress
+def _train_batch(
+    active: list[ActiveMember], writer: RunWriter, processes: ProcessGroup, device: str, progress: Progress
 ) -> None:
-    """Train members side by side to their ends, and add them to ``state.finished``."""
-    round_, stepper = _begin(seats, state, world, device)
-    schedule = seats[0].config.schedule
+    """Train members side by side to their ends, and add them to ``finished``."""
+    state, batch = writer.state, writer.state.batch
+    assert batch is not None  # begun by _active_members
+    stepper = _begin(active, batch, processes, device)
+    schedule = active[0].config.schedule
     n_draws = -(-schedule.steps // STEPS_PER_DRAW)
     done_before = len(state.finished) * schedule.steps
-    what = _describe(seats)
+    what = _describe(active)
     replayer = Replayer(stepper)
-    started, first_step = time.perf_counter(), round_.step
-    while round_.step < schedule.steps and round_.training:
-        losses = _train_draw(seats, round_, replayer, device)
-        for position, loss in zip(round_.training, losses, strict=True):
-            round_.losses[position].append(loss)
-        round_.step = min(round_.step + STEPS_PER_DRAW, schedule.steps)
-        ledger.note(seats, round_, losses)
-        progress(done_before + len(seats) * round_.step, what)
-        if (rest := _let_go(seats, round_, stepper, n_draws)) is not stepper:
+    started, first_step = time.perf_counter(), batch.step
+    while batch.step < schedule.steps and batch.training:
+        losses = _train_draw(batch.step, replayer, device)
+        for position, loss in zip(batch.training, losses, strict=True):
+            batch.losses[position].append(loss)
+        batch.step = min(batch.step + STEPS_PER_DRAW, schedule.steps)
+        writer.append(batch, losses)
+        progress(done_before + len(active) * batch.step, what)
+        if (rest := _drop_stopped(batch, stepper, n_draws)) is not stepper:
             stepper, replayer = rest, Replayer(rest)
-        if round_.step % STEPS_PER_CHECKPOINT == 0 and round_.step < schedule.steps:
-            _remember(round_, stepper)
-            ledger.save()
+        if batch.step % STEPS_PER_CHECKPOINT == 0 and batch.step < schedule.steps:
+            optimizer = stepper.optimizer
+            batch.matrices = [stepper.ensemble.values, optimizer.first_moments, optimizer.second_moments]
+            writer.save()
     seconds = time.perf_counter() - started
-    n_steps = sum(max(min(len(own) * STEPS_PER_DRAW, schedule.steps) - first_step, 0) for own in round_.losses)
-    speed = round(n_steps * schedule.batch * seats[0].config.task.n_positions / seconds)
-    for position, row in zip(round_.training, stepper.ensemble.values, strict=True):
-        round_.stopped[position] = row
-    state.finished |= world.share(lambda: _judge_all(seats, round_, stepper.ensemble, speed))
-    state.round = None
-    ledger.save()
+    n_steps = sum(max(min(len(own) * STEPS_PER_DRAW, schedule.steps) - first_step, 0) for own in batch.losses)
+    speed = round(n_steps * schedule.batch * active[0].config.task.n_positions / seconds)
+    for position, row in zip(batch.training, stepper.ensemble.values, strict=True):
+        batch.stopped[position] = row
+    state.finished |= processes.share(lambda: _evaluate(active, batch, stepper.ensemble, speed))
+    state.batch = None
+    writer.save()
 
 
-def _begin(seats: list[Seat], state: TrainState, world: World, device: str) -> tuple[Round, Stepper]:
-    """The round in progress, or a fresh one, and what trains it."""
-    pairs = [(seat.config, seat.member) for seat in seats]
-    if state.round is not None:
-        round_ = state.round
-        values, first_moments, second_moments = (x.to(device) for x in round_.matrices)
-        skeleton = build_model(*pairs[0]).to(device)
-        stepper = Stepper(Ensemble(skeleton, values), [pairs[i] for i in round_.training], world)
+def _begin(active: list[ActiveMember], batch: MemberBatch, processes: ProcessGroup, device: str) -> Stepper:
+    """The stepper of the members in training, from their checkpoint or from their initial weights."""
+    if batch.matrices:
+        values, first_moments, second_moments = (x.to(device) for x in batch.matrices)
+        ensemble = Ensemble(build_model(*active[0]).to(device), values)
+        stepper = Stepper(ensemble, [active[i] for i in batch.training], processes)
         stepper.optimizer.load(first_moments, second_moments)
-        round_.stopped = {i: row.to(device) for i, row in round_.stopped.items()}  # judged beside the others
-        return round_, stepper
-    everyone = list(range(len(seats)))
-    state.round = Round([seat.place for seat in seats], 0, everyone, [[] for _ in seats])
-    models = [build_model(*pair) for pair in pairs]
-    return state.round, Stepper(Ensemble.of([model.to(device) for model in models]), pairs, world)
+        batch.stopped = {i: row.to(device) for i, row in batch.stopped.items()}  # evaluated beside the others
+        return stepper
+    models = [build_model(*each).to(device) for each in active]
+    return Stepper(Ensemble.of(models), active, processes)
 
 
-def _train_draw(seats: list[Seat], round_: Round, replayer: Replayer, device: str) -> list[float]:
-    """The steps of one draw; the mean loss of each member."""
+def _train_draw(first: int, replayer: Replayer, device: str) -> list[float]:
+    """Do the steps of one draw; return the mean loss of each member."""
     stepper = replayer.stepper
-    schedule = stepper.schedule
-    n_steps = min(STEPS_PER_DRAW, schedule.steps - round_.step)
-    pairs = [(seats[i].config, seats[i].member) for i in round_.training]
-    tokens, targets = (x.to(device) for x in draw(pairs, round_.step, n_steps))
-    numbers = stepper.numbers_of(round_.step, n_steps)
-    losses = [replayer.step(tokens[:, i], targets[:, i], numbers[i]) for i in range(n_steps)]
+    n_steps = min(STEPS_PER_DRAW, stepper.schedule.steps - first)
+    tokens, targets = (x.to(device) for x in draw(stepper.members, first, n_steps))
+    scalars = stepper.scalars_of(first, n_steps)
+    losses = [replayer.step(tokens[:, i], targets[:, i], scalars[i]) for i in range(n_steps)]
     # Exact sums: torch adds up columns in an order that depends on how many members there are.
     return [math.fsum(own) / n_steps for own in torch.stack(losses, dim=1).tolist()]
 
 
-def _let_go(seats: list[Seat], round_: Round, stepper: Stepper, n_draws: int) -> Stepper:
-    """Take members out that need no more steps; the others have the machine to themselves."""
+def _drop_stopped(batch: MemberBatch, stepper: Stepper, n_draws: int) -> Stepper:
+    """Drop members that have converged or diverged; return the stepper of the others."""
     stay = [
         row
-        for row, position in enumerate(round_.training)
-        if not may_stop(round_.losses[position], n_draws, seats[position].config.schedule.stop_below)
+        for row, (position, active) in enumerate(zip(batch.training, stepper.members, strict=True))
+        if not may_stop(batch.losses[position], n_draws, active.config.schedule.stop_below)
     ]
-    if len(stay) == len(round_.training):
+    if len(stay) == len(batch.training):
         return stepper
-    for row, position in enumerate(round_.training):
+    for row, position in enumerate(batch.training):
         if row not in stay:
-            round_.stopped[position] = stepper.ensemble.values[row].clone()
-    round_.training = [round_.training[row] for row in stay]
+            batch.stopped[position] = stepper.ensemble.values[row].clone()
+    batch.training = [batch.training[row] for row in stay]
     return stepper.keep(stay)
 
 
-def _remember(round_: Round, stepper: Stepper) -> None:
-    """Put the matrices where a checkpoint takes them from."""
-    optimizer = stepper.optimizer
-    round_.matrices = [stepper.ensemble.values, optimizer.first_moments, optimizer.second_moments]
-
-
-def _judge_all(seats: list[Seat], round_: Round, ensemble: Ensemble, speed: int) -> dict[Place, Finished]:
-    """Judge the members of a round, those of one run and phase together, on the same sequences."""
-    finished: dict[Place, Finished] = {}
-    for key in dict.fromkeys((seat.place.run, seat.member.phase) for seat in seats):
-        positions = [i for i, seat in enumerate(seats) if (seat.place.run, seat.member.phase) == key]
-        own = Ensemble(ensemble.skeleton, torch.stack([round_.stopped[i] for i in positions]))
-        losses = [round_.losses[i] for i in positions]
-        results = judge(seats[positions[0]].config, [seats[i].member for i in positions], own, losses)
+def _evaluate(
+    active: list[ActiveMember], batch: MemberBatch, ensemble: Ensemble, speed: int
+) -> dict[MemberId, Finished]:
+    """Evaluate the members of a batch, those of one run and phase together, on the same sequences."""
+    finished: dict[MemberId, Finished] = {}
+    keys = [(member_id.run, each.member.phase) for member_id, each in zip(batch.ids, active, strict=True)]
+    for key in dict.fromkeys(keys):
+        positions = [i for i, other in enumerate(keys) if other == key]
+        own = Ensemble(ensemble.skeleton, torch.stack([batch.stopped[i] for i in positions]))
+        losses = [batch.losses[i] for i in positions]
+        config = active[positions[0]].config
+        results = evaluate_members(config, [active[i].member for i in positions], own, losses)
         for row, (i, result) in enumerate(zip(positions, results, strict=True)):
-            weights = own.state_dict(row) if seats[i].member.phase == "report" else {}
-            finished[seats[i].place] = Finished(result | {"tokens_per_second": speed}, losses[row], weights)
+            weights = own.state_dict(row) if active[i].member.phase == "report" else {}
+            finished[batch.ids[i]] = Finished(result | {"tokens_per_second": speed}, losses[row], weights)
     return finished
 
 
-def _describe(seats: list[Seat]) -> str:
-    config, member = seats[0].config, seats[0].member
-    members = f"{len(seats)} members" if len(seats) > 1 else f"lr {member.learning_rate:g}"
+def _describe(active: list[ActiveMember]) -> str:
+    config, member = active[0]
+    members = f"{len(active)} members" if len(active) > 1 else f"lr {member.learning_rate:g}"
     return f"{config.task.name} {config.model.architecture} {member.phase} {members}"

@@ -1,4 +1,4 @@
-"""Which members of a group of runs are trained next, and side by side.
+"""Queue of the members of a group of runs: who is trained next, and side by side.
 
 First the calibration members of all runs, then, at the rates that these chose, the reported ones.
 """
@@ -8,20 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from boundprobe.training.config import Member, TrainConfig
+from boundprobe.training.config import ActiveMember, MemberId, TrainConfig
 
 #: Members that are trained side by side at most.  Through autograd 16 small models take per member a third of the time
 #: of one, and 32 hardly less; the fused step gains less (docs/benchmarks.md).  A GPU takes more to fill; not measured.
 LARGEST_ENSEMBLE = {"cpu": 16, "cuda": 128}
-
-
-class Place(NamedTuple):
-    """A member of a group: which run, and which of its members, calibration members first."""
-
-    run: int
-    member: int
 
 
 @dataclass
@@ -43,43 +36,48 @@ class Finished:
     weights: dict[str, Any] = field(default_factory=dict)
 
 
-def next_round(
-    configs: Sequence[TrainConfig], finished: Mapping[Place, Finished], skip: Collection[int], largest: int
-) -> list[Place]:
+def next_batch(
+    configs: Sequence[TrainConfig], finished: Mapping[MemberId, Finished], skip: Collection[int], largest: int
+) -> list[MemberId]:
     """The members that are trained next, at most ``largest``; none when all is done.
 
     Parameters
     ----------
     configs : sequence of TrainConfig
-    finished : mapping of Place to Finished
+    finished : mapping of MemberId to Finished
     skip : collection of int
         Runs that are finished.
     largest : int
     """
     runs = [(run, config) for run, config in enumerate(configs) if run not in skip]
-    calibration = [Place(run, i) for run, config in runs for i in range(len(config.calibration_members()))]
-    report = [Place(run, i) for run, config in runs for i in range(len(config.calibration_members()), config.n_members)]
-    for places in (calibration, report):  # the rates of the second are chosen by the first
-        if pending := [place for place in places if place not in finished]:
+    calibration = [MemberId(run, i) for run, config in runs for i in range(len(config.calibration_members()))]
+    report = [
+        MemberId(run, i) for run, config in runs for i in range(len(config.calibration_members()), config.n_members)
+    ]
+    for ids in (calibration, report):  # the rates of the second are chosen by the first
+        if pending := [each for each in ids if each not in finished]:
             return pending[:largest]
     return []
 
 
-def member_at(config: TrainConfig, place: Place, finished: Mapping[Place, Finished]) -> Member:
-    """The member at a place of a run with this configuration; for a reported one, calibration must be finished."""
+def active_member(config: TrainConfig, member_id: MemberId, finished: Mapping[MemberId, Finished]) -> ActiveMember:
+    """The member of that identity, in a run with this configuration.
+
+    For a reported member the calibration of its run must be finished: it chooses the learning rate.
+    """
     members = config.calibration_members()
-    if place.member >= len(members):
-        calibration = results_of(place.run, config, finished)[0]
+    if member_id.member >= len(members):
+        calibration = results_of(member_id.run, config, finished)[0]
         members += config.report_members(choose_learning_rate(config, calibration))
-    return members[place.member]
+    return ActiveMember(config, members[member_id.member])
 
 
 def results_of(
-    run: int, config: TrainConfig, finished: Mapping[Place, Finished]
+    run: int, config: TrainConfig, finished: Mapping[MemberId, Finished]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Results of the calibration members and of the reported members that are finished."""
     n_calibration = len(config.calibration_members())
-    done = {place.member: member.result for place, member in finished.items() if place.run == run}
+    done = {own.member: member.result for own, member in finished.items() if own.run == run}
     return (
         [done[i] for i in range(n_calibration) if i in done],
         [done[i] for i in range(n_calibration, config.n_members) if i in done],

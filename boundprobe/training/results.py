@@ -1,4 +1,4 @@
-"""What a result says of a member, and of all members of a run together."""
+"""Results of the members of a run, and their summary."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from boundprobe.models.stack import SequenceModel
 from boundprobe.seeds import generator
 from boundprobe.training.config import Member, TrainConfig
 from boundprobe.training.convergence import has_converged, improvement
-from boundprobe.training.data import STEPS_PER_DRAW, deal_out
+from boundprobe.training.data import STEPS_PER_DRAW, permute_labels
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.evaluate import count_correct_of_members
 
 
-def judge(
+def evaluate_members(
     config: TrainConfig, members: Sequence[Member], ensemble: Ensemble, losses: Sequence[list[float]]
 ) -> list[dict[str, Any]]:
     """Entries of the result for members of one run and one phase.
 
-    Accuracies are on sequences of the phase; calibration members are judged on sequences that are never used again.
+    Accuracies are on sequences of the phase; calibration members are evaluated on sequences that are never used again.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ def judge(
 
 def _accuracies(config: TrainConfig, role: str, ensemble: Ensemble) -> list[dict[str, float]]:
     """For each member its accuracy on each distribution."""
-    laws = tuple(dict.fromkeys((config.schedule.distribution, "state-hard", "window-hard")))
+    distributions = tuple(dict.fromkeys((config.schedule.distribution, "state-hard", "window-hard")))
     columns = []
-    for i, distribution in enumerate(laws):
+    for i, distribution in enumerate(distributions):
         rng = generator(config.seed, role, 0, i)
         batch = config.task.sample(config.schedule.n_eval, rng, distribution)
-        batch = deal_out(batch, rng) if config.schedule.targets == "random" else batch
+        batch = permute_labels(batch, rng) if config.schedule.targets == "random" else batch
         correct, asked = count_correct_of_members(ensemble, batch)
         columns.append([n / asked for n in correct])
-    return [dict(zip(laws, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [dict(zip(distributions, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a group of runs keeps on disk while it is trained, and when it is done.
+"""Checkpoints, metrics and results of a group of runs on disk.
 
 Each run has its own directory.  A group of several runs has one more, ``ensemble-<hash>``, with the checkpoint of the
 members that are trained side by side; a run that is trained by itself keeps its checkpoint in its own directory.
@@ -10,35 +10,27 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors.torch import save
 
 from boundprobe.errors import RunDirectoryError
 from boundprobe.runs.files import set_aside, write_whole
 from boundprobe.runs.store import Run, open_run
-from boundprobe.training.checkpoint import Round, TrainState
+from boundprobe.training.checkpoint import MemberBatch, TrainState
 from boundprobe.training.config import TrainConfig
 from boundprobe.training.data import STEPS_PER_DRAW
-from boundprobe.training.distributed import World
-from boundprobe.training.member_queue import Place, choose_learning_rate, results_of
+from boundprobe.training.distributed import ProcessGroup
+from boundprobe.training.member_queue import choose_learning_rate, results_of
 from boundprobe.training.results import finite, summarise
 
 log = logging.getLogger(__name__)
 
 
-class HasPlace(Protocol):
-    """A member of a round."""
-
-    @property
-    def place(self) -> Place:
-        """Which run, and which of its members."""
-
-
-class Ledger:
+class RunWriter:
     """The runs of a group, their checkpoint, and what is written about them.
 
-    Only process 0 of a world writes.
+    Only process 0 writes.
 
     Attributes
     ----------
@@ -50,45 +42,56 @@ class Ledger:
     """
 
     def __init__(
-        self, configs: Sequence[TrainConfig], runs: list[Run], workspace: Run, state: TrainState, world: World
+        self,
+        configs: Sequence[TrainConfig],
+        runs: list[Run],
+        workspace: Run,
+        state: TrainState,
+        processes: ProcessGroup,
     ) -> None:
-        self.configs, self.runs, self.workspace, self.state, self.world = list(configs), runs, workspace, state, world
-        done = world.share(lambda: [i for i, run in enumerate(runs) if run.result() is not None])
+        self.configs, self.runs, self.workspace, self.state, self.processes = (
+            list(configs),
+            runs,
+            workspace,
+            state,
+            processes,
+        )
+        done = processes.share(lambda: [i for i, run in enumerate(runs) if run.result() is not None])
         self.finished_before = frozenset(done)
 
     def restore_metrics(self) -> None:
         """Write the metrics of the checkpoint: what a killed process wrote after it is dropped, and made again."""
-        if not self.world.keeps_the_run:
+        if not self.processes.is_writer:
             return
-        losses = {place: member.losses for place, member in self.state.finished.items()}
-        if self.state.round is not None:
-            losses |= dict(zip(self.state.round.places, self.state.round.losses, strict=True))
+        losses = {member_id: member.losses for member_id, member in self.state.finished.items()}
+        if self.state.batch is not None:
+            losses |= dict(zip(self.state.batch.ids, self.state.batch.losses, strict=True))
         for i, (config, run) in enumerate(zip(self.configs, self.runs, strict=True)):
             if i not in self.finished_before:
                 run.replace_metrics(
-                    _line(config, place.member, draw, loss)
-                    for place in sorted(losses)
-                    if place.run == i
-                    for draw, loss in enumerate(losses[place])
+                    _line(config, member_id.member, draw, loss)
+                    for member_id in sorted(losses)
+                    if member_id.run == i
+                    for draw, loss in enumerate(losses[member_id])
                 )
 
-    def note(self, seats: Sequence[HasPlace], round_: Round, losses: Sequence[float]) -> None:
+    def append(self, batch: MemberBatch, losses: Sequence[float]) -> None:
         """Add the last draw to the metrics of the runs."""
-        if not self.world.keeps_the_run:
+        if not self.processes.is_writer:
             return
-        for position, loss in zip(round_.training, losses, strict=True):
-            run, index = seats[position].place
+        for position, loss in zip(batch.training, losses, strict=True):
+            run, index = batch.ids[position]
             if run not in self.finished_before:
-                self.runs[run].append_metrics(_line(self.configs[run], index, len(round_.losses[position]) - 1, loss))
+                self.runs[run].append_metrics(_line(self.configs[run], index, len(batch.losses[position]) - 1, loss))
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        if self.world.keeps_the_run:
+        if self.processes.is_writer:
             self.state.save(self.workspace.path / "train_state.pt")
 
     def finish(self, backends: Sequence[dict[str, str]]) -> None:
         """Write weights and result of every run, and wait until all processes know."""
-        if self.world.keeps_the_run:
+        if self.processes.is_writer:
             self.restore_metrics()  # in the order of the members, whoever was trained beside whom
             for i, (config, run) in enumerate(zip(self.configs, self.runs, strict=True)):
                 if i not in self.finished_before:
@@ -96,15 +99,15 @@ class Ledger:
             if self.workspace not in self.runs and self.workspace.result() is None:
                 document = {"schema": "boundprobe.ensemble/1", "runs": [run.run_id for run in self.runs]}
                 self.workspace.finish(document)
-        self.world.wait()
+        self.processes.wait()
 
     def _finish_run(self, i: int, config: TrainConfig, run: Run, backends: dict[str, str]) -> None:
         calibration, members = results_of(i, config, self.state.finished)
         n_calibration = len(config.calibration_members())
         weights = {
-            f"member{place.member - n_calibration}.{name}": value.contiguous().cpu()
-            for place, member in self.state.finished.items()
-            if place.run == i
+            f"member{member_id.member - n_calibration}.{name}": value.contiguous().cpu()
+            for member_id, member in self.state.finished.items()
+            if member_id.run == i
             for name, value in member.weights.items()
         }
         write_whole(run.path / "model.safetensors", lambda path: path.write_bytes(save(weights)))
@@ -129,31 +132,31 @@ def _line(config: TrainConfig, index: int, draw: int, loss: float) -> dict[str, 
 
 
 @contextmanager
-def open_ledger(
-    configs: Sequence[TrainConfig], root: Path, world: World, *, device: str, set_damaged_aside: bool
-) -> Iterator[Ledger]:
-    """The ledger of a group, locked for this process; its runs are made if they are not there.
+def open_run_writer(
+    configs: Sequence[TrainConfig], root: Path, processes: ProcessGroup, *, device: str, set_damaged_aside: bool
+) -> Iterator[RunWriter]:
+    """The writer of a group, locked for this process; its runs are made if they are not there.
 
     Raises
     ------
     RunDirectoryError
         If a directory is damaged or foreign; ``RunInUseError`` if another process works on one of the runs.
     """
-    runs = world.share(lambda: [open_run(root, "train", config.to_dict()) for config in configs])
-    if world.share(lambda: all(run.result() is not None for run in runs)):
-        yield Ledger(configs, runs, runs[0], TrainState(), world)
+    runs = processes.share(lambda: [open_run(root, "train", config.to_dict()) for config in configs])
+    if processes.share(lambda: all(run.result() is not None for run in runs)):
+        yield RunWriter(configs, runs, runs[0], TrainState(), processes)
         return
-    workspace = runs[0] if len(runs) == 1 else world.share(lambda: open_run(root, "ensemble", _config(configs)))
-    where = device if world.size == 1 else f"{device}, {world.size} processes"
+    workspace = runs[0] if len(runs) == 1 else processes.share(lambda: open_run(root, "ensemble", _config(configs)))
+    where = device if processes.size == 1 else f"{device}, {processes.size} processes"
     with ExitStack() as sessions:
-        if world.keeps_the_run:
+        if processes.is_writer:
             for run in dict.fromkeys((workspace, *runs)):
                 if run.result() is None:
                     sessions.enter_context(run.session(device=where, seeds=_seeds(configs[0])))
-        state = world.share(lambda: _load(workspace, set_damaged_aside=set_damaged_aside))
-        ledger = Ledger(configs, runs, workspace, state, world)
-        ledger.restore_metrics()
-        yield ledger
+        state = processes.share(lambda: _load(workspace, set_damaged_aside=set_damaged_aside))
+        writer = RunWriter(configs, runs, workspace, state, processes)
+        writer.restore_metrics()
+        yield writer
 
 
 def _config(configs: Sequence[TrainConfig]) -> dict[str, Any]:

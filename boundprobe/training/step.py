@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from boundprobe.tasks.base import IGNORE
-from boundprobe.training.config import Member, Schedule, TrainConfig
-from boundprobe.training.distributed import World
+from boundprobe.training.config import ActiveMember, Schedule
+from boundprobe.training.distributed import ProcessGroup
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import FusedGradients, find_obstacle
 from boundprobe.training.optimizer import EnsembleAdamW, schedule_factor
@@ -21,9 +21,9 @@ class Stepper:
     Parameters
     ----------
     ensemble : Ensemble
-    members : sequence of pairs of configuration and member
+    members : sequence of ActiveMember
         Their weight decays, clipping norms and rates are their own; batch, precision and number of steps agree.
-    world : World
+    processes : ProcessGroup
         Each process takes its share of every batch.
 
     Attributes
@@ -32,23 +32,23 @@ class Stepper:
         Computes losses and gradients where it can; None where autograd does.
     """
 
-    def __init__(self, ensemble: Ensemble, members: Sequence[tuple[TrainConfig, Member]], world: World) -> None:
-        self.ensemble, self.members, self.world = ensemble, list(members), world
+    def __init__(self, ensemble: Ensemble, members: Sequence[ActiveMember], processes: ProcessGroup) -> None:
+        self.ensemble, self.members, self.processes = ensemble, list(members), processes
         schedules = [config.schedule for config, _ in members]
         self.optimizer = EnsembleAdamW(ensemble, [s.weight_decay for s in schedules], [s.clip_norm for s in schedules])
         self.peak_rates = [member.learning_rate for _, member in members]
         self.fused: FusedGradients | None = None
         dtype, device_type = ensemble.values.dtype, ensemble.values.device.type
-        if members and find_obstacle(members[0][0], dtype, device_type) is None:  # all may have stopped
+        if members and find_obstacle(members[0].config, dtype, device_type) is None:  # all may have stopped
             self.fused = FusedGradients(ensemble.skeleton)
 
     @property
     def schedule(self) -> Schedule:
-        """What the members share: steps, warm-up, batch, precision, pieces."""
-        return self.members[0][0].schedule
+        """The schedule that the members share in steps, warm-up, batch, precision and micro-batch."""
+        return self.members[0].config.schedule
 
-    def numbers_of(self, first: int, n_steps: int) -> Tensor:
-        """What differs between steps: the two corrections of the moments, then the rates of the members.
+    def scalars_of(self, first: int, n_steps: int) -> Tensor:
+        """Per-step scalars: Adam's two bias corrections and the learning rate of each member.
 
         Returns
         -------
@@ -62,15 +62,15 @@ class Stepper:
         values = self.ensemble.values
         return torch.tensor(rows, dtype=values.dtype, device=values.device)
 
-    def step(self, tokens: Tensor, targets: Tensor, numbers: Tensor) -> Tensor:
+    def step(self, tokens: Tensor, targets: Tensor, scalars: Tensor) -> Tensor:
         """Do one step; return the mean loss (nats) of each member before it.
 
         Parameters
         ----------
         tokens, targets : Tensor (M, B, T)
             The whole batch: every process has all of it and reads its share.
-        numbers : Tensor (2 + M,)
-            A row of ``numbers_of``.
+        scalars : Tensor (2 + M,)
+            A row of ``scalars_of``.
 
         Returns
         -------
@@ -78,14 +78,14 @@ class Stepper:
         """
         n_asked = (targets != IGNORE).sum((1, 2)).clamp(min=1)
         losses = self._add_gradients(tokens, targets, n_asked)
-        self.world.add_up(self.ensemble.gradients)
-        self.world.add_up(losses)
-        self.optimizer.update(numbers[2:, None], numbers[0], numbers[1])
+        self.processes.add_up(self.ensemble.gradients)
+        self.processes.add_up(losses)
+        self.optimizer.update(scalars[2:, None], scalars[0], scalars[1])
         return losses
 
     def _add_gradients(self, tokens: Tensor, targets: Tensor, n_asked: Tensor) -> Tensor:
         """Gradients and losses of this process's share, in pieces of ``micro_batch`` sequences."""
-        tokens, targets = (x[:, self.world.rank :: self.world.size] for x in (tokens, targets))
+        tokens, targets = (x[:, self.processes.rank :: self.processes.size] for x in (tokens, targets))
         piece = self.schedule.micro_batch or max(tokens.shape[1], 1)
         total = self.ensemble.values.new_zeros(len(self.ensemble))
         half = self.schedule.precision == "bfloat16"
@@ -105,6 +105,6 @@ class Stepper:
     def keep(self, positions: Sequence[int]) -> Stepper:
         """The stepper of some of the members."""
         ensemble = self.ensemble.keep(positions)
-        kept = Stepper(ensemble, [self.members[i] for i in positions], self.world)
+        kept = Stepper(ensemble, [self.members[i] for i in positions], self.processes)
         kept.optimizer = self.optimizer.keep(ensemble, positions)
         return kept

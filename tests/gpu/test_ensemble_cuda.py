@@ -11,10 +11,10 @@ from torch import Tensor
 
 from boundprobe.models.spec import ModelSpec
 from boundprobe.tasks import SelectiveCopying
-from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
 from boundprobe.training.cuda_graphs import Replayer
 from boundprobe.training.data import draw
-from boundprobe.training.distributed import World
+from boundprobe.training.distributed import ProcessGroup
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.loop import train
 from boundprobe.training.step import Stepper
@@ -30,12 +30,12 @@ SCHEDULE = Schedule("mixture", steps=200, batch=8, warmup_steps=20)
 def train_together(architecture: str, device: str, n_steps: int, *, recorded: bool, seeds: tuple[int, ...]) -> Tensor:
     """Weights (M, P) after some steps."""
     config = TrainConfig(TASK, ModelSpec(architecture, **SIZES), SCHEDULE)
-    pairs = [(config, Member("report", 0.01, seed)) for seed in seeds]
-    stepper = Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, World())
+    pairs = [ActiveMember(config, Member("report", 0.01, seed)) for seed in seeds]
+    stepper = Stepper(Ensemble.of([build_model(*pair).to(device) for pair in pairs]), pairs, ProcessGroup())
     replayer = Replayer(stepper)
     step = replayer.step if recorded else stepper.step
     tokens, targets = (x.to(device) for x in draw(pairs, 0, n_steps))
-    numbers = stepper.numbers_of(0, n_steps)
+    numbers = stepper.scalars_of(0, n_steps)
     for i in range(n_steps):
         step(tokens[:, i], targets[:, i], numbers[i])
     if recorded and device == "cuda":

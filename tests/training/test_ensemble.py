@@ -14,9 +14,9 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 from boundprobe.tasks.base import IGNORE
-from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
 from boundprobe.training.data import STEPS_PER_DRAW, draw
-from boundprobe.training.distributed import World
+from boundprobe.training.distributed import ProcessGroup
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.optimizer import schedule_factor
 from boundprobe.training.step import Stepper
@@ -30,30 +30,28 @@ ARCHITECTURES = {
 }  # fmt: skip
 SCHEDULE = Schedule("mixture", steps=200, batch=8, warmup_steps=20)
 
-Pair = tuple[TrainConfig, Member]
 
-
-def members(architecture: str, schedule: Schedule = SCHEDULE) -> list[Pair]:
+def members(architecture: str, schedule: Schedule = SCHEDULE) -> list[ActiveMember]:
     """Four that differ in all that members may differ in."""
     config = TrainConfig(TASK, ModelSpec(architecture, **SIZES), schedule)
     other = replace(config, schedule=replace(schedule, weight_decay=0.5, clip_norm=0.3, distribution="uniform"), seed=3)
     law = replace(config, task=replace(TASK, number_probability=0.3))
     return [
-        (config, Member("report", 0.01, 0)),
-        (config, Member("report", 0.003, 1)),
-        (other, Member("calibration", 0.02, 0)),
-        (law, Member("report", 0.005, 2)),
+        ActiveMember(config, Member("report", 0.01, 0)),
+        ActiveMember(config, Member("report", 0.003, 1)),
+        ActiveMember(other, Member("calibration", 0.02, 0)),
+        ActiveMember(law, Member("report", 0.005, 2)),
     ]
 
 
-def train_together(pairs: list[Pair], steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def train_together(pairs: list[ActiveMember], steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Weights (M, P) after some steps."""
-    stepper = Stepper(Ensemble.of([build_model(*pair).to(dtype) for pair in pairs]), pairs, World())
+    stepper = Stepper(Ensemble.of([build_model(*pair).to(dtype) for pair in pairs]), pairs, ProcessGroup())
     for first in range(0, steps, STEPS_PER_DRAW):
         n_steps = min(STEPS_PER_DRAW, steps - first)
         tokens, targets = draw(pairs, first, n_steps)
         for i in range(n_steps):
-            stepper.step(tokens[:, i], targets[:, i], stepper.numbers_of(first + i, 1)[0])
+            stepper.step(tokens[:, i], targets[:, i], stepper.scalars_of(first + i, 1)[0])
     return stepper.ensemble.values
 
 
@@ -99,7 +97,7 @@ def test_the_plain_loop_is_the_oracle() -> None:
 
 def test_a_lost_member_leaves_the_others_as_they_were() -> None:
     pairs = members("mamba-attn")
-    lost = [(pairs[0][0], Member("report", 1e30, 5)), *pairs[1:]]
+    lost = [ActiveMember(pairs[0].config, Member("report", 1e30, 5)), *pairs[1:]]
     assert torch.equal(train_together(lost, 20)[1:], train_together(pairs, 20)[1:])
 
 
@@ -123,8 +121,8 @@ def test_random_targets_are_dealt_out() -> None:
     """The same questions and, all together, the same answers; but not one for one."""
     config = TrainConfig(TASK, ModelSpec("attn", **SIZES), replace(SCHEDULE, targets="random"))
     member = Member("report", 0.01, 0)
-    tokens, targets = draw([(config, member)], 0, 50)
-    same, right = draw([(replace(config, schedule=SCHEDULE), member)], 0, 50)
+    tokens, targets = draw([ActiveMember(config, member)], 0, 50)
+    same, right = draw([ActiveMember(replace(config, schedule=SCHEDULE), member)], 0, 50)
     assert torch.equal(tokens, same)
     assert torch.equal(targets == IGNORE, right == IGNORE)
     assert torch.equal(targets.flatten().sort().values, right.flatten().sort().values)
@@ -141,8 +139,9 @@ def test_recall_members_differ_in_what_they_draw(tmp_path: Path) -> None:
     """A parameter of the distribution may differ within an ensemble."""
     tasks = [AssociativeRecallDecoding(word_bits=3, seq_len=12, bit_probability=p) for p in (0.2, 0.8)]
     spec = ModelSpec("attn", **SIZES)
-    pairs = [(TrainConfig(task, spec, SCHEDULE), Member("report", 0.01, 0)) for task in tasks]
-    tokens, _ = draw([(replace(c, schedule=replace(SCHEDULE, distribution="uniform")), m) for c, m in pairs], 0, 50)
+    pairs = [ActiveMember(TrainConfig(task, spec, SCHEDULE), Member("report", 0.01, 0)) for task in tasks]
+    uniform = replace(SCHEDULE, distribution="uniform")
+    tokens, _ = draw([ActiveMember(replace(c, schedule=uniform), m) for c, m in pairs], 0, 50)
     shares = [float((own < 2).double().mean()) for own in tokens]
     # 4,800 tokens, all but the last few bits with these probabilities: 5 standard errors are 0.04.
     assert [math.floor(10 * share + 0.5) for share in shares] == [2, 8]

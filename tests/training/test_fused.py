@@ -15,9 +15,9 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE
-from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
 from boundprobe.training.data import draw
-from boundprobe.training.distributed import World
+from boundprobe.training.distributed import ProcessGroup
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import AUTOGRAD, FUSED, OPERATION, FusedGradients, chosen_step, count_kept, find_obstacle
 from boundprobe.training.loop import train
@@ -191,20 +191,20 @@ def test_ids_that_are_not_the_models_are_refused() -> None:
         fused(ensemble, (tokens, targets.masked_fill(targets == 1, N_IDS)))
 
 
-def members(spec: ModelSpec, backend: str = "auto") -> list[tuple[TrainConfig, Member]]:
+def members(spec: ModelSpec, backend: str = "auto") -> list[ActiveMember]:
     config = TrainConfig(TASK, spec, SCHEDULE, backend=backend)
-    return [(config, Member("report", rate, i)) for i, rate in enumerate((0.003, 0.001))]
+    return [ActiveMember(config, Member("report", rate, i)) for i, rate in enumerate((0.003, 0.001))]
 
 
 def train_members(spec: ModelSpec, steps: int, with_autograd: bool) -> Tensor:
     pairs = members(spec)
-    stepper = Stepper(Ensemble.of([build_model(*pair) for pair in pairs]), pairs, World())
+    stepper = Stepper(Ensemble.of([build_model(*pair) for pair in pairs]), pairs, ProcessGroup())
     assert stepper.fused is not None
     if with_autograd:
         stepper.fused = None
     tokens, targets = draw(pairs, 0, steps)
     for i in range(steps):
-        stepper.step(tokens[:, i], targets[:, i], stepper.numbers_of(i, 1)[0])
+        stepper.step(tokens[:, i], targets[:, i], stepper.scalars_of(i, 1)[0])
     return stepper.ensemble.values
 
 

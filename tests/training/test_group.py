@@ -16,9 +16,7 @@ from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run, open_run
 from boundprobe.tasks import AssociativeRecallDecoding
-from boundprobe.training import data, loop
-from boundprobe.training import results as judge
-from boundprobe.training import run_writer as ledger
+from boundprobe.training import data, loop, results, run_writer
 from boundprobe.training.checkpoint import TrainState
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.loop import train, train_group
@@ -50,7 +48,10 @@ TOTAL = 8 * 12
 SATED = replace(PLAIN, schedule=replace(SCHEDULE, stop_below=1e9), seed=5)
 #: Its weights are no longer finite after its first steps.
 LOST = replace(PLAIN, schedule=replace(SCHEDULE, learning_rates=(1e30, 3e30), clip_norm=1e30), seed=6)
-SMALL_STEPS = [(loop, "STEPS_PER_CHECKPOINT"), *((module, "STEPS_PER_DRAW") for module in (data, judge, ledger, loop))]
+SMALL_STEPS = [
+    (loop, "STEPS_PER_CHECKPOINT"),
+    *((module, "STEPS_PER_DRAW") for module in (data, results, run_writer, loop)),
+]
 
 
 class StoppedError(Exception):
@@ -429,24 +430,24 @@ def test_checkpoints_after_an_early_stop_resume_bit_for_bit(stop: int, pair: lis
     with pytest.raises(StoppedError):
         train_group(configs, tmp_path / "stopped", progress=stop_at(stop))
     (workspace,) = ensembles(tmp_path / "stopped")
-    round_ = TrainState.load(workspace / "train_state.pt").round
-    assert round_ is not None
-    assert round_.training == [2, 3, 6, 7]
-    assert sorted(round_.stopped) == [0, 1, 4, 5]
+    batch_ = TrainState.load(workspace / "train_state.pt").batch
+    assert batch_ is not None
+    assert batch_.training == [2, 3, 6, 7]
+    assert sorted(batch_.stopped) == [0, 1, 4, 5]
     found = train_group(configs, tmp_path / "stopped")
     assert_same_runs([found[1], found[3]], pair)
     assert_same_runs(found, train_group(configs, tmp_path / "undisturbed"))
 
 
 def test_a_checkpoint_of_members_that_have_all_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after it and before they were judged: nothing is trained again in that phase."""
+    """Killed after it and before they were evaluated: nothing is trained again in that phase."""
     configs = [SATED, replace(SATED, seed=9)]
 
     def crash(*arguments: object) -> None:
         raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "judge", crash)
+        patch.setattr(loop, "evaluate_members", crash)
         with pytest.raises(StoppedError):
             train_group(configs, tmp_path / "stopped")
     told: list[str] = []

@@ -25,9 +25,7 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run, load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import data, loop
-from boundprobe.training import results as judge
-from boundprobe.training import run_writer as ledger
+from boundprobe.training import data, loop, results, run_writer
 from boundprobe.training.config import Member, Schedule, TrainConfig
 from boundprobe.training.evaluate import count_correct
 from boundprobe.training.loop import train
@@ -44,7 +42,7 @@ TOTAL = 3 * 24
 #: Steps per draw and per checkpoint of the package, before this module makes them small.
 AS_SHIPPED = [
     (loop, "STEPS_PER_CHECKPOINT", loop.STEPS_PER_CHECKPOINT),
-    *((module, "STEPS_PER_DRAW", data.STEPS_PER_DRAW) for module in (data, judge, ledger, loop)),
+    *((module, "STEPS_PER_DRAW", data.STEPS_PER_DRAW) for module in (data, results, run_writer, loop)),
 ]
 
 
@@ -273,7 +271,7 @@ class Malicious:
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_no_pickle_is_loaded(how: str, tmp_path: Path) -> None:
     path, victim = interrupted(tmp_path / "runs"), tmp_path / "victim"
-    content = {"finished": [], "round": Malicious(str(victim))}
+    content = {"finished": [], "batch": Malicious(str(victim))}
     if how == "torch":
         torch.save(content, path / "train_state.pt")
     else:
@@ -282,7 +280,7 @@ def test_no_pickle_is_loaded(how: str, tmp_path: Path) -> None:
     assert not victim.exists()
 
 
-HALF = {"finished": [], "round": {"places": [(0, 0)], "step": 10, "training": [0], "losses": [[1.0]], "matrices": []}}
+HALF = {"finished": [], "batch": {"ids": [(0, 0)], "step": 10, "training": [0], "losses": [[1.0]], "matrices": []}}
 
 
 @pytest.mark.parametrize("content", [{"steps": 3}, [1, 2], HALF], ids=str)

@@ -18,13 +18,10 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.store import Run
 from boundprobe.tasks import SelectiveCopying, build_task
 from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import data, loop, weights
-from boundprobe.training import member_queue as plan
-from boundprobe.training import results as judge
-from boundprobe.training import run_writer as ledger
+from boundprobe.training import data, loop, member_queue, results, run_writer, weights
 from boundprobe.training.config import Schedule, TrainConfig
 from boundprobe.training.convergence import has_converged, improvement, may_stop
-from boundprobe.training.data import deal_out
+from boundprobe.training.data import permute_labels
 from boundprobe.training.evaluate import count_correct
 from boundprobe.training.loop import train
 from boundprobe.training.results import summarise
@@ -161,7 +158,7 @@ CONFIG = TrainConfig(TASK, ModelSpec("attn", d_model=4, window=3, mlp_ratio=1), 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws of 5 steps."""
-    for module in (data, judge, ledger, loop):
+    for module in (data, results, run_writer, loop):
         monkeypatch.setattr(module, "STEPS_PER_DRAW", 5)
 
 
@@ -185,13 +182,13 @@ def test_reported_seeds_and_data_do_not_choose_the_rate(
 ) -> None:
     """Until the rate is chosen, only streams of the calibration phase are drawn from; afterwards, none of these."""
     choices: list[tuple[int, list[str]]] = []
-    choose = plan.choose_learning_rate
+    choose = member_queue.choose_learning_rate
 
     def spy(config: TrainConfig, calibration: Sequence[dict[str, Any]]) -> float:
         choices.append((len(streams), [result["phase"] for result in calibration]))
         return choose(config, calibration)
 
-    monkeypatch.setattr(plan, "choose_learning_rate", spy)
+    monkeypatch.setattr(member_queue, "choose_learning_rate", spy)
     train(CONFIG, tmp_path)
     assert {tuple(phases) for _, phases in choices} == {("calibration",) * 4}
     chosen_at = choices[0][0]
@@ -208,8 +205,8 @@ def test_reported_seeds_and_data_do_not_choose_the_rate(
 def test_the_rate_is_that_of_the_best_calibration_members(
     best: float, small_steps: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whatever the reported members are worth: here the judge finds them good where the others are bad."""
-    honest = loop.judge
+    """Whatever the reported members are worth: here the evaluation finds them good where the others are bad."""
+    honest = loop.evaluate_members
 
     def biased(*arguments: Any) -> list[dict[str, Any]]:
         results = honest(*arguments)
@@ -217,7 +214,7 @@ def test_the_rate_is_that_of_the_best_calibration_members(
             result["accuracy"] = float((result["learning_rate"] == best) == (result["phase"] == "calibration"))
         return results
 
-    monkeypatch.setattr(loop, "judge", biased)
+    monkeypatch.setattr(loop, "evaluate_members", biased)
     result = train(CONFIG, tmp_path).result()
     assert result["learning_rate"] == best
     assert [member["learning_rate"] for member in result["members"]] == [best] * 3
@@ -227,7 +224,7 @@ def test_the_rate_is_that_of_the_best_calibration_members(
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (data, judge, ledger, loop):
+        for module in (data, results, run_writer, loop):
             patch.setattr(module, "STEPS_PER_DRAW", 5)
         yield train(CONFIG, tmp_path_factory.mktemp("reported"))
 
@@ -268,9 +265,9 @@ RANDOM = replace(TRUE, schedule=replace(TRUE.schedule, targets="random"))
 
 
 def questions(law: str) -> Batch:
-    """What reported members are judged on under random targets."""
+    """What reported members are evaluated on under random targets."""
     rng = seeds.generator(RANDOM.seed, "evaluation", 0, LAWS.index(law))
-    return deal_out(NEEDLE.sample(RANDOM.schedule.n_eval, rng, law), rng)
+    return permute_labels(NEEDLE.sample(RANDOM.schedule.n_eval, rng, law), rng)
 
 
 def limit(law: str) -> float:
@@ -311,7 +308,7 @@ def test_the_limit_is_caught_by_whoever_knows_a_tenth_of_the_answers() -> None:
 def test_answers_are_dealt_out_in_judging_too() -> None:
     """Where a sequence asks several times, among all that is asked."""
     batch = TASK.sample(400, np.random.default_rng(0), "uniform")
-    dealt = deal_out(batch, np.random.default_rng(1))
+    dealt = permute_labels(batch, np.random.default_rng(1))
     asked = batch.targets != IGNORE
     assert np.array_equal(dealt.tokens, batch.tokens)
     assert np.array_equal(dealt.targets != IGNORE, asked)
