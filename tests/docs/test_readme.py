@@ -1,4 +1,4 @@
-"""The commands and code of README and docs/probes.md run as they stand; what they show is in the repository."""
+"""The commands of the README and the Python of every page run as they stand; what they show is in the repository."""
 
 import os
 import re
@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from boundprobe.cli.main import VERBS
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 SHELL = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.strip()]
 COMMANDS = [line for line in SHELL if line.startswith("boundprobe ")]
-PAGES = [README, (ROOT / "docs/probes.md").read_text(encoding="utf-8")]
-SNIPPETS = [text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+#: Tutorials have their own test: their blocks belong together.
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "tutorials" not in path.parts)]
+TEXTS = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in PAGES}
+SNIPPETS = [
+    pytest.param(text, id=f"{path}-{i}")
+    for path, page in TEXTS.items()
+    for i, text in enumerate(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+]
 
 
 def run(command: list[str] | str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -56,17 +64,23 @@ def test_python_examples_print_what_they_say(snippet: str, tmp_path: Path) -> No
     assert done.stdout.split("\n")[: len(said)] == said
 
 
-def test_figures_and_links_are_there() -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("path", TEXTS, ids=str)
+def test_figures_and_links_are_there(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", TEXTS[path])
+    assert [target for target in targets if not (ROOT / path.parent / target).exists()] == []
+
+
+def test_the_readme_is_one_screen_and_leads_to_the_pages() -> None:
+    assert len(README.split()) <= 900
+    assert README.count("![") == 1
+    linked = set(re.findall(r"\]\((docs/[^)#:]+\.md)\)", README))
+    assert {str(path) for path in TEXTS if path.parts[:1] == ("docs",) and len(path.parts) == 2} <= linked
 
 
 def test_the_pip_lines_install_with_the_pins() -> None:
     assert any("-c constraints.txt" in line and "-e ." in line for line in SHELL)
 
 
-def test_every_verb_is_in_the_readme() -> None:
-    from boundprobe.cli.main import VERBS
-
-    assert [verb for verb in VERBS if f"boundprobe {verb}" not in README] == []
+def test_every_verb_is_on_some_page() -> None:
+    said = " ".join(TEXTS.values())
+    assert [verb for verb in VERBS if f"boundprobe {verb}" not in said] == []
