@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boundprobe.kernels import SELECTIVE_SCAN, find_problem, selective_scan
+from boundprobe.kernels.scan import selective_scan_reference
 from boundprobe.kernels.scan.mamba_ssm_cuda import load_kernel
-from boundprobe.kernels.scan.reference import selective_scan_reference
 
 pytestmark = pytest.mark.gpu
 
