@@ -67,7 +67,7 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
     """Check a construction, and put everything about it into the document ``boundprobe.construct/1``."""
     from boundprobe.bounds.report.task import bounds_report
     from boundprobe.constructions.rounded import run_rounded
-    from boundprobe.constructions.scaling import SCALES, decades, float32_suffices, paper_rows
+    from boundprobe.constructions.scaling import SCALES, decades, float32_suffices, scaling_rows
     from boundprobe.constructions.verification import verify, verify_small_case
 
     task, spec = built.task, built.spec
@@ -79,7 +79,7 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
     right_on, window_of = next(iter(scale.windows.items()))
     lengths = [length for length in decades(100, 1_000_000) if length >= task.seq_len] or [task.seq_len]
     kind = (task, spec.position, len(spec.layers))
-    rows = paper_rows(*kind, lengths, scale.sizes, window_of)
+    rows = scaling_rows(*kind, lengths, scale.sizes, window_of)
     return {
         "schema": SCHEMA,
         "task": {"name": task.name, "parameters": task.parameters()},

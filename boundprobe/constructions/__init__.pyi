@@ -4,11 +4,11 @@ from .construction import construct_in as construct_in
 from .rounded import RoundedRun as RoundedRun
 from .rounded import run_rounded as run_rounded
 from .scaling import SCALES as SCALES
-from .scaling import PaperRow as PaperRow
+from .scaling import ScalingRow as ScalingRow
 from .scaling import decades as decades
 from .scaling import float32_suffices as float32_suffices
-from .scaling import paper_row as paper_row
-from .scaling import paper_rows as paper_rows
+from .scaling import scaling_row as scaling_row
+from .scaling import scaling_rows as scaling_rows
 from .sizes import CodedBits as CodedBits
 from .theorems import THEOREMS as THEOREMS
 from .theorems import Theorem as Theorem

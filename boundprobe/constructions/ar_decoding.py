@@ -170,7 +170,7 @@ def ar_decoding_program(task: AssociativeRecallDecoding, spec: ModelSpec) -> Pro
 
 
 def _layers(word_bits: int) -> dict[int, tuple[Shift | LookUp, ...]]:
-    """What the layers do, by their number."""
+    """The layers of the program, by their number."""
     last_bits = ShiftRegister(("wanted",), 1, "bit", reads=1)
     last_words = ShiftRegister(("word", "before"), word_bits, "bit", reads=0)
     recall = (Agree("wanted", "before"), Latest())

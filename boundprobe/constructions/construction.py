@@ -69,7 +69,7 @@ class Construction:
         return theorem_of(self.task).reach(self.task, self.spec, tokens)
 
     def witnesses(self) -> tuple[Witness, ...]:
-        """What it proves about models of its sizes, for ``bounds.verdict.model_verdicts``."""
+        """The facts that it proves about models of its sizes, for ``bounds.verdict.model_verdicts``."""
         return witnesses(self.task, self.spec)
 
 

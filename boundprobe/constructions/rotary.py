@@ -1,4 +1,4 @@
-"""Which rotary pairs tell the distances in a window apart, and by how much.
+"""Choice of the rotary pairs that tell the distances in a window apart, and by how much they do.
 
 Glossary: E width of a head; ``theta_i = base^(-2i/E)`` the angle per token of pair i; k the distance asked for,
 d a key's distance.  A query that holds ``e^(-j k theta_i)`` scores ``sum_i cos((d - k) theta_i)`` on a constant key.
@@ -86,7 +86,7 @@ def _widest(head_width: int, farthest: int, n_pairs: int) -> tuple[tuple[int, ..
 
 
 def held_angles(criterion: AtAngle, head_width: int, distances: Sequence[int]) -> np.ndarray:
-    """What the register holds for each distance: shift + (cos k theta_i, -sin k theta_i) of each pair, on the grid."""
+    """Contents of the register for each distance: shift + (cos k theta_i, -sin k theta_i) of each pair, on the grid."""
     turned = np.outer(distances, angles(head_width)[list(criterion.pairs)])  # (n, pairs)
     values = criterion.shift + np.stack([np.cos(turned), -np.sin(turned)], axis=-1).reshape(len(turned), -1)
     return np.round(values / GRID) * GRID

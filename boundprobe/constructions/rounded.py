@@ -57,7 +57,7 @@ class Levels:
 
 @dataclass(frozen=True)
 class RoundedRun:
-    """What the rounded machine was: its bits, and its answers to every query after state-hard prefixes.
+    """The rounded machine's bits, and its answers to every query after state-hard prefixes.
 
     Attributes
     ----------

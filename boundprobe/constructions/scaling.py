@@ -1,4 +1,4 @@
-"""The construction and its rivals at sizes that nobody builds: from formulas alone, no model and no torch."""
+"""Scaling of the construction and of its rivals to sizes that nobody builds: formulas alone, no model and no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from boundprobe.tasks.selective_copying import SelectiveCopying
 
 
 @dataclass(frozen=True)
-class PaperRow:
+class ScalingRow:
     """One size of a task, the construction for it, and what pure models need.
 
     Attributes
@@ -59,7 +59,7 @@ def on_every_input(task: AbstractTask) -> int | None:
 
 @dataclass(frozen=True)
 class Scale:
-    """How a task grows.
+    """The growth of a task.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ SCALES: dict[type, Scale] = {
 
 
 @functools.lru_cache(maxsize=1024)  # angles of large sizes take a quarter of a second, and figures ask again
-def paper_row(task: AbstractTask, position: str, n_layers: int, window: int | None = None) -> PaperRow:
+def scaling_row(task: AbstractTask, position: str, n_layers: int, window: int | None = None) -> ScalingRow:
     """Sizes of the construction for a task, and of pure models that can do it.
 
     Parameters
@@ -121,18 +121,18 @@ def paper_row(task: AbstractTask, position: str, n_layers: int, window: int | No
 
     Returns
     -------
-    PaperRow
+    ScalingRow
 
     Examples
     --------
-    >>> row = paper_row(SelectiveCopying(n_numbers=100_000, seq_len=1_000_000), "learned", 2)
+    >>> row = scaling_row(SelectiveCopying(n_numbers=100_000, seq_len=1_000_000), "learned", 2)
     >>> row.d_model, row.recurrent_bits, row.cache_bits, round(row.state_bits), row.attention_tokens
     (36, 17, 1700000, 1661002, 999999)
     """
     theorem = theorem_of(task)
     spec = theorem.smallest_spec(task, position, n_layers, window)
     bits = theorem.coded_bits(task, spec, theorem.n_cached(task, spec))
-    return PaperRow(
+    return ScalingRow(
         size=SCALES[type(task)].size_of(task),
         seq_len=task.seq_len,
         d_model=spec.d_model,
@@ -145,14 +145,14 @@ def paper_row(task: AbstractTask, position: str, n_layers: int, window: int | No
     )
 
 
-def paper_rows(
+def scaling_rows(
     task: AbstractTask,
     position: str,
     n_layers: int,
     lengths: Sequence[int],
     sizes: Sequence[int],
     window_of: WindowOf = on_every_input,
-) -> list[PaperRow]:
+) -> list[ScalingRow]:
     """Rows for the task's own size at each length, then for each size at the greatest length; impossible ones left out.
 
     Parameters
@@ -167,7 +167,7 @@ def paper_rows(
 
     Returns
     -------
-    list of PaperRow
+    list of ScalingRow
     """
     scale = SCALES[type(task)]
     own = scale.size_of(task)
@@ -176,14 +176,14 @@ def paper_rows(
     for size, length in cases:
         try:
             grown = scale.of_size(task, size, length)
-            rows.append(paper_row(grown, position, n_layers, window_of(grown)))
+            rows.append(scaling_row(grown, position, n_layers, window_of(grown)))
         except ValueError:  # the sequence is too short for so many, or there are too many for rotations
             continue
     return rows
 
 
-def float32_suffices(task: AbstractTask, position: str, n_layers: int, row: PaperRow) -> bool:
-    """Whether float32 provably carries the scores of a row's construction; float64 does where it does not.
+def float32_suffices(task: AbstractTask, position: str, n_layers: int, row: ScalingRow) -> bool:
+    """Check that float32 provably carries the scores of a row's construction; float64 does where it does not.
 
     Unlike the sizes, it takes arrays over the vocabulary.
     """

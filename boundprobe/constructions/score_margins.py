@@ -1,4 +1,4 @@
-"""How strongly each criterion of a look-up must count, so that the most important decides first; and whether it fits.
+"""Score margins: strengths of a look-up's criteria so that the most important decides first, and a check of float32.
 
 Glossary: each criterion gives a position a score; ``gap`` is the least difference between its best score and any
 other, ``spread`` the greatest difference between any two; ``strength`` multiplies its scores, in nats.
@@ -132,7 +132,7 @@ def check_fit(program: Program) -> None:
 
 
 def fits_float32(program: Program) -> bool:
-    """Whether rounding to float32 provably takes no more than was allowed for, in every look-up."""
+    """Check that rounding to float32 provably takes no more than was allowed for, in every look-up."""
     fetched: set[str] = set()
     for look_up in (layer for layer in program.layers if isinstance(layer, LookUp)):
         if not all(criterion.float32 for criterion in look_up.criteria if isinstance(criterion, AtAngle)):

@@ -130,7 +130,7 @@ def selective_copying_program(task: SelectiveCopying, spec: ModelSpec) -> Progra
 
 
 def held_offsets(task: SelectiveCopying, spec: ModelSpec) -> np.ndarray:
-    """What is held for each number, float64 (n_numbers, width): a bit code, or the angles of its distance."""
+    """The held register of each number, float64 (n_numbers, width): a bit code, or the angles of its distance."""
     if spec.position == "learned":
         return bit_codes(task.n_numbers)
     return held_angles(_choose_angles(task, spec), spec.d_model // spec.n_heads, task.distances)

@@ -1,4 +1,4 @@
-"""Sizes on paper: parameters and bits of a construction, without building it; no torch here."""
+"""Parameters and bits of a construction from its spec, without building it; no torch here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each theorem promises: its program, where that is right, and what its state costs; no torch here."""
+"""The promises of each theorem: its program, where that is right, and what its state costs; no torch here."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Check:
-    """What one family of inputs showed.
+    """The outcome on one family of inputs.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """What all families showed."""
+    """The outcomes on all families."""
 
     checks: tuple[Check, ...]
 

@@ -103,7 +103,7 @@ def find_problem(backend: Backend, device_type: str) -> str | None:
 
 @cache
 def _load_problem(backend: Backend) -> str | None:
-    """What went wrong while a backend was imported, once for each process."""
+    """The error that importing a backend raised, looked for once in each process."""
     try:
         backend.load()
     except Exception as error:  # whatever a broken installation raises while it is imported

@@ -36,5 +36,5 @@ def fold_first(info: Any, in_dims: Sequence[int | None], inputs: Sequence[Tensor
 
 
 def unfold_first(info: Any, outputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """What the batching rule of a custom function returns: its outputs with the members in front."""
+    """The return value of a custom function's batching rule: its outputs with the members in front."""
     return tuple(unfold(x, 0, info.batch_size) for x in outputs), (0,) * len(outputs)

@@ -93,7 +93,7 @@ class Mamba(AbstractMixer):
         return u, gate, buffer
 
     def select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What depends on the input: dt (B, T, D) before its softplus, b and c (B, T, N)."""
+        """The input-dependent parameters: dt (B, T, D) before its softplus, b and c (B, T, N)."""
         dt, b, c = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         return self.dt_proj(dt), b, c
 

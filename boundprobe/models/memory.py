@@ -66,7 +66,7 @@ class MemoryBits:
 
 @dataclass(frozen=True)
 class StatePart:
-    """What one layer keeps of one kind.
+    """The state of one kind in one layer.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What every sequence mixer is: a causal map whose memory is handed in and out as named tensors."""
+"""The interface of sequence mixers: causal maps whose memory is handed in and out as named tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is made of, in sizes alone: no torch here, so bounds can speak about a model before it exists."""
+"""Architecture and sizes of a model; no torch here, so that bounds can speak about a model before it exists."""
 
 from __future__ import annotations
 

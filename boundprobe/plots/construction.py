@@ -1,4 +1,4 @@
-"""A constructed hybrid against pure models: bits on paper over length and over size, and where the built one is."""
+"""A constructed hybrid against pure models: nominal bits over length and over size, and where the built one is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from boundprobe.constructions.scaling import SCALES, PaperRow, decades, paper_rows
+from boundprobe.constructions.scaling import SCALES, ScalingRow, decades, scaling_rows
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks.base import AbstractTask
 
@@ -107,13 +107,13 @@ def _draw_hybrid(
     document: Document,
     lengths: Sequence[int],
     sizes: Sequence[int],
-    place: Callable[[PaperRow], int],
-) -> list[PaperRow]:
+    place: Callable[[ScalingRow], int],
+) -> list[ScalingRow]:
     """One line for each kind of memory and each window; the rows of the first window, in order of place."""
     position, n_layers = document["model"]["position"], document["n_layers"]
-    first: list[PaperRow] = []
+    first: list[ScalingRow] = []
     for (right_on, window_of), line in zip(SCALES[type(task)].windows.items(), LINES, strict=False):
-        rows = paper_rows(task, position, n_layers, lengths, sizes, window_of)
+        rows = scaling_rows(task, position, n_layers, lengths, sizes, window_of)
         rows = sorted({place(row): row for row in rows}.values(), key=place)
         for kind, colour in COLOURS.items():
             if kind == "cache_bits" or not first:  # a window changes the cache alone

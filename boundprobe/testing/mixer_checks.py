@@ -1,4 +1,4 @@
-"""What a sequence mixer promises, one check for each promise: a check yields a line for each problem.
+"""The promises of a sequence mixer, with one check for each: a check yields a line for each problem.
 
 Glossary: B batch, T tokens; a mixer reads x (B, T, d_model) after a state.
 """
@@ -24,7 +24,7 @@ HALF_TOLERANCE = 30 * 2**-9
 
 @dataclass(frozen=True)
 class Case:
-    """What is checked, and on what: mixers are built anew for each check, because one that was called may differ."""
+    """A mixer and its inputs; it is built anew for each check, because one that was called may differ."""
 
     make: Callable[[], AbstractMixer]
     x: Tensor
@@ -46,7 +46,7 @@ class Case:
         return self.x.shape[1]
 
     def differ(self, found: Tensor, expected: Tensor) -> bool:
-        """Whether two results that should be the same are not."""
+        """True where two results that should be the same are not."""
         return not torch.allclose(found, expected, atol=self.tolerance, rtol=self.tolerance)
 
     def states_differ(self, found: LayerState, expected: LayerState) -> str | None:

@@ -12,15 +12,22 @@ from torch import Tensor
 
 from boundprobe.bounds.report.verdict import model_verdicts
 from boundprobe.bounds.state.fano import required_bits
-from boundprobe.constructions import ar_decoding, selective_copying
-from boundprobe.constructions.construction import Construction, construct, construct_in
+from boundprobe.constructions import (
+    Construction,
+    ar_decoding,
+    construct,
+    construct_in,
+    selective_copying,
+    verify,
+    verify_small_case,
+    witnesses,
+)
 from boundprobe.constructions.inputs import every_sequence, families
 from boundprobe.constructions.score_margins import OTHERS
 from boundprobe.constructions.sizes import count_parameters
-from boundprobe.constructions.theorems import witnesses
-from boundprobe.constructions.verification import check_sequences, verify, verify_small_case
+from boundprobe.constructions.verification import check_sequences
 from boundprobe.kernels import SELECTIVE_SCAN
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import ModelSpec
 from boundprobe.tasks import IGNORE, AssociativeRecallDecoding, Needle, SelectiveCopying
 from boundprobe.tasks.base import AbstractTask
 

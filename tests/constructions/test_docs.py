@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from boundprobe.constructions import construct
 from boundprobe.constructions.ar_decoding import ar_decoding_program, smallest_spec
-from boundprobe.constructions.construction import construct
 from boundprobe.constructions.score_margins import OTHERS, fits_float32
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 

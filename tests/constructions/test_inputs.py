@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boundprobe.constructions.construction import construct
+from boundprobe.constructions import construct, verify
 from boundprobe.constructions.inputs import ADVERSARIAL, every_sequence, families
-from boundprobe.constructions.verification import check_sequences, verify
+from boundprobe.constructions.verification import check_sequences
 from boundprobe.tasks import IGNORE, AssociativeRecallDecoding, SelectiveCopying
 
 TASKS = [

@@ -1,4 +1,4 @@
-"""The pieces of a construction: codes, registers, priorities, rotations, and what fits where."""
+"""The pieces of a construction: codes, registers, score margins, rotations, and what fits where."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from boundprobe.constructions.score_margins import (
     strengths,
 )
 from boundprobe.kernels.window.positions import ROTARY_BASE
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import ModelSpec
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 CRITERIA = (Avoid("flag"), Earlier(), Agree("a", "b"), Latest())

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boundprobe.constructions import construct
 from boundprobe.constructions.ar_decoding import hard_case_window, uniform_error, uniform_window
-from boundprobe.constructions.construction import construct
 from boundprobe.constructions.reach import everywhere, pair_in_window
 from boundprobe.tasks import IGNORE, AssociativeRecallDecoding
 

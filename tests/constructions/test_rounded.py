@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from boundprobe.bounds.state.fano import required_bits
-from boundprobe.constructions.construction import construct
-from boundprobe.constructions.rounded import GRID, Levels, run_rounded
+from boundprobe.constructions import construct, run_rounded
+from boundprobe.constructions.rounded import GRID, Levels
 from boundprobe.constructions.sizes import bits_of_levels
-from boundprobe.models.memory import CutState, StateTensor
+from boundprobe.models import CutState, StateTensor
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 CASES = [

@@ -1,4 +1,4 @@
-"""Sizes on paper are those of models that are built, and go on where nobody builds them."""
+"""Scaling rows are those of models that are built, and go on where nobody builds them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import pytest
 
 from boundprobe.bounds.state.fano import required_bits
-from boundprobe.constructions.construction import construct
-from boundprobe.constructions.scaling import SCALES, decades, float32_suffices, paper_row, paper_rows
+from boundprobe.constructions import SCALES, construct, decades, float32_suffices, scaling_row, scaling_rows
 from boundprobe.constructions.selective_copying import WIDEST_ROTARY_WINDOW
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
@@ -23,7 +22,7 @@ def test_rows_are_the_sizes_of_built_models(task, position, n_layers) -> None:
     for size, length in ((4, 20), (8, 50), (16, 50)):
         grown = scale.of_size(task, size, length)
         for window_of in scale.windows.values():
-            row = paper_row(grown, position, n_layers, window_of(grown))
+            row = scaling_row(grown, position, n_layers, window_of(grown))
             built = construct(grown, position=position, n_layers=n_layers, window=window_of(grown))
             assert (row.size, row.seq_len, row.d_model) == (size, length, built.spec.d_model)
             assert (row.window, row.n_params) == (built.spec.window, built.n_params)
@@ -37,7 +36,7 @@ def test_rows_are_the_sizes_of_built_models(task, position, n_layers) -> None:
 def test_the_hybrid_obeys_the_cut_bound_and_its_recurrent_state_is_a_logarithm(task, position, n_layers) -> None:
     scale = SCALES[type(task)]
     window_of = next(iter(scale.windows.values()))
-    rows = paper_rows(task, position, n_layers, [1_000_000], scale.sizes, window_of)
+    rows = scaling_rows(task, position, n_layers, [1_000_000], scale.sizes, window_of)
     # Rotary pairs are not searched for the longest windows; those rows are left out.
     found = [size for size in scale.sizes if position == "learned" or size < WIDEST_ROTARY_WINDOW]
     assert [row.size for row in rows] == found
@@ -51,21 +50,21 @@ def test_the_hybrid_obeys_the_cut_bound_and_its_recurrent_state_is_a_logarithm(t
 @each_kind
 def test_length_costs_nothing_with_the_short_window(task, position, n_layers) -> None:
     window_of = next(iter(SCALES[type(task)].windows.values()))
-    rows = paper_rows(task, position, n_layers, decades(100, 10_000), [], window_of)
+    rows = scaling_rows(task, position, n_layers, decades(100, 10_000), [], window_of)
     assert [row.seq_len for row in rows] == [100, 1_000, 10_000]
     assert len({(row.window, row.cache_bits, row.n_params) for row in rows}) == 1
 
 
 def test_impossible_sizes_are_left_out() -> None:
-    assert paper_rows(COPYING, "learned", 2, [11, 12], []) == [
-        paper_row(SelectiveCopying(seq_len=12), "learned", 2)
+    assert scaling_rows(COPYING, "learned", 2, [11, 12], []) == [
+        scaling_row(SelectiveCopying(seq_len=12), "learned", 2)
     ]  # ten numbers need twelve tokens
 
 
 def test_float32_is_said_to_end() -> None:
     large = SelectiveCopying(n_numbers=100, seq_len=1_000_000)
-    assert not float32_suffices(large, "rope", 2, paper_row(large, "rope", 2))
-    assert float32_suffices(large, "learned", 2, paper_row(large, "learned", 2))
+    assert not float32_suffices(large, "rope", 2, scaling_row(large, "rope", 2))
+    assert float32_suffices(large, "learned", 2, scaling_row(large, "learned", 2))
     with pytest.raises(ValueError, match="float32 cannot tell"):
         construct(large, position="rope")
 

@@ -9,12 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.kernels.window.blocked import attend, attend_in_window
-from boundprobe.kernels.window.positions import POSITIONS
-from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.mamba_attention_step import MambaAttentionStep
-from boundprobe.models.mamba_chunks import MambaChunks
-from boundprobe.models.mixer import AbstractMixer
+from boundprobe.kernels.window import POSITIONS, attend, attend_in_window
+from boundprobe.models import AbstractMixer, MambaAttentionStep, MambaChunks, SlidingWindowAttention
 
 pytestmark = pytest.mark.gpu
 

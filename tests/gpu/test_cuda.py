@@ -13,11 +13,7 @@ from torch import Tensor
 
 from boundprobe.bottleneck.measure import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck
-from boundprobe.models.memory import CutState
-from boundprobe.models.registry import BUILDERS
-from boundprobe.models.rounding import Rounding, entry_limits
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import BUILDERS, MIXERS, CutState, ModelSpec, Rounding, SequenceModel, entry_limits
 from boundprobe.probes.ladder import measure
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import load_run

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import ModelSpec
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
 from boundprobe.training.cuda_graphs import Replayer

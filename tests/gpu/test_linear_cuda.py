@@ -10,13 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boundprobe.kernels.linear import decayed_attention, delta_rule
-from boundprobe.models.deltanet import DeltaNet
-from boundprobe.models.gated_deltanet import GatedDeltaNet
-from boundprobe.models.gla import GatedLinearAttention
-from boundprobe.models.gru import GRU
-from boundprobe.models.lstm import LSTM
-from boundprobe.models.mamba2 import Mamba2
-from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models import GRU, LSTM, AbstractMixer, DeltaNet, GatedDeltaNet, GatedLinearAttention, Mamba2
 
 pytestmark = pytest.mark.gpu
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.kernels import SELECTIVE_SCAN, find_problem, selective_scan
+from boundprobe.kernels import SELECTIVE_SCAN, find_problem
 from boundprobe.kernels.scan.mamba_ssm_cuda import load_kernel
-from boundprobe.kernels.scan.reference import selective_scan_reference
+from tests.helpers.kernels import CASES, READ, Inputs, assert_close, gradients, loss_of
 
 pytestmark = pytest.mark.gpu
 
-Inputs = tuple[Tensor, ...]
-NAMES = ("u", "dt", "a", "b", "c", "initial_state")
-ON_CUDA = [name for name, backend in SELECTIVE_SCAN.backends.items() if "cuda" in backend.devices]
-SIZES = [(2, 100, 32, 16), (3, 7, 5, 2), (1, 1, 1, 1), (2, 2100, 4, 2)]  # the last is two of mamba-ssm's chunks
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "y and final state": lambda y, h: y.sin().sum() + h.cos().sum(),
-    "y only": lambda y, h: y.sin().sum(),
-    "final state only": lambda y, h: h.cos().sum(),
-}
+DEVICE = "cuda"
+SCAN = CASES["selective scan"]
+ON_CUDA = [name for name, backend in SELECTIVE_SCAN.backends.items() if DEVICE in backend.devices]
+SIZES = [  # the last is two of mamba-ssm's chunks
+    {"B": 2, "T": 100, "D": 32, "N": 16},
+    {"B": 3, "T": 7, "D": 5, "N": 2},
+    {"B": 1, "T": 1, "D": 1, "N": 1},
+    {"B": 2, "T": 2100, "D": 4, "N": 2},
+]
 
 
 @pytest.fixture(params=ON_CUDA)
@@ -36,89 +33,67 @@ def backend(request: pytest.FixtureRequest) -> str:
             warnings.simplefilter("ignore")  # of what it imports
             pytest.importorskip("mamba_ssm", reason="mamba-ssm is not installed")
             load_kernel()
-        assert find_problem(SELECTIVE_SCAN.backends[name], "cuda") is None
+        assert find_problem(SELECTIVE_SCAN.backends[name], DEVICE) is None
     return name
 
 
-def make_inputs(size: tuple[int, int, int, int], members: tuple[int, ...] = ()) -> Inputs:
-    batch, time, channels, states = size
-    rng = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*members, *shape, generator=rng)
-
-    return (
-        draw(batch, time, channels),
-        F.softplus(draw(batch, time, channels) - 2),
-        -draw(channels, states).exp(),
-        draw(batch, time, states),
-        draw(batch, time, states),
-        draw(batch, channels, states),
-    )
-
-
-def gradients(scan: Callable[..., tuple[Tensor, Tensor]], inputs: Inputs, loss: str) -> Inputs:
-    leaves = [x.clone().requires_grad_() for x in inputs]
-    return torch.autograd.grad(LOSSES[loss](*scan(*leaves)), leaves, allow_unused=True, materialize_grads=True)
+def to_device(inputs: Inputs) -> Inputs:
+    return tuple(x.to(DEVICE) for x in inputs)
 
 
 def assert_all_close(found: Inputs, expected: Inputs) -> None:
-    for name, x, y in zip(NAMES, found, expected, strict=False):
-        # Sums over as many as 2100 steps in float32, in another order: relative to the largest entry.
-        tolerance = 1e-4 * max(float(y.abs().max()), 1.0)
-        torch.testing.assert_close(x.cpu(), y, atol=tolerance, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    """Sums over as many as 2100 steps in float32, in another order: relative to the largest entry."""
+    for x, y in zip(found, expected, strict=True):
+        scale = max(float(y.abs().max()), 1.0)
+        assert_close(x.cpu() / scale, y / scale, "value")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("start", ["zeros", "given"])
-def test_agreement_with_the_reference(backend: str, size: tuple[int, int, int, int], loss: str, start: str) -> None:
-    inputs = make_inputs(size)[: 5 if start == "zeros" else 6]
-    scan = partial(selective_scan, backend=backend)
-    expected = partial(selective_scan, backend="reference")
-    cuda = tuple(x.cuda() for x in inputs)
-    assert_all_close(scan(*cuda), expected(*inputs))
-    assert_all_close(gradients(scan, cuda, loss), gradients(expected, inputs, loss))
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("read", READ)
+@pytest.mark.parametrize("n_inputs", [5, 6], ids=["from zeros", "from a state"])
+def test_agreement_with_the_reference(backend: str, sizes: dict[str, int], read: str, n_inputs: int) -> None:
+    inputs = SCAN.draw(0, torch.float32, **sizes)[:n_inputs]
+    scan = SCAN.of_backend(backend)
+    assert_all_close(scan(*to_device(inputs)), SCAN.reference(*inputs))
+    assert_all_close(gradients(scan, to_device(inputs), read), gradients(SCAN.reference, inputs, read))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 def test_ensembles_agree_one_by_one(backend: str) -> None:
-    stacked = make_inputs((2, 20, 6, 4), members=(3,))
+    stacked = SCAN.draw(0, torch.float32, members=(3,), T=20, D=6, N=4)
+    scan = SCAN.of_backend(backend)
 
     def value(*inputs: Tensor) -> Tensor:
-        return LOSSES["y and final state"](*selective_scan(*inputs, backend=backend))
+        return loss_of(scan(*inputs))
 
-    found = torch.func.vmap(torch.func.grad(value, argnums=tuple(range(6))))(*(x.cuda() for x in stacked))
+    found = torch.func.vmap(torch.func.grad(value, argnums=tuple(range(6))))(*to_device(stacked))
     for i in range(3):
-        expected = gradients(selective_scan_reference, tuple(x[i] for x in stacked), "y and final state")
-        assert_all_close(tuple(x[i] for x in found), expected)
+        assert_all_close(tuple(x[i] for x in found), gradients(SCAN.reference, tuple(x[i] for x in stacked)))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_computed_in_float32(backend: str, dtype: torch.dtype) -> None:
-    inputs = tuple(x.cuda().to(dtype) for x in make_inputs((2, 20, 6, 4)))
-    found = selective_scan(*inputs, backend=backend)
-    for x, y in zip(found, selective_scan(*(x.float() for x in inputs), backend=backend), strict=True):
+    inputs, scan = to_device(SCAN.draw(0, dtype, T=20, D=6, N=4)), SCAN.of_backend(backend)
+    for x, y in zip(scan(*inputs), scan(*(x.float() for x in inputs)), strict=True):
         assert torch.equal(x, y.to(dtype))
 
 
 def test_double_precision(backend: str) -> None:
-    inputs = tuple(x.double() for x in make_inputs((2, 20, 6, 4)))
-    found = selective_scan(*(x.cuda() for x in inputs), backend=backend)
-    for x, y in zip(found, selective_scan_reference(*inputs), strict=True):
-        torch.testing.assert_close(x.cpu(), y, atol=1e-10, rtol=1e-10)
+    inputs = SCAN.draw(0, T=20, D=6, N=4)
+    for x, y in zip(SCAN.of_backend(backend)(*to_device(inputs)), SCAN.reference(*inputs), strict=True):
+        assert_close(x.cpu(), y, "output")
 
 
 def test_two_pieces_are_one_scan(backend: str) -> None:
-    u, dt, a, b, c, initial = (x.cuda() for x in make_inputs((2, 20, 6, 4)))
-    scan = partial(selective_scan, backend=backend)
+    u, dt, a, b, c, initial = to_device(SCAN.draw(0, torch.float32, T=20, D=6, N=4))
+    scan = SCAN.of_backend(backend)
     whole, last = scan(u, dt, a, b, c, initial)
     first, middle = scan(u[:, :8], dt[:, :8], a, b[:, :8], c[:, :8], initial)
     second, end = scan(u[:, 8:], dt[:, 8:], a, b[:, 8:], c[:, 8:], middle)
-    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(end, last, atol=1e-4, rtol=1e-4)
+    assert_close(torch.cat([first, second], dim=1), whole, "y")
+    assert_close(end, last, "final state")
 
 
 def test_what_auto_takes() -> None:
-    expected = "reference" if find_problem(SELECTIVE_SCAN.backends["mamba-ssm"], "cuda") else "mamba-ssm"
-    assert SELECTIVE_SCAN.choose("auto", "cuda") == expected
+    expected = "reference" if find_problem(SELECTIVE_SCAN.backends["mamba-ssm"], DEVICE) else "mamba-ssm"
+    assert SELECTIVE_SCAN.choose("auto", DEVICE) == expected

@@ -11,15 +11,16 @@ import numba
 import numpy as np
 import pytest
 
-from boundprobe.kernels.simd.compilation import compiled, part
-from boundprobe.kernels.simd.vectors import (
+from boundprobe.kernels.simd import (
     LANES,
     broadcast,
+    compiled,
     exponential,
     horizontal_sum,
     larger,
     load,
     load_from,
+    part,
     store,
     store_to,
 )

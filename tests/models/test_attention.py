@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from boundprobe.kernels import WINDOWED_ATTENTION
+from boundprobe.kernels.window import POSITIONS, attend, attend_in_window, by_distance, rotate
 from boundprobe.kernels.window import blocked as window_blocks
-from boundprobe.kernels.window.blocked import FEWEST_BLOCKS, SMALLEST_BLOCK, attend, attend_in_window
-from boundprobe.kernels.window.positions import POSITIONS, by_distance, rotate
-from boundprobe.models.attention import SlidingWindowAttention
+from boundprobe.kernels.window.blocked import FEWEST_BLOCKS, SMALLEST_BLOCK
+from boundprobe.models import SlidingWindowAttention
 from tests.helpers.models import draw, make
 
 D_MODEL = 8

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models.deltanet import DeltaNet, split_heads
-from boundprobe.models.gated_deltanet import GatedDeltaNet
+from boundprobe.models import DeltaNet, GatedDeltaNet
+from boundprobe.models.deltanet import split_heads
 from tests.helpers.models import draw, make
 
 T = 6

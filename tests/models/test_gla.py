@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.models.gla import GatedLinearAttention
+from boundprobe.models import GatedLinearAttention
 from tests.helpers.models import draw, make
 
 T = 6

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models.mamba import DT_MAX, DT_MIN, Mamba
-from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models import AbstractMixer, Mamba
+from boundprobe.models.mamba import DT_MAX, DT_MIN
 from tests.helpers.models import draw, make
 
 T = 6

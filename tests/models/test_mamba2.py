@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import Mamba2Config, Mamba2Model
 
-from boundprobe.models.mamba2 import A_MAX, A_MIN, DT_MAX, DT_MIN, Mamba2
+from boundprobe.models import Mamba2
+from boundprobe.models.mamba2 import A_MAX, A_MIN, DT_MAX, DT_MIN
 from tests.helpers.models import draw, make
 
 T = 6

@@ -10,11 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models.mamba import Mamba
-from boundprobe.models.mamba_attention_step import MambaAttentionStep
-from boundprobe.models.mamba_chunks import MambaChunks
-from boundprobe.models.memory import CutState
-from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models import AbstractMixer, CutState, Mamba, MambaAttentionStep, MambaChunks
 from tests.helpers.models import draw, make
 
 T, D_MODEL, D_STATE, D_CONV, EXPAND, N_HEADS = 11, 8, 3, 2, 2, 2

@@ -11,11 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from boundprobe.models import memory
-from boundprobe.models.memory import STATE_SCHEMA, CutState, MemoryBits, StateTensor
-from boundprobe.models.sizes import nominal_bits
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import MIXERS, CutState, MemoryBits, ModelSpec, SequenceModel, StateTensor, memory, nominal_bits
+from boundprobe.models.memory import STATE_SCHEMA
 
 VOCAB = 5
 SIZES = {"d_model": 8, "window": 4, "n_heads": 2, "d_state": 2, "d_conv": 3, "expand": 2, "d_head": 4, "chunk": 2}

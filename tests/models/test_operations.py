@@ -23,9 +23,8 @@ from boundprobe.kernels import (
     Backend,
     find_problem,
 )
-from boundprobe.models.operations import OPERATIONS_OF, backend_for, check_any_backend, chosen_backends
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import MIXERS, OPERATIONS_OF, ModelSpec, SequenceModel, chosen_backends
+from boundprobe.models.operations import backend_for, check_any_backend
 
 NAMES = sorted({name for operation in OPERATIONS.values() for name in operation.backends})
 

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from boundprobe.models.gru import GRU
-from boundprobe.models.lstm import LSTM
-from boundprobe.models.memory import StateTensor
+from boundprobe.models import GRU, LSTM, StateTensor
 
 T = 6
 SIZES = [(8, 2), (3, 1), (4, 3)]  # d_model, expand

@@ -5,10 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import (
+    ENTRY_BITS,
+    MIXERS,
+    CutState,
+    ModelSpec,
+    Rounding,
+    SequenceModel,
+    StateTensor,
+    entry_limits,
+)
 
 
 def state_of(*values):

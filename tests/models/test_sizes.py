@@ -9,9 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boundprobe.models.sizes import nominal_bits
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import MIXERS, ModelSpec, SequenceModel, nominal_bits
 
 VOCAB = 3
 DTYPES = {16: torch.bfloat16, 32: torch.float32, 64: torch.float64}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boundprobe.models.registry import BUILDERS
+from boundprobe.models import BUILDERS, MIXERS, ModelSpec, parse_architecture
 from boundprobe.models.sizes import ENTRIES
-from boundprobe.models.spec import MIXERS, WINDOWED, ModelSpec, parse_architecture
+from boundprobe.models.spec import WINDOWED
 from boundprobe.settings import settings_of
 
 #: Fields that are words, and what they may be.

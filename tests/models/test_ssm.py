@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.models.ssm import DT_MAX, DT_MIN, SelectiveSSM
+from boundprobe.models import SelectiveSSM
+from boundprobe.models.ssm import DT_MAX, DT_MIN
 from tests.helpers.models import draw, make
 
 T = 6

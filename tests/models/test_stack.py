@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from boundprobe.kernels import AUTO, OPERATIONS
+from boundprobe.models import MIXERS, OPERATIONS_OF, CutState, ModelSpec, SequenceModel
 from boundprobe.models.layers import Layer
-from boundprobe.models.memory import CutState
-from boundprobe.models.operations import OPERATIONS_OF
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
 
 VOCAB, T, BATCH = 6, 10, 3
 #: T is more than three chunks, three windows and three convolutions.

@@ -16,9 +16,8 @@ from transformers.models.gpt_neox.modeling_gpt_neox import (
 )
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
-from boundprobe.kernels.window.positions import rotate
-from boundprobe.models.attention import SlidingWindowAttention
-from boundprobe.models.mamba import Mamba
+from boundprobe.kernels.window import rotate
+from boundprobe.models import Mamba, SlidingWindowAttention
 
 BATCH = 2
 # Both sides compute in float32, in another order; errors of single operations, 6e-8 of numbers up to about 10, add up

@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from boundprobe.constructions.scaling import SCALES, paper_row
+from boundprobe.constructions.scaling import SCALES, scaling_row
 from boundprobe.plots.construction import LONGEST, draw, save
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
@@ -45,7 +45,7 @@ def test_lines_are_the_formulas(task, found):
     scale = SCALES[type(task)]
     for ax, size, length in zip(draw(task, found).axes, (None, scale.sizes[1]), (10_000, LONGEST), strict=True):
         grown = scale.of_size(task, size or scale.size_of(task), length)
-        row = paper_row(grown, found["model"]["position"], found["n_layers"], window_of(grown))
+        row = scaling_row(grown, found["model"]["position"], found["n_layers"], window_of(grown))
         drawn = lines(ax)
         caches = [line for label, line in drawn.items() if label.startswith("cache of the hybrid")]
         (cache,) = (line for line in caches if line.get_linestyle() == "-")

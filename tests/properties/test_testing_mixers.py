@@ -1,4 +1,4 @@
-"""``check_mixer`` passes every mixer of the package and names what is wrong with each that is broken."""
+"""``check_mixer`` passes mixers that keep the contract and names what is wrong with each that is broken."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.models.memory import LayerState, StateTensor
-from boundprobe.models.mixer import AbstractMixer
-from boundprobe.models.registry import BUILDERS
-from boundprobe.models.spec import MIXERS, ModelSpec
+from boundprobe.models import BUILDERS, AbstractMixer, LayerState, ModelSpec, StateTensor
 from boundprobe.testing import check_mixer
 
 D = 4
@@ -58,12 +55,6 @@ class Memoryless(AbstractMixer):
 def test_mixers_that_keep_the_contract_pass() -> None:
     for mixer in (Leaky, Memoryless):
         check_mixer(mixer, d_model=D)
-
-
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_every_mixer_of_the_package_keeps_the_contract(mixer: str) -> None:
-    spec = ModelSpec(mixer, d_model=8, window=3, n_heads=2, d_state=3, d_conv=3, d_head=4, chunk=3)
-    check_mixer(lambda: BUILDERS[mixer](spec, "auto"), d_model=8)
 
 
 # What it must see

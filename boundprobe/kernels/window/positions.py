@@ -44,7 +44,7 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 
 class AbstractPosition(nn.Module):
-    """What a query scores on a key, before the scale ``1 / sqrt(E)`` and before the mask."""
+    """The score of a query on a key, before the scale ``1 / sqrt(E)`` and before the mask."""
 
     @abstractmethod
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
