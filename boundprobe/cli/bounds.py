@@ -21,7 +21,7 @@ from boundprobe.cli.output import print_config, print_json, print_pairs, task_fr
 if TYPE_CHECKING:
     from boundprobe.bounds.report.task import BoundsReport
     from boundprobe.bounds.table.report import CustomReport
-    from boundprobe.tasks import AbstractTask
+    from boundprobe.tasks.base import AbstractTask
 
 FLOAT32_BITS = 32
 
@@ -95,8 +95,6 @@ def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
 
 def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, entry_bits: int) -> dict[str, Any]:
     """What the sizes of a model say about each hard distribution, as plain data."""
-    import numpy as np
-
     from boundprobe.bounds.report.verdict import model_verdicts
     from boundprobe.bounds.window import receptive_field
     from boundprobe.constructions.theorems import witnesses
@@ -104,7 +102,7 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
     from boundprobe.models.spec import ModelSpec
 
     spec = ModelSpec(**model)
-    prefix_len = task.sample_cut(1, np.random.default_rng(0)).prefix.shape[1]
+    prefix_len = task.prefix_len
     bits = nominal_bits(spec, prefix_len, entry_bits)
     # Constructions are proved in float32: with entries of fewer bits they say nothing.
     known = witnesses(task, spec) if entry_bits >= FLOAT32_BITS else ()
@@ -115,28 +113,29 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
         "prefix_len": prefix_len,
         "receptive_field": receptive_field(spec.windows),
         "nominal_bits": {**bits._asdict(), "total_bits": bits.total_bits},
-        "distributions": [dataclasses.asdict(verdict) for verdict in verdicts],
+        "distributions": [verdict.to_json() for verdict in verdicts],
     }
 
 
 def print_report(task: AbstractTask, report: BoundsReport) -> None:
     """Print the numbers of a task, and its curves if there are any."""
-    state, window = report.state, report.window
+    window = report.window
     parameters = ", ".join(f"{name}={value}" for name, value in task.parameters().items())
     print(f"{task.name} ({parameters}), mean error {report.error:g}\n")
     rows = []
-    for name, label in (
-        ("entropy_bits", "entropy of all answers"),
-        ("fano_bits", "state needs, Fano"),
-        ("packing_bits", "state needs, ball packing"),
-        ("zero_error_bits", "state needs, zero error"),
+    for key, label in (
+        ("entropy", "entropy of all answers"),
+        ("fano", "state needs, Fano"),
+        ("packing", "state needs, ball packing"),
+        ("zero_error", "state needs, zero error"),
     ):
-        bits = getattr(state, name)
-        shown = "not available" if bits is None else f"{bits:.3f} bits"
-        said = "; vacuous: says nothing" if name in state.vacuous else ""
-        rows.append((label, shown, f"{state.theorem[name]}; {state.evidence[name]}{said}"))
+        bound = report[key]
+        shown = "not available" if bound.value is None else f"{bound.number:.3f} bits"
+        source = f" ({report.state_case.theorem})" if key == "entropy" else ""
+        said = "; vacuous: says nothing" if key in ("fano", "packing") and bound.vacuous else ""
+        rows.append((label, shown, f"{bound.theorem}{source}; {bound.evidence}{said}"))
     rows += [
-        ("receptive field needs", f"{window.min_receptive_field} tokens", window.theorem),
+        ("receptive field needs", f"{window.min_receptive_field} tokens", report.window_theorem),
         ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "window w: itself and w - 1 before"),
         ("blind accuracy", f"{window.blind_accuracy:.6f}", "best on window-hard without the control token"),
     ]  # fmt: skip
@@ -154,9 +153,10 @@ def print_statements(report: BoundsReport) -> None:
     """Print each bound with what it assumes."""
     print()
     for bound in report.bounds:
-        shown = "not available" if bound.value is None else f"{bound.value:.6g} {bound.unit}"
-        sign = "at least" if bound.direction == "lower" else "at most"
-        print(f"{bound.theorem}: {bound.of} {sign} {shown}{' (vacuous)' if bound.vacuous else ''}")
+        statement = bound.statement
+        shown = "not available" if bound.value is None else f"{bound.value:.6g} {statement.unit}"
+        sign = "at least" if statement.direction == "lower" else "at most"
+        print(f"{bound.theorem}: {statement.of} {sign} {shown}{' (vacuous)' if bound.vacuous else ''}")
         print(f"    {bound.evidence}; if {'; '.join(bound.assumptions)}")
 
 

@@ -101,9 +101,9 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
         },
         "pure_models": {
             "state_bits": bounds.state.zero_error_bits,
-            "state_theorem": bounds.state.theorem["zero_error_bits"],
+            "state_theorem": bounds["zero_error"].theorem,
             "window_tokens": bounds.window.min_sum_window_minus_one,
-            "window_theorem": bounds.window.theorem,
+            "window_theorem": bounds.window_theorem,
         },
         "verification": {
             "small_case": {"task": {"name": small_task.name, "parameters": small_task.parameters()}, **asdict(small)},

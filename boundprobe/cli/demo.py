@@ -12,7 +12,7 @@ from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options,
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
 
 if TYPE_CHECKING:
-    from boundprobe.tasks import AbstractTask
+    from boundprobe.tasks.base import AbstractTask
     from boundprobe.training.config import TrainConfig
 
 HELP = "bound, attack, train, measure and plot two tasks with three small architectures"

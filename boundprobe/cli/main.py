@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from boundprobe.cli.options import OneLineParser
 from boundprobe.errors import MissingDependencyError, RunDirectoryError, UnfinishedError
+from boundprobe.version import __version__
 
 #: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
 VERBS = ("demo", "bounds", "construct", "sample", "train", "sweep", "probe", "plot", "doctor")
@@ -44,9 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if unknown:
             getattr(args, "verb_parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
         if args.version:
-            from importlib.metadata import version
-
-            print(f"boundprobe {version('boundprobe')}")
+            print(f"boundprobe {__version__}")
             return 0
         if args.verb is None:
             parser.error(f"no verb given; allowed: {', '.join(VERBS)}; try 'boundprobe --help'")

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boundprobe.tasks import AbstractTask, build_task
+from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks.registry import build_task
 
 
 def print_json(document: Mapping[str, Any]) -> int:
@@ -57,7 +58,7 @@ def task_from(config: Mapping[str, Any]) -> AbstractTask:
     ValueError
         If no task is named, or its parameters are wrong.
     """
-    from boundprobe.tasks import TASKS
+    from boundprobe.tasks.registry import TASKS
 
     table = dict(config.get("task", {}))
     name, preset = table.pop("name", None), table.pop("preset", None)

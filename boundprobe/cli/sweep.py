@@ -114,7 +114,8 @@ def _train(sweep: Sweep, args: argparse.Namespace, device: str, shard: Shard, ex
 
 def _executor(args: argparse.Namespace, device: str) -> Callable[[Path], AbstractExecutor]:
     """What makes the executor that was asked for, with its options, from the folder that it may write into."""
-    from boundprobe.sweep.executors.base import EXECUTORS, available_cores
+    from boundprobe.sweep.executors.base import available_cores
+    from boundprobe.sweep.executors.registry import EXECUTORS
 
     given: dict[str, Any] = dict(args.options)
     if args.executor == "local":

@@ -86,7 +86,7 @@ class SampleStream:
         """What is the same for every sequence: ``queries`` (n_queries, query_len) for state-hard, else nothing."""
         if self.distribution != "state-hard":
             return {}
-        return {"queries": self.task.sample_cut(1, generator(self.seed, "sample")).queries}
+        return {"queries": self.task.queries}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every array of the whole stream, by name."""

@@ -13,16 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from boundprobe.bounds import (
-    fano_accuracy_ceiling,
-    packing_accuracy_ceiling,
-    receptive_field,
-    store_some_accuracy,
-    window_accuracy_ceiling,
-)
+from boundprobe.bounds.state.fano import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.bounds.window import receptive_field, window_accuracy_ceiling
 from boundprobe.models.spec import ModelSpec
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
-from boundprobe.tasks import AbstractTask
+from boundprobe.tasks.base import AbstractTask
 
 #: One probe document (``boundprobe.probe/1``) per trained model.
 Probe = Mapping[str, Any]

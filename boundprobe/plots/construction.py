@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from boundprobe.constructions.scaling import SCALES, PaperRow, decades, paper_rows
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
-from boundprobe.tasks import AbstractTask
+from boundprobe.tasks.base import AbstractTask
 
 #: What ``boundprobe construct --json`` prints (``boundprobe.construct/1``), as far as the figure reads it.
 Document = Mapping[str, Any]

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from boundprobe.plots.bound_vs_empirical import MARKERS, WINDOW_EDGE, draw_state_region, draw_window_region
 from boundprobe.plots.figure import project_style, save_figure
-from boundprobe.tasks import AbstractTask
+from boundprobe.tasks.base import AbstractTask
 
 #: A reported seed, as ``boundprobe.runs.collect.seed_rows`` makes it.
 Row = Mapping[str, Any]

@@ -1,1 +1,5 @@
-"""Many jobs in worker processes."""
+"""Many runs in worker processes: a grid, who trains beside whom, and one table."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

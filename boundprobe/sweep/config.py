@@ -14,7 +14,7 @@ from typing import Any
 from boundprobe.checks import check_word
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import config_hash
-from boundprobe.tasks import build_task
+from boundprobe.tasks.registry import build_task
 from boundprobe.training.config import Shape, TrainConfig
 
 #: Tables of a sweep's file; the first three and ``seed`` and ``scan`` are those of ``boundprobe train``.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boundprobe.bounds import receptive_field
+from boundprobe.bounds.window import receptive_field
 from boundprobe.checks import check_integer
 from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.probes.settings import ProbeConfig

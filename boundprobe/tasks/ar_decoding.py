@@ -107,6 +107,11 @@ class AssociativeRecallDecoding(AbstractTask):
         return self.n_words + _FIRST_WORD
 
     @property
+    def queries(self) -> np.ndarray:
+        """The bits of every key, first bit most significant: int64 (n_keys, word_bits)."""
+        return self._bits(np.arange(self.n_keys))
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The odd words: int64 (m,)."""
         return 2 * np.arange(self.n_keys) + _FIRST_WORD + 1
@@ -216,19 +221,19 @@ class AssociativeRecallDecoding(AbstractTask):
         ([[0, 0], [1, 0]], (1, 4), (1, 2))
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
-        prefix = np.empty((n_sequences, self.seq_len - self.word_bits), np.int64)
+        prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_keys), np.int64)
         at = np.arange(prefix.shape[1] - 2 * self.n_keys + 1, prefix.shape[1], 2)
         for rows in row_blocks(*prefix.shape):
             np.put_along_axis(places[rows], self._draw_words(prefix[rows], rng), at[None], axis=1)
         answers = np.take_along_axis(prefix, places, axis=1)
-        return CutBatch(prefix, self._bits(np.arange(self.n_keys)), answers, places=places)
+        return CutBatch(prefix, self.queries, answers, places=places)
 
     def _other_stream(self, stream: str) -> CutStream:
         keys = np.arange(self.n_keys)
         theorem = "Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026), keys with replacement"
         words, values = 2 * keys[:, None] + _FIRST_WORD, self.answer_values
-        return PairStream(words, values, self._bits(keys), values, self.seq_len - self.word_bits, theorem)
+        return PairStream(words, values, self._bits(keys), values, self.prefix_len, theorem)
 
     def _bits(self, key: np.ndarray) -> np.ndarray:
         """The bits (n, b), most significant first, of the words ``2 * key``."""

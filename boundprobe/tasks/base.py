@@ -150,6 +150,20 @@ class AbstractTask(ABC):
 
     @property
     @abstractmethod
+    def queries(self) -> np.ndarray:
+        """The query set of the state-hard case: int64 (n_queries, query_len).
+
+        No rows where what follows the cut differs from prefix to prefix (``CutBatch.suffixes``); query_len is then
+        the length of a suffix.
+        """
+
+    @property
+    def prefix_len(self) -> int:
+        """Number of tokens before the cut: ``n_positions - query_len``."""
+        return self.n_positions - int(self.queries.shape[1])
+
+    @property
+    @abstractmethod
     def answer_values(self) -> np.ndarray:
         """Token ids that an answer of the state-hard case can take, ascending: int64 (K,)."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from boundprobe.checks import check_integer
+
 
 @dataclass(frozen=True)
 class StateCase:
@@ -93,3 +95,22 @@ class WindowCase:
     def sensitivity_distance(self) -> int:
         """Distance of the earliest token that matters, d in W1."""
         return max(self.control_distances + self.candidate_distances)
+
+    def min_window(self, n_layers: int) -> int:
+        """Least window for a stack of equal windowed layers to see every token that matters: 1 + ceil(d / layers).
+
+        A smaller window is right on at most half of the worst two inputs (W1; Cooper et al. 2026, Theorem 3.7).
+
+        >>> case = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 3.7", "see the first token")
+        >>> [case.min_window(layers) for layers in (1, 2, 3)]
+        [100, 51, 34]
+
+        Raises
+        ------
+        ValueError
+            If there is no layer.
+        """
+        layers = check_integer(
+            "n_layers", n_layers, 1, why="; without a layer only the last token is seen; give a depth"
+        )
+        return 1 + -(-self.sensitivity_distance // layers)

@@ -78,6 +78,11 @@ class Copying(AbstractTask):
         return 2 * self.n_tokens
 
     @property
+    def queries(self) -> np.ndarray:
+        """No rows, as a query holds the tokens that were copied so far: int64 (0, n_tokens)."""
+        return np.empty((0, self.n_tokens), np.int64)
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The content tokens: int64 (V,)."""
         return np.arange(self.vocab_size)
@@ -160,7 +165,7 @@ class Copying(AbstractTask):
         suffixes = np.empty((n_sequences, 1, self.n_tokens), np.int64)
         suffixes[:, 0, 0], suffixes[:, 0, 1:] = self.vocab_size, prefix[:, :-1]
         places = np.tile(np.arange(self.n_tokens), (n_sequences, 1))
-        return CutBatch(prefix, np.empty((0, self.n_tokens), np.int64), prefix.copy(), suffixes, places)
+        return CutBatch(prefix, self.queries, prefix.copy(), suffixes, places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
         n = self.n_tokens

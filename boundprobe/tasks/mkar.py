@@ -124,6 +124,11 @@ class MultiKeyRecall(AbstractTask):
         return int(self.split**self.key_length)
 
     @property
+    def queries(self) -> np.ndarray:
+        """Every key once: int64 (n_keys, key_length)."""
+        return self._keys()
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The value tokens of the hard cases: int64 (V - K,)."""
         return np.array(self._values)
@@ -203,15 +208,15 @@ class MultiKeyRecall(AbstractTask):
         ([[0, 0, 2]], [[0, 0]], [[2]])
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
-        prefix = np.empty((n_sequences, self.seq_len - self.key_length), np.int64)
+        prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_keys), np.int64)
         keys = self._keys()
         for rows in row_blocks(*prefix.shape):
             places[rows] = draw_key_blocks(prefix[rows], rng, keys, 1, self._values)
-        return CutBatch(prefix, keys, np.take_along_axis(prefix, places, axis=1), places=places)
+        return CutBatch(prefix, self.queries, np.take_along_axis(prefix, places, axis=1), places=places)
 
     def _other_stream(self, stream: str) -> CutStream:
-        length = self.seq_len - self.key_length
+        length = self.prefix_len
         if stream == TOKENS:
             why = f"; in the stream {TOKENS!r} every token is a key: set key_length to 1"
             check_integer("key_length", self.key_length, 1, 1, why=why)

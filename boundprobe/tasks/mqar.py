@@ -103,6 +103,11 @@ class MultiQueryRecall(AbstractTask):
         return self.n_keys + self.n_values
 
     @property
+    def queries(self) -> np.ndarray:
+        """The keys of the state-hard case: int64 (n_pairs, 1)."""
+        return np.arange(self.n_pairs)[:, None]
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The value tokens: int64 (n_values,)."""
         return np.arange(self.n_keys, self._filler)
@@ -188,17 +193,17 @@ class MultiQueryRecall(AbstractTask):
         ([[4, 0, 3, 1, 3]], [[0], [1]], [[3, 3]])
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
-        prefix = np.empty((n_sequences, self.seq_len - 1), np.int64)
+        prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_pairs), np.int64)
         for rows in row_blocks(*prefix.shape):
             self._draw_prefix(prefix[rows], rng, places[rows])
         answers = np.take_along_axis(prefix, places, axis=1)
-        return CutBatch(prefix, np.arange(self.n_pairs)[:, None], answers, places=places)
+        return CutBatch(prefix, self.queries, answers, places=places)
 
     def _other_stream(self, stream: str) -> CutStream:
         keys = np.arange(self.n_pairs)[:, None]
         theorem = "Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023), keys with replacement"
-        return PairStream(keys, self.answer_values, keys, np.array([self._filler]), self.seq_len - 1, theorem)
+        return PairStream(keys, self.answer_values, keys, np.array([self._filler]), self.prefix_len, theorem)
 
     def _draw_prefix(self, prefix: np.ndarray, rng: np.random.Generator, places: np.ndarray) -> None:
         """Fill ``prefix`` (n, L-1) with filler and pairs of keys 0..N-1, ``places`` (n, N) with those of the values."""

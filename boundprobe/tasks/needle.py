@@ -71,6 +71,11 @@ class Needle(AbstractTask):
         return self.vocab_size + 2
 
     @property
+    def queries(self) -> np.ndarray:
+        """The query marker, the only query: int64 (1, 1)."""
+        return np.array([[self.vocab_size + 1]])
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The content tokens: int64 (V,)."""
         return np.arange(self.vocab_size)
@@ -145,10 +150,10 @@ class Needle(AbstractTask):
         ([[1, 2, 1]], [[3]], [[1]])
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
-        prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.seq_len - 1)).astype(np.int64)
+        prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.prefix_len)).astype(np.int64)
         prefix[:, -2] = self.vocab_size
         places = np.full((n_sequences, 1), self.seq_len - 2)
-        return CutBatch(prefix, np.array([[self.vocab_size + 1]]), prefix[:, -1:].copy(), places=places)
+        return CutBatch(prefix, self.queries, prefix[:, -1:].copy(), places=places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator, place: int | np.ndarray) -> None:
         tokens[...] = uniform_integers(rng, 0, self.vocab_size, tokens.shape)

@@ -36,6 +36,11 @@ class Layout:
         return 1 if self.is_suffix else self.query_length + 2
 
     @property
+    def suffix_len(self) -> int:
+        """Tokens after the cut: what asks, and the targets before the one that is asked."""
+        return self.n - self.query_length + 1 + (self.query_length + 1 if self.is_suffix else 0)
+
+    @property
     def markers(self) -> tuple[tuple[int, int], ...]:
         """Place and id of each marker."""
         bos, query, length, q = self.bos, self.bos + 1, self.seq_len, self.query_length
@@ -64,8 +69,7 @@ class Layout:
 
         Suffix form: suffix a asks for the tokens after ``keys[a]``.  Prefix form: the query is in the prefix.
         """
-        n_told = answers.shape[2] - 1
-        suffix_len = n_told + 2 + (self.is_suffix and self.query_length + 1)
+        n_told, suffix_len = answers.shape[2] - 1, self.suffix_len
         suffixes = np.empty((len(tokens), answers.shape[1], suffix_len), np.int64)
         suffixes[...] = tokens[:, None, self.n_positions - suffix_len :]
         if self.is_suffix:

@@ -137,6 +137,11 @@ class NgramRetrieval(AbstractTask):
         return Layout(self.seq_len, self.n, self.query_length, self.form == "suffix", self.vocab_size)
 
     @property
+    def queries(self) -> np.ndarray:
+        """No rows, as a query holds the targets before the one that is asked: int64 (0, suffix_len)."""
+        return np.empty((0, self._layout.suffix_len), np.int64)
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The value tokens of the hard cases: int64 (V - K,)."""
         return np.arange(self.split, self.vocab_size)
@@ -244,7 +249,7 @@ class NgramRetrieval(AbstractTask):
             answers = np.take_along_axis(tokens, flat, axis=1)
             parts.append((*self._layout.cut(tokens, answers.reshape(places.shape), keys), answers, flat))
         prefix, suffixes, all_answers, all_places = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return CutBatch(prefix, np.empty((0, suffixes.shape[2]), np.int64), all_answers, suffixes, all_places)
+        return CutBatch(prefix, self.queries, all_answers, suffixes, all_places)
 
     def _draw_uniform(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
         self._layout.finish(

@@ -98,6 +98,14 @@ class PositionRetrieval(AbstractTask):
         return tokens[:, 3:], tokens[:, 1]
 
     @property
+    def queries(self) -> np.ndarray:
+        """Suffix form: ``<query> a`` for every token a, int64 (L, 2).  Prefix form: the last token, int64 (1, 1)."""
+        n = self.seq_len
+        if self.form == "prefix":
+            return np.array([[n - 1]])
+        return np.stack([np.full(n, 2 * n + 1), np.arange(n)], axis=1)
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The position tokens; without the last one in the prefix form, where x_L is not queried."""
         return np.arange(self.seq_len, self.seq_len + self.state_case().n_values)
@@ -193,21 +201,19 @@ class PositionRetrieval(AbstractTask):
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         n, suffix = self.seq_len, self.form == "suffix"
-        query_len = 2 if suffix else 1
-        prefix = np.empty((n_sequences, self.n_positions - query_len), np.int64)
+        prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, n if suffix else 1), np.int64)
         x_at = 1 if suffix else 3
         for rows in row_blocks(*prefix.shape):
             tokens = np.empty((rows.stop - rows.start, self.n_positions), np.int64)
             self._draw(tokens, rng, "state-hard")
-            prefix[rows] = tokens[:, :-query_len]
+            prefix[rows] = tokens[:, : self.prefix_len]
             x, query = self._split(tokens)
             if suffix:
                 np.put_along_axis(places[rows], x, np.broadcast_to(np.arange(x_at, n + x_at), x.shape), axis=1)
             else:
                 places[rows, 0] = x_at + (x == query[:, None]).argmax(axis=1)
-        queries = np.stack([np.full(n, 2 * n + 1), np.arange(n)], axis=1) if suffix else np.array([[n - 1]])
-        return CutBatch(prefix, queries, places + (n - x_at), places=places)
+        return CutBatch(prefix, self.queries, places + (n - x_at), places=places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator, law: str) -> None:
         n = len(tokens)

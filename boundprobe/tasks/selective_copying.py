@@ -126,6 +126,11 @@ class SelectiveCopying(AbstractTask):
         return tuple(range(first, first + self.n_numbers))
 
     @property
+    def queries(self) -> np.ndarray:
+        """Every number once, in order of value: int64 (n_numbers, 1)."""
+        return np.arange(self.n_numbers)[:, None]
+
+    @property
     def answer_values(self) -> np.ndarray:
         """All tokens, numbers and letters: int64 (V,)."""
         return np.arange(self.vocab_size)
@@ -220,11 +225,10 @@ class SelectiveCopying(AbstractTask):
         ((4, 5), [[0], [1]], True)
         """
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
-        prefix = np.empty((n_sequences, self.seq_len - 1), np.int64)
+        prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         fill_uniform(prefix, rng, 0, self.vocab_size)
-        queries = np.arange(self.n_numbers)[:, None]
-        place = self.seq_len - 1 - np.array(self.distances)
-        return CutBatch(prefix, queries, prefix[:, place], places=np.tile(place, (n_sequences, 1)))
+        place = self.prefix_len - np.array(self.distances)
+        return CutBatch(prefix, self.queries, prefix[:, place], places=np.tile(place, (n_sequences, 1)))
 
     # Each _draw method fills ``tokens`` (n, L) with one distribution.
 

@@ -6,23 +6,6 @@ sequence mixer against the contract of ``boundprobe.models.mixer.AbstractMixer``
 ``boundprobe.channels`` has states whose information is known, to test whatever claims to measure it.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-from boundprobe.bounds.machines import Machine, machines
-from boundprobe.testing.bounds import check_bound, encoders, tiny_tasks
-from boundprobe.testing.tasks import check_task
-
-if TYPE_CHECKING:
-    from boundprobe.testing.mixers import check_mixer
-
-__all__ = ["Machine", "check_bound", "check_mixer", "check_task", "encoders", "machines", "tiny_tasks"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "check_mixer":
-        from boundprobe.testing.mixers import check_mixer
-
-        return check_mixer
-    raise AttributeError(f"module 'boundprobe.testing' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

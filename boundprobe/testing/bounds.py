@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from boundprobe.bounds.machines import Machine, machines
 from boundprobe.checks import check_word
 from boundprobe.errors import MissingDependencyError
-from boundprobe.tasks import IGNORE
+from boundprobe.tasks.base import IGNORE
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+
+__all__ = ["Machine", "check_bound", "encoders", "machines", "tiny_tasks"]
 
 Table = NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from boundprobe.tasks import IGNORE, AbstractTask
+from boundprobe.tasks.base import IGNORE, AbstractTask
 
 #: Answer tables of up to so many cut sequences are compared with the entropy that a task states.
 _SEEN_ROWS = 20_000
@@ -80,6 +80,8 @@ def _cut_problems(task: AbstractTask, n: int) -> Iterator[str]:
         return
     if not np.isin(cut.answers[cut.answers != IGNORE], task.answer_values).all():
         yield "answer_values: an answer of sample_cut is not among them"
+    if not np.array_equal(task.queries, cut.queries) or cut.prefix.shape[1] != task.prefix_len:
+        yield "sample_cut: queries or the length of the prefix are not the task's own (queries, prefix_len)"
     if cut.places is not None:
         settled = cut.answers != IGNORE
         if cut.places.shape != cut.answers.shape or ((cut.places != IGNORE) != settled).any():

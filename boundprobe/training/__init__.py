@@ -1,1 +1,5 @@
-"""Training runs; ``config`` needs no torch."""
+"""Training runs: configuration, members trained side by side, results that resume."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,8 +9,8 @@ from typing import Any
 from boundprobe.checks import check_integer, check_number, check_word
 from boundprobe.models.spec import ModelSpec
 from boundprobe.seeds import generator
-from boundprobe.tasks import TASKS, AbstractTask, build_task
-from boundprobe.tasks.base import IGNORE, check_distribution
+from boundprobe.tasks.base import IGNORE, AbstractTask, check_distribution
+from boundprobe.tasks.registry import TASKS, build_task
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
 PHASES = ("calibration", "report")

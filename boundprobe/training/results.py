@@ -36,7 +36,7 @@ def judge(
     """
     role = "calibration" if members[0].phase == "calibration" else "evaluation"
     accuracies = _accuracies(config, role, ensemble)
-    memory = _memory(config, role, ensemble.skeleton)
+    memory = _memory(config, ensemble.skeleton)
     schedule = config.schedule
     n_draws = -(-schedule.steps // STEPS_PER_DRAW)
     return [
@@ -72,11 +72,10 @@ def _accuracies(config: TrainConfig, role: str, ensemble: Ensemble) -> list[dict
 
 
 @torch.no_grad()
-def _memory(config: TrainConfig, role: str, skeleton: SequenceModel) -> dict[str, int]:
-    """Nominal bits at the cut by kind; weights do not matter."""
-    prefix = config.task.sample_cut(1, generator(config.seed, role, 1)).prefix
+def _memory(config: TrainConfig, skeleton: SequenceModel) -> dict[str, int]:
+    """Nominal bits at the cut by kind; neither weights nor tokens matter."""
     device = next(skeleton.parameters()).device
-    bits = skeleton.prefill(torch.from_numpy(prefix).to(device)).bits()
+    bits = skeleton.prefill(torch.zeros((1, config.task.prefix_len), dtype=torch.int64, device=device)).bits()
     return {"recurrent_bits": bits.recurrent_bits, "conv_bits": bits.conv_bits, "cache_bits": bits.cache_bits}
 
 

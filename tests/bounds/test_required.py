@@ -12,7 +12,6 @@ from boundprobe.bounds import (
     receptive_field,
     required_bits,
     required_state_entries,
-    required_window,
     window_accuracy_ceiling,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
@@ -43,14 +42,14 @@ def test_whole_numbers_of_entries_are_not_rounded_up():
 @given(st.integers(0, 10_000), st.integers(1, 50))
 def test_the_least_window(distance, n_layers):
     case = WindowCase(distance + 1, 7, (), (), (distance,), "Theorem 3.7", "by hand")
-    window = required_window(case, n_layers)
+    window = case.min_window(n_layers)
     assert window_accuracy_ceiling(case, receptive_field([window] * n_layers)) == 1.0
     if window > 1:
         assert window_accuracy_ceiling(case, receptive_field([window - 1] * n_layers)) == pytest.approx(1 / 7)
 
 
 def test_selective_copying_by_hand():
-    assert [required_window(SELECTIVE_COPYING, n) for n in (1, 2, 3, 99, 1000)] == [100, 51, 34, 2, 2]
+    assert [SELECTIVE_COPYING.min_window(n) for n in (1, 2, 3, 99, 1000)] == [100, 51, 34, 2, 2]
 
 
 def test_bad_arguments_are_named():
@@ -59,4 +58,4 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"probability = 1\.5 "):
         required_state_entries(RECALL, 1.5)
     with pytest.raises(ValueError, match=r"n_layers is 0; allowed: at least 1; .*give a depth"):
-        required_window(SELECTIVE_COPYING, 0)
+        SELECTIVE_COPYING.min_window(0)

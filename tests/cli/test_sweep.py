@@ -15,7 +15,8 @@ import torch
 
 from boundprobe.runs.store import load_run, open_run
 from boundprobe.sweep.config import SweepConfig
-from boundprobe.sweep.executors.base import EXECUTORS, AbstractExecutor, attempt
+from boundprobe.sweep.executors.base import AbstractExecutor, attempt
+from boundprobe.sweep.executors.registry import EXECUTORS
 
 SWEEP = """
 [task]

@@ -9,6 +9,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import boundprobe
 PACKAGE = Path(boundprobe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BOTTOM = {"errors", "seeds", "checks", "runs"}
+BOTTOM = {"errors", "seeds", "checks", "runs", "version"}
 #: What each part may import of the package; the root re-exports and may import all.
 ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(BOTTOM, BOTTOM),
@@ -40,51 +41,131 @@ ALLOWED: dict[str, set[str]] = {
     | {"export"},
     "__main__": {"cli"},
 }
-#: Run time imports by name would hide from this test; only these may use them.
-MAY_IMPORT_BY_NAME = {"__init__", "cli"}
+
+
+def name_of(path: Path) -> str:
+    """``boundprobe/tasks/base.py`` is the module ``boundprobe.tasks.base``, an ``__init__`` its package."""
+    parts = ("boundprobe", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def names_imported(source: str, package: str) -> set[str]:
+    """Dotted names that a module imports from boundprobe, anywhere in it; ``package`` is where relative imports start.
+
+    An import by name is "importlib".
+    """
+    found: set[str] = set()
+    by_name: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{origin}.{alias.name}" for alias in node.names}
+        elif getattr(node, "attr", getattr(node, "id", None)) in ("__import__", "import_module"):
+            by_name = {"importlib"}
+    return {name for name in found if name.split(".")[0] == "boundprobe"} | by_name
+
+
+def parts_imported(source: str, package: str) -> set[str]:
+    """Parts of boundprobe that a module imports: "boundprobe" is the package itself."""
+    words = [name.split(".") for name in names_imported(source, package)]
+    return {word[1] if len(word) > 1 else word[0] for word in words}
 
 
 def part_of(path: Path) -> str:
     """``tasks/base.py`` belongs to ``tasks``, ``seeds.py`` to ``seeds``, the root's ``__init__.py`` to itself."""
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(source: str, package: str) -> set[str]:
-    """Parts of boundprobe that a module imports, anywhere in it; ``package`` is where relative imports start.
+def module_graph(sources: Mapping[str, tuple[str, str]]) -> dict[str, set[str]]:
+    """Module to the modules that it imports; to import a face is to import all that it offers."""
+    graph = {}
+    for name, (text, package) in sources.items():
+        dotted = [imported.split(".") for imported in names_imported(text, package)]
+        prefixes = [[".".join(words[:n]) for n in range(len(words), 0, -1)] for words in dotted]
+        found = {next((prefix for prefix in longest_first if prefix in sources), name) for longest_first in prefixes}
+        graph[name] = found - {name}
+    return graph
 
-    The package itself is "boundprobe", an import by name "importlib".
-    """
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            origin = ".".join([*above, *([node.module] if node.module else [])])
-            names = [f"{origin}.{alias.name}" for alias in node.names]
-        elif getattr(node, "attr", getattr(node, "id", None)) in ("__import__", "import_module"):
-            names = ["boundprobe.importlib"]
-        else:
-            continue
-        for name in names:
-            words = name.split(".")
-            if words[0] == "boundprobe":
-                found.add(words[1] if len(words) > 1 else "boundprobe")
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module (Tarjan), each sorted."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    path: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = low[name] = len(order)
+        path.append(name)
+        for other in sorted(graph[name]):
+            if other not in order:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in path:
+                low[name] = min(low[name], order[other])
+        if low[name] == order[name]:
+            members = path[path.index(name) :]
+            del path[path.index(name) :]
+            if len(members) > 1:
+                found.append(sorted(members))
+
+    for name in sorted(graph):
+        if name not in order:
+            visit(name)
     return found
+
+
+def package_sources() -> dict[str, tuple[str, str]]:
+    """Every module with its text; a face's text is that of its stub, which says what it imports."""
+    sources = {}
+    for path in MODULES:
+        name = name_of(path)
+        is_face = path.name == "__init__.py"
+        stub = path.with_suffix(".pyi")
+        text = (stub if stub.is_file() else path).read_text("utf-8")
+        sources[name] = (text, name if is_face else name.rpartition(".")[0])
+    return sources
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_dependencies_point_one_way(path: Path) -> None:
     part = part_of(path)
     package = ".".join(("boundprobe", *path.relative_to(PACKAGE).parts[:-1]))
-    imported = imports_of(path.read_text("utf-8"), package)
-    by_name = "importlib" in imported
-    assert not by_name or part in MAY_IMPORT_BY_NAME, "imports by name hide from this test; import what is meant"
+    imported = parts_imported(path.read_text("utf-8"), package)
+    assert "importlib" not in imported or part == "cli", "imports by name hide from this test; import what is meant"
     if part != "__init__":
         assert part in ALLOWED, f"{part} is new; give it a place in ALLOWED"
         wrong = imported - ALLOWED[part] - {part, "importlib"}
         assert not wrong, f"{part} may not import {', '.join(sorted(wrong))}"
+
+
+def test_no_module_is_in_a_circle_of_imports() -> None:
+    """Imports inside functions count; so do faces, which import all that they offer."""
+    assert circles(module_graph(package_sources())) == []
+
+
+def test_no_package_is_in_a_circle_of_imports() -> None:
+    packages: dict[str, set[str]] = {}
+    for name, imported in module_graph(package_sources()).items():
+        if name != "boundprobe":
+            parts = {other.split(".")[1] for other in imported if other != "boundprobe"}
+            packages.setdefault(name.split(".")[1], set()).update(parts - {name.split(".")[1]})
+    assert circles(packages) == []
+
+
+def test_a_circle_is_seen() -> None:
+    """The negative control."""
+    texts = {
+        "boundprobe.a": "def f():\n    from boundprobe.b import x",
+        "boundprobe.b": "import boundprobe.c",
+        "boundprobe.c": "from boundprobe import a",
+        "boundprobe.d": "from boundprobe.a import y",
+    }
+    graph = module_graph({name: (text, "boundprobe") for name, text in texts.items()})
+    assert circles(graph) == [["boundprobe.a", "boundprobe.b", "boundprobe.c"]]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +187,7 @@ def test_dependencies_point_one_way(path: Path) -> None:
 )
 def test_the_walk_sees_every_kind_of_import(source: str, package: str, expected: set[str]) -> None:
     """The negative control: an import that this test overlooks would not be refused."""
-    assert imports_of(source, package) == expected
+    assert parts_imported(source, package) == expected
 
 
 def test_every_part_has_a_place() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from boundprobe.tasks import TASKS, AssociativeRecallDecoding, SelectiveCopying, build_task
-from boundprobe.tasks.convert import _convert
+from boundprobe.tasks.convert import convert
 
 
 def test_strings_become_the_parameters_types() -> None:
@@ -32,10 +32,10 @@ def test_a_whole_number_becomes_a_float() -> None:
 
 
 def test_texts_stay_texts() -> None:
-    assert _convert("form", "suffix", str) == "suffix"
-    assert _convert("form", "none", str | None) is None
+    assert convert("form", "suffix", str) == "suffix"
+    assert convert("form", "none", str | None) is None
     with pytest.raises(ValueError, match=r"form is 3; allowed: a text; write e\.g\. form=suffix"):
-        _convert("form", 3, str)
+        convert("form", 3, str)
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

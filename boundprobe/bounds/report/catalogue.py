@@ -97,7 +97,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "W1 two points", "window", "lower",
         "success above 1/2 on the worst two inputs needs sum_i (w_i - 1) >= d",
         ("window w: a position sees itself and the w - 1 before it", "no recurrent layer"),
-        ("receptive_field", "min_receptive_field", "min_sum_window_minus_one", "required_window"),
+        ("receptive_field", "min_receptive_field", "min_sum_window_minus_one"),
         f"{_COOPER}, Assumption 3.6 and Theorem 3.7",
         "two inputs that agree on the last tokens and differ in their answers",
         "read as text, without its formulas",
@@ -113,7 +113,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "copying", "neighbour", "lower",
         "M >= success * V^n states to repeat n uniform tokens whole",
-        ("uniform string", "the whole string must be right"), ("copying_bits",),
+        ("uniform string", "the whole string must be right"), ("whole_success_bits",),
         "Jelassi, Brandfonbrener, Kakade, Malach 2024, arXiv 2402.01032, Theorem 2.7 and Corollary 2.8",
         "error > 1 - |S| / D^L for every state space S; error > 1/2 if mem(S) < L log D - 1 "
         "(M states attain 1 - M / V^n, so 'at least', not '>', is computed here)",
@@ -122,7 +122,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "recall of N pairs", "neighbour", "lower",
         "I(U;S) >= N [log2 V - Phi(error)]: N log2 V at error 0",
-        ("N known keys", "values independent and uniform over V"), ("recall_bits",),
+        ("N known keys", "values independent and uniform over V"), ("mean_error_fano_bits",),
         "Arora et al. 2024 (Based), arXiv 2402.18668, Theorem 3.1; the task: Arora et al. 2023 (Zoology), "
         "arXiv 2312.04927",
         "Based: a recurrent model that reads u in {0,1}^(N x d) causally needs Omega(N) bits of state for multi-query "
@@ -133,7 +133,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "index lookup", "neighbour", "lower",
         "S3 for n positions of V values; n log2 V at error 0 (one-way communication); width >= bits / precision",
         ("uniform string and index", "the state at the cut is the one message"),
-        ("index_lookup_bits", "index_lookup_width"),
+        ("packing_bits",),
         "Bhattamishra, Hahn, Blunsom, Kanade 2024, arXiv 2406.09347",
         "a recurrent network needs a hidden state of linear size for index lookup, by a reduction from "
         "communication complexity",
@@ -142,7 +142,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "recall at constant size", "neighbour", "upper",
         "pairs recalled <= bits / [log2 V - Phi(error)], whatever the length",
-        ("N known keys", "values independent and uniform over V"), ("recall_capacity",),
+        ("N known keys", "values independent and uniform over V"), ("fano_loss_bits",),
         "Zhou 2026, arXiv 2605.05066 (efficiency, compactness, recall)",
         "O(poly(d) / log V) pairs for constant work and state; reported as withdrawn on 2026-08-06 for an error in "
         "the proof of its main theorem: nothing here rests on it",

@@ -4,54 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from boundprobe.bounds.report.bound import Bound
-from boundprobe.bounds.report.statements import state_statements, window_statements
+from boundprobe.bounds.report.statements import state_bounds, window_bounds
 from boundprobe.bounds.state.fano import (
     fano_accuracy_ceiling,
-    mean_error_fano_bits,
     packing_accuracy_ceiling,
     store_some_accuracy,
 )
-from boundprobe.bounds.state.packing import packing_bits
-from boundprobe.bounds.window import blind_accuracy, min_receptive_field, min_sum_window_minus_one
 from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.base import AbstractTask
-from boundprobe.tasks.cases import StateCase
+from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.custom.task import CustomTask
+from boundprobe.tasks.registry import TASKS
 
 #: Name and version of the JSON document; its keys are a contract.
 SCHEMA = "boundprobe.bounds/1"
 
 
-@dataclass(frozen=True)
-class StateBounds:
-    """Bits that a state at the cut must hold, each number with its theorem and how it is known.
+class StateBounds(NamedTuple):
+    """Bits that a state at the cut must hold, as numbers; ``BoundsReport`` has each with its theorem.
 
     Attributes
     ----------
     entropy_bits, fano_bits, packing_bits, zero_error_bits : float or None, in bits
         Joint entropy of all answers; S1; S3 (None where its condition does not hold); S4.
-    theorem : dict of str
-        The statement behind each number, by its name.
-    evidence : dict of str
-        ``proved``, ``enumerated``, ``author`` or ``unavailable``, by the number's name.
-    vacuous : tuple of str
-        Names of the bounds that came out at 0, which say nothing.
     """
 
     entropy_bits: float
     fano_bits: float
     packing_bits: float | None
     zero_error_bits: float
-    theorem: dict[str, str]
-    evidence: dict[str, str]
-    vacuous: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class WindowBounds:
+class WindowBounds(NamedTuple):
     """Tokens that a windowed stack must see, and its best accuracy when the control part is out of sight.
 
     Attributes
@@ -62,13 +51,11 @@ class WindowBounds:
         d: a window of w sees itself and the w - 1 before it.
     blind_accuracy : float
         Best accuracy on the window-hard distribution without the control part.
-    theorem : str
     """
 
     min_receptive_field: int
     min_sum_window_minus_one: int
     blind_accuracy: float
-    theorem: str
 
 
 @dataclass(frozen=True)
@@ -91,9 +78,18 @@ class AccuracyCurves:
     accuracy_floor_strategy: list[float] | None
 
 
+#: Key in the document to the bound that it is.
+_STATE_KEYS = {
+    "entropy_bits": "entropy",
+    "fano_bits": "fano",
+    "packing_bits": "packing",
+    "zero_error_bits": "zero_error",
+}
+
+
 @dataclass(frozen=True)
 class BoundsReport:
-    """Every bound of one task at one error.
+    """Every bound of one task at one error; ``report["fano"]`` is one of them.
 
     Attributes
     ----------
@@ -101,35 +97,81 @@ class BoundsReport:
     task_parameters : dict
     error : float
         Mean error over the queries that the state bounds are for.
-    state : StateBounds
-    window : WindowBounds
-    curves : AccuracyCurves or None
-        None where no curves were asked for.
+    state_case : StateCase
+    window_case : WindowCase
+    entropy : Bound
+        Joint entropy of all answers.
     bounds : tuple of Bound
         S1 to S5, W1 and W2, each with its assumptions and evidence.
+    curves : AccuracyCurves or None
+        None where no curves were asked for.
     """
 
     task_name: str
     task_parameters: dict[str, object]
     error: float
-    state: StateBounds
-    window: WindowBounds
+    state_case: StateCase
+    window_case: WindowCase
+    entropy: Bound
+    bounds: tuple[Bound, ...]
     curves: AccuracyCurves | None = None
-    bounds: tuple[Bound, ...] = ()
+
+    def __getitem__(self, key: str) -> Bound:
+        """The bound of that key, such as "fano", "packing" or "receptive_field".
+
+        Raises
+        ------
+        KeyError
+            If the report has no such bound.
+        """
+        try:
+            return next(bound for bound in (self.entropy, *self.bounds) if bound.key == key)
+        except StopIteration:
+            raise KeyError(key) from None
+
+    @property
+    def state(self) -> StateBounds:
+        """The numbers for the state."""
+        packing = self["packing"]
+        return StateBounds(
+            entropy_bits=self.entropy.number,
+            fano_bits=self["fano"].number,
+            packing_bits=None if packing.value is None else packing.number,
+            zero_error_bits=self["zero_error"].number,
+        )
+
+    @property
+    def window(self) -> WindowBounds:
+        """The numbers for the window."""
+        reach, sum_of_windows = self["receptive_field"], self["sum_window_minus_one"]
+        return WindowBounds(int(reach.number), int(sum_of_windows.number), self["blind_accuracy"].number)
+
+    @property
+    def window_theorem(self) -> str:
+        """The theorems behind the numbers for the window, and the one that the case comes from."""
+        return f"W1 two points and W2 exact ceiling ({self.window_case.theorem})"
 
     def to_json(self) -> dict[str, object]:
         """The document ``boundprobe.bounds/1`` as plain dicts, lists, numbers and None.
 
         ``curves`` is there only if curves were asked for.
         """
-        state = dataclasses.asdict(self.state)
-        state["vacuous"] = list(self.state.vacuous)
+        bounds = {name: self[key] for name, key in _STATE_KEYS.items()}
+        theorems = {name: bound.theorem for name, bound in bounds.items()}
+        theorems["entropy_bits"] += f" ({self.state_case.theorem})"
+        state: dict[str, object] = {
+            **self.state._asdict(),
+            "theorem": theorems,
+            "evidence": {name: bound.evidence for name, bound in bounds.items()},
+            "vacuous": [name for name in ("fano_bits", "packing_bits") if bounds[name].vacuous],
+        }
+        window = {**self.window._asdict(), "theorem": self.window_theorem}
         document: dict[str, object] = {
             "schema": SCHEMA,
             "task": {"name": self.task_name, "parameters": dict(self.task_parameters)},
             "error": self.error,
             "state": state,
-            "window": dataclasses.asdict(self.window),
+            "window": window,
         }
         if self.curves is not None:
             document["curves"] = dataclasses.asdict(self.curves)
@@ -170,45 +212,15 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
     if curve_points is not None:
         check_integer("curve_points", curve_points, 2, why=", or None for no curve; take e.g. 101")
     state_case, window_case, evidence = task.state_case(), task.window_case(), _evidence(task)
-    window = WindowBounds(
-        min_receptive_field=min_receptive_field(window_case),
-        min_sum_window_minus_one=min_sum_window_minus_one(window_case),
-        blind_accuracy=blind_accuracy(window_case),
-        theorem=f"W1 two points and W2 exact ceiling ({window_case.theorem})",
-    )
     return BoundsReport(
         task_name=task.name,
         task_parameters=task.parameters(),
         error=error,
-        state=_state_bounds(state_case, error, evidence),
-        window=window,
+        state_case=state_case,
+        window_case=window_case,
+        entropy=Bound("entropy", state_case.entropy_bits, evidence),
+        bounds=state_bounds(state_case, error, evidence) + window_bounds(window_case, evidence),
         curves=None if curve_points is None else _curves(state_case, curve_points),
-        bounds=state_statements(state_case, error, evidence) + window_statements(window_case, evidence),
-    )
-
-
-def _state_bounds(case: StateCase, error: float, evidence: str) -> StateBounds:
-    """The four numbers of the state-hard case, with their theorems and evidence."""
-    fano = mean_error_fano_bits(case.entropy_bits, case.n_answers, case.n_values, error)
-    packing = packing_bits(error, case.n_answers, case.n_values) if case.independent_uniform else None
-    theorem = {
-        "entropy_bits": f"joint entropy of all answers, H(Y_A) ({case.theorem})",
-        "fano_bits": "S1 Fano (Theorem 3.3, exact form)",
-        "packing_bits": "S3 ball packing (Theorem 3.3, one-shot form)",
-        "zero_error_bits": "S4 zero error (Assumption 3.2, distinct rows of the answer table)",
-    }
-    kinds = dict.fromkeys(theorem, evidence)
-    if packing is None:
-        kinds["packing_bits"] = "unavailable"
-    bounds = {"fano_bits": fano, "packing_bits": packing}
-    return StateBounds(
-        entropy_bits=case.entropy_bits,
-        fano_bits=fano,
-        packing_bits=packing,
-        zero_error_bits=case.zero_error_bits,
-        theorem=theorem,
-        evidence=kinds,
-        vacuous=tuple(name for name, bits in bounds.items() if bits == 0.0),
     )
 
 
@@ -225,10 +237,6 @@ def _curves(case: StateCase, n_points: int) -> AccuracyCurves:
 
 def _evidence(task: AbstractTask) -> str:
     """``proved`` for this package's tasks, whose cases its tests enumerate; a custom task says what it has checked."""
-    # Imported here: a user's task may be built on boundprobe.bounds, which would close a circle of imports.
-    from boundprobe.tasks import TASKS
-    from boundprobe.tasks.custom.task import CustomTask
-
     if isinstance(task, CustomTask):
         return task.evidence
     return "proved" if type(task) in TASKS.values() else "author"

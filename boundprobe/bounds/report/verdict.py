@@ -1,10 +1,11 @@
-"""What sizes alone say about a model: it must fail, or nothing forbids it, on each hard distribution."""
+"""Decide from a model's sizes alone whether a bound rules out the target accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from boundprobe.bounds.report.bound import Bound
 from boundprobe.bounds.state.fano import fano_accuracy_ceiling, packing_accuracy_ceiling
 from boundprobe.bounds.window import min_receptive_field, receptive_field, window_accuracy_ceiling
 from boundprobe.checks import check_integer
@@ -45,24 +46,73 @@ class Verdict:
     Attributes
     ----------
     distribution : str
-    verdict : "can pass" | "must fail" | "undecided"
-        ``must fail`` rests on a lower bound, ``can pass`` on a witness.  Undecided says only that no bound here
-        forbids it: enough bits and enough sight make some machine right, not this model.
     target_accuracy : float, a probability
-    ceiling_accuracy : float, a probability
-        No model of these sizes is more accurate.
-    theorem : str
-        What gives the ceiling.
-    reason : str
-        In words, with the numbers.
+    ceilings : tuple of Bound
+        Upper bounds on the accuracy of a model of these sizes; where there are several, the model is asked on equal
+        shares of their distributions.
+    witness : Witness or None
+        The most accurate construction of these sizes.
+
+    Raises
+    ------
+    ValueError
+        If the witness claims more than the ceiling allows.
     """
 
     distribution: str
-    verdict: str
     target_accuracy: float
-    ceiling_accuracy: float
-    theorem: str
-    reason: str
+    ceilings: tuple[Bound, ...]
+    witness: Witness | None = None
+
+    def __post_init__(self) -> None:
+        if self.witness is not None and self.witness.accuracy > self.ceiling_accuracy + _ROUNDING:
+            raise ValueError(
+                f"witness {self.witness.argument!r} claims accuracy {self.witness.accuracy!r} on {self.distribution}; "
+                f"allowed: at most {self.ceiling_accuracy:.6f} by {self.theorem}; one of the two is wrong"
+            )
+
+    @property
+    def ceiling_accuracy(self) -> float:
+        """The best accuracy that the bounds allow."""
+        return sum(ceiling.number for ceiling in self.ceilings) / len(self.ceilings)
+
+    @property
+    def verdict(self) -> str:
+        """``must fail`` rests on a bound, ``can pass`` on a witness.
+
+        ``undecided`` says only that no bound here forbids it: enough bits and enough sight make some machine right,
+        not this model.
+        """
+        if self.witness is not None and self.witness.accuracy >= self.target_accuracy:
+            return CAN_PASS
+        return MUST_FAIL if self.ceiling_accuracy < self.target_accuracy - _ROUNDING else UNDECIDED
+
+    @property
+    def theorem(self) -> str:
+        """The theorems that give the ceiling."""
+        if len(self.ceilings) == 1:
+            return self.ceilings[0].theorem
+        return "; ".join(ceiling.theorem for ceiling in self.ceilings if ceiling.number < 1.0) or "S1, S3, W2"
+
+    @property
+    def reason(self) -> str:
+        """In words, with the numbers."""
+        if self.verdict == CAN_PASS and self.witness is not None:
+            return self.witness.argument
+        shares = "half state-hard, half window-hard: the mean of their ceilings"
+        why = self.ceilings[0].note if len(self.ceilings) == 1 else shares
+        return f"no bound forbids it: {why}" if self.verdict == UNDECIDED else why
+
+    def to_json(self) -> dict[str, object]:
+        """The verdict as ``boundprobe bounds --model`` has it."""
+        return {
+            "distribution": self.distribution,
+            "verdict": self.verdict,
+            "target_accuracy": self.target_accuracy,
+            "ceiling_accuracy": self.ceiling_accuracy,
+            "theorem": self.theorem,
+            "reason": self.reason,
+        }
 
 
 def model_verdicts(
@@ -117,30 +167,11 @@ def model_verdicts(
             f"target_accuracy is {target_accuracy!r}; allowed: above 0 and at most 1; give a fraction, such as 0.9"
         )
     check_integer("state_bits", state_bits, 0)
-    ceilings = {
-        "state-hard": _state_ceiling(task.state_case(), state_bits),
-        "window-hard": _window_ceiling(task.window_case(), receptive_field(windows)),
-    }
-    mean = sum(accuracy for accuracy, _, _ in ceilings.values()) / len(ceilings)
-    theorems = "; ".join(theorem for accuracy, theorem, _ in ceilings.values() if accuracy < 1.0) or "S1, S3, W2"
-    ceilings["mixture"] = (mean, theorems, "half state-hard, half window-hard: the mean of their ceilings")
-    by_distribution = {name: _best(name, witnesses) for name in HARD_DISTRIBUTIONS}
-    return tuple(_judge(name, target_accuracy, ceilings[name], by_distribution[name]) for name in HARD_DISTRIBUTIONS)
-
-
-def _judge(name: str, target: float, ceiling: tuple[float, str, str], witness: Witness | None) -> Verdict:
-    """Compare the target with the ceiling and the best witness."""
-    accuracy, theorem, why = ceiling
-    if witness is not None and witness.accuracy > accuracy + _ROUNDING:
-        raise ValueError(
-            f"witness {witness.argument!r} claims accuracy {witness.accuracy!r} on {name}; allowed: at most "
-            f"{accuracy:.6f} by {theorem}; one of the two is wrong"
-        )
-    if witness is not None and witness.accuracy >= target:
-        return Verdict(name, CAN_PASS, target, accuracy, theorem, witness.argument)
-    if accuracy < target - _ROUNDING:
-        return Verdict(name, MUST_FAIL, target, accuracy, theorem, why)
-    return Verdict(name, UNDECIDED, target, accuracy, theorem, f"no bound forbids it: {why}")
+    state = _state_ceiling(task.state_case(), state_bits)
+    window = _window_ceiling(task.window_case(), receptive_field(windows))
+    ceilings = {"state-hard": (state,), "window-hard": (window,), "mixture": (state, window)}
+    best = {name: _best(name, witnesses) for name in ceilings}
+    return tuple(Verdict(name, target_accuracy, ceilings[name], best[name]) for name in ceilings)
 
 
 def _best(name: str, witnesses: Sequence[Witness]) -> Witness | None:
@@ -149,24 +180,22 @@ def _best(name: str, witnesses: Sequence[Witness]) -> Witness | None:
     return max(fitting, key=lambda witness: witness.accuracy, default=None)
 
 
-def _state_ceiling(case: StateCase, state_bits: int) -> tuple[float, str, str]:
-    """Ceiling, theorem and reason on the state-hard distribution."""
-    accuracy = fano_accuracy_ceiling(float(state_bits), case.entropy_bits, case.n_answers, case.n_values)
-    theorem = "S1 Fano (Theorem 3.3, exact form)"
+def _state_ceiling(case: StateCase, state_bits: int) -> Bound:
+    """The lower of the ceilings of S1 and S3 on the state-hard distribution."""
+    key, accuracy = (
+        "fano_ceiling",
+        fano_accuracy_ceiling(float(state_bits), case.entropy_bits, case.n_answers, case.n_values),
+    )
     if case.independent_uniform:
         packing = packing_accuracy_ceiling(float(state_bits), case.n_answers, case.n_values)
         if packing <= accuracy:
-            accuracy, theorem = packing, "S3 ball packing (Theorem 3.3, one-shot form)"
-    return (
-        accuracy,
-        theorem,
-        f"its state has {state_bits} bits, of {case.zero_error_bits:.3f} that no error at all takes",
-    )
+            key, accuracy = "packing_ceiling", packing
+    why = f"its state has {state_bits} bits, of {case.zero_error_bits:.3f} that no error at all takes"
+    return Bound(key, float(accuracy), "proved", note=why)
 
 
-def _window_ceiling(case: WindowCase, sees: int | None) -> tuple[float, str, str]:
-    """Ceiling, theorem and reason on the window-hard distribution."""
-    accuracy = window_accuracy_ceiling(case, sees)
-    needed = min_receptive_field(case)
+def _window_ceiling(case: WindowCase, sees: int | None) -> Bound:
+    """The ceiling of W2 on the window-hard distribution."""
     seen = "a recurrent layer hears of every token" if sees is None else f"it sees the last {sees} tokens"
-    return accuracy, "W2 exact ceiling (Theorem 3.7)", f"{seen}, of {needed} that matter"
+    why = f"{seen}, of {min_receptive_field(case)} that matter"
+    return Bound("window_ceiling", float(window_accuracy_ceiling(case, sees)), "proved", note=why)

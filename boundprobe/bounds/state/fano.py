@@ -16,7 +16,7 @@ from boundprobe.bounds.information import (
     state_sizes,
 )
 from boundprobe.bounds.state.packing import packing_bits, packing_error_floor
-from boundprobe.checks import check_integer
+from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.cases import StateCase
 
 
@@ -235,6 +235,43 @@ def required_bits(case: StateCase, error: Floats) -> Floats:
     if case.independent_uniform:
         bits = np.maximum(bits, packing_bits(e, case.n_answers, case.n_values))
     return like(bits, error)
+
+
+def required_state_entries(case: StateCase, error: float, entry_bits: float = 32.0) -> int:
+    """Fewest numbers that a state at the cut can be made of, at a given precision, for a mean error.
+
+    ceil(required bits / bits of an entry): a lower bound, as S1 and S3 are.
+
+    Parameters
+    ----------
+    case : StateCase
+    error : float, in [0, 1]
+        Mean error over the query set.
+    entry_bits : float, in bits, above 0
+        Precision of one entry: 32 for float32, 16 for bfloat16, 1 for a sign.
+
+    Returns
+    -------
+    int, in entries
+
+    Raises
+    ------
+    ValueError
+        If the error or the precision is outside its range.
+
+    References
+    ----------
+    Statements S1 and S3 and Lemma 3.5 of Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859).
+
+    Examples
+    --------
+    >>> case = StateCase(16, 16, 64.0, True, 64.0, "Theorem 3.3", "store every value")
+    >>> [required_state_entries(case, 0.0, bits) for bits in (32, 16, 1)]
+    [2, 4, 64]
+    """
+    precision = check_number("entry_bits", entry_bits, above=0.0, why="; give the bits of one entry, such as 32")
+    # A hair less, so that rounding of the bits never asks for an entry more: a lower bound must not be too high.
+    return math.ceil(float(required_bits(case, float(error))) / precision * (1.0 - 1e-12))
 
 
 def _check_entropy(entropy_bits: float, n_answers: int, n_values: int) -> None:

@@ -1,1 +1,5 @@
 """Bounds that an answer table gives by itself, for a user's own task."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

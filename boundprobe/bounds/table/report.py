@@ -1,4 +1,4 @@
-"""What can be found, and certified, of a user's own task: one finding per question, each with its evidence."""
+"""Everything that can be found, and certified, of a user's own task: one bound per question, with its evidence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 
 from boundprobe.bounds.information import binary_entropy_bits
+from boundprobe.bounds.report.bound import Bound
+from boundprobe.bounds.report.statements import state_bounds
 from boundprobe.bounds.state.packing import packing_bits
 from boundprobe.bounds.table.facts import TableFacts, table_facts, table_mean_error_bits, table_packing_bits
 from boundprobe.bounds.table.test_cover import smallest_separating_set
@@ -20,35 +22,13 @@ SCHEMA = "boundprobe.enumeration/1"
 _SAMPLE = "available from a sample only"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One question about a task, and what is known.
-
-    Attributes
-    ----------
-    name : str
-    value : int, float, bool, list of int, or None
-        None where it is not known.
-    unit : str
-    theorem : str
-        The statement behind it.
-    evidence : str
-        ``enumerated``, ``author`` or ``unavailable``.
-    note : str
-        What was checked, what was not, and what the value says.
-    """
-
-    name: str
-    value: int | float | bool | list[int] | None
-    unit: str
-    theorem: str
-    evidence: str
-    note: str
+#: Bounds by the name that the document gives them, where that is not their key.
+_DOCUMENT_NAMES = {key: f"{key}_bits" for key in ("entropy", "fano", "rate_distortion", "packing", "zero_error", "vc")}
 
 
 @dataclass(frozen=True)
 class CustomReport:
-    """All findings of a user's task, in order.
+    """What was found of a user's task, in order; ``report["distinct_rows"]`` is one of the bounds.
 
     Attributes
     ----------
@@ -59,7 +39,7 @@ class CustomReport:
         Mean error over defined answers that the bounds are for.
     n_prefixes, n_queries : int
         Prefixes that were enumerated or sampled, and queries.
-    findings : tuple of Finding
+    bounds : tuple of Bound
     """
 
     task_name: str
@@ -67,11 +47,20 @@ class CustomReport:
     error: float
     n_prefixes: int
     n_queries: int
-    findings: tuple[Finding, ...]
+    bounds: tuple[Bound, ...]
 
-    def __getitem__(self, name: str) -> Finding:
-        """The finding of that name."""
-        return next(finding for finding in self.findings if finding.name == name)
+    def __getitem__(self, key: str) -> Bound:
+        """The bound of that key.
+
+        Raises
+        ------
+        KeyError
+            If the report has no such bound.
+        """
+        try:
+            return next(bound for bound in self.bounds if bound.key == key)
+        except StopIteration:
+            raise KeyError(key) from None
 
     def to_json(self) -> dict[str, object]:
         """The report as plain dicts, lists, numbers and None."""
@@ -81,7 +70,16 @@ class CustomReport:
             "error": self.error,
             "n_prefixes": self.n_prefixes,
             "n_queries": self.n_queries,
-            **{f.name: {k: v for k, v in dataclasses.asdict(f).items() if k != "name"} for f in self.findings},
+            **{
+                _DOCUMENT_NAMES.get(bound.key, bound.key): {
+                    "value": bound.value,
+                    "unit": bound.statement.unit,
+                    "theorem": bound.theorem,
+                    "evidence": bound.evidence,
+                    "note": bound.note,
+                }
+                for bound in self.bounds
+            },
         }
 
 
@@ -99,7 +97,7 @@ def custom_report(task: CustomTask, error: float = 0.0, time_limit: float = 10.0
     Returns
     -------
     CustomReport
-        A condition that was not checked is never claimed: its finding is ``unavailable``.
+        A condition that was not checked is never claimed: its bound is ``unavailable``.
 
     Raises
     ------
@@ -125,25 +123,22 @@ def custom_report(task: CustomTask, error: float = 0.0, time_limit: float = 10.0
     >>> report = custom_report(wrap_task(Recall()))
     >>> report["distinct_rows"].value, report["injective"].value, report["vc_dimension"].value
     (4, True, 2)
-    >>> report["packing_bits"].value, report["sensitivity_distance"].evidence
+    >>> report["packing"].value, report["sensitivity_distance"].evidence
     (2.0, 'enumerated')
     """
     check_number("error", error, least=0, below=1, why="; give a fraction, such as 0.1")
     made, whole = task.material, task.material.sampler is None
     facts = table_facts(made.table)
-    findings = [
+    pair = _about(whole, "success above 1/2 on two inputs needs sum of (window - 1) of at least this", "at least")
+    bounds = [
         *_rows(facts, whole),
         _separating_set(task, whole, time_limit),
         *_vc(task, whole, error),
-        Finding(
-            "sensitivity_distance", made.pair[0], "tokens", "W1 two points (Theorem 3.7)", _kind(whole),
-            _about(whole, "success above 1/2 on two inputs needs sum of (window - 1) of at least this", "at least"),
-        ),
-        *(_conditions(facts) if whole else ()),
-        *_curves(task, facts, whole, error),
-    ]  # fmt: skip
+        Bound("sensitivity_distance", made.pair[0], _kind(whole), note=pair),
+        *(_enumerated(facts, error) if whole else _by_the_author(task, error)),
+    ]
     return CustomReport(
-        task.name, "enumerated" if whole else _SAMPLE, float(error), facts.n_prefixes, facts.n_queries, tuple(findings)
+        task.name, "enumerated" if whole else _SAMPLE, float(error), facts.n_prefixes, facts.n_queries, tuple(bounds)
     )
 
 
@@ -156,33 +151,29 @@ def _about(whole: bool, note: str, side: str = "") -> str:
     return note if whole else f"{_SAMPLE}: {side + ' the value; ' if side else ''}{note}"
 
 
-def _rows(facts: TableFacts, whole: bool) -> list[Finding]:
+def _rows(facts: TableFacts, whole: bool) -> list[Bound]:
     """S4 and injectivity."""
     undefined = "" if facts.all_defined else "; an undefined answer counts as a value of its own"
-    rows = Finding(
-        "distinct_rows", facts.distinct_rows, "states", "S4 zero error (Assumption 3.2)", _kind(whole),
-        _about(whole, f"rows of the answer table{undefined}", "at least"),
-    )  # fmt: skip
-    bits = Finding(
-        "zero_error_bits", facts.zero_error_bits, "bits", "S4 zero error (Assumption 3.2)", _kind(whole),
-        _about(whole, "log2 of the rows" if facts.all_defined else
-               "log2 of the most rows that are defined at the same queries: holds for machines that may say anything "
-               "where nothing is defined", "at least"),
+    least = (
+        "log2 of the rows" if facts.all_defined else
+        "log2 of the most rows that are defined at the same queries: holds for machines that may say anything where "
+        "nothing is defined"
     )  # fmt: skip
     if whole or not facts.injective:
         note = "the queries tell all prefixes apart" if facts.injective else "two prefixes have the same answers"
-        injective = Finding(
-            "injective", facts.injective, "", "Assumption 3.2", _kind(whole), _about(whole, note + undefined)
-        )
+        injective = Bound("injective", facts.injective, _kind(whole), note=_about(whole, note + undefined))
     else:
-        injective = Finding(
-            "injective", None, "", "Assumption 3.2", "unavailable",
-            f"{_SAMPLE}: no two prefixes of it have the same answers, which proves nothing of the others",
-        )  # fmt: skip
-    return [rows, bits, injective]
+        note = f"{_SAMPLE}: no two prefixes of it have the same answers, which proves nothing of the others"
+        injective = Bound("injective", None, "unavailable", note=note)
+    return [
+        Bound("distinct_rows", facts.distinct_rows, _kind(whole),
+              note=_about(whole, f"rows of the answer table{undefined}", "at least")),
+        Bound("zero_error", facts.zero_error_bits, _kind(whole), note=_about(whole, least, "at least")),
+        injective,
+    ]  # fmt: skip
 
 
-def _separating_set(task: CustomTask, whole: bool, time_limit: float) -> Finding:
+def _separating_set(task: CustomTask, whole: bool, time_limit: float) -> Bound:
     """A minimum test cover, with the gap that the solver left."""
     found = smallest_separating_set(task.material.table, time_limit)
     said = (
@@ -190,21 +181,15 @@ def _separating_set(task: CustomTask, whole: bool, time_limit: float) -> Finding
         f"at least {found.lower_bound} are needed ({found.method}); gap {found.gap:.3g}"
         f"{', so no set is smaller' if found.optimal else ' within the time limit'}"
     )
-    return Finding(
-        "separating_set", list(found.queries), "queries", "minimum test cover", _kind(whole), _about(whole, said)
-    )
+    return Bound("separating_set", list(found.queries), _kind(whole), note=_about(whole, said))
 
 
-def _vc(task: CustomTask, whole: bool, error: float) -> list[Finding]:
+def _vc(task: CustomTask, whole: bool, error: float) -> list[Bound]:
     """VC dimension for binary answers, and the bits that it costs."""
-    theorem = "S1 and S3 on a shattered set (Kremer, Nisan, Ron 1999, with constants)"
     found = vc_dimension(task.material.table)
     if found is None:
         note = "for queries with at most two answers, all defined, only"
-        return [
-            Finding(name, None, unit, theorem, "unavailable", note)
-            for name, unit in (("vc_dimension", "queries"), ("vc_bits", "bits"))
-        ]
+        return [Bound(key, None, "unavailable", note=note) for key in ("vc_dimension", "vc")]
     exact = "exact" if found.exact else (
         f"at least the value and at most {found.upper}: the search stopped after {found.n_tests} sets "
         f"(Sauer-Shelah gives {found.sauer_shelah})"
@@ -214,58 +199,55 @@ def _vc(task: CustomTask, whole: bool, error: float) -> list[Finding]:
     bits = max(shannon, float(packing_bits(error, d, 2)) if d else 0.0)
     note = "on the worst prefixes and queries: any machine, randomised or not, with at most this error on each"
     return [
-        Finding("vc_dimension", d, "queries", theorem, _kind(whole), _about(whole, exact, "at least")),
-        Finding("vc_bits", bits, "bits", theorem, _kind(whole), _about(whole, note, "at least")),
+        Bound("vc_dimension", d, _kind(whole), note=_about(whole, exact, "at least")),
+        Bound("vc", bits, _kind(whole), note=_about(whole, note, "at least")),
     ]
 
 
-def _conditions(facts: TableFacts) -> list[Finding]:
-    """Independence and uniformity of the answers, from whole counts."""
+def _enumerated(facts: TableFacts, error: float) -> list[Bound]:
+    """Conditions from whole counts, and S1 to S3 at one error where they hold."""
     said = "counted over all prefixes, in whole numbers"
+    given = "" if facts.all_defined else "given which answers are defined, H(Y_A | D); "
+    bits, packed, packs = table_mean_error_bits(facts, error), table_packing_bits(facts, error), facts.packs
+    rate = (
+        "independent uniform answers: the same number as S1" if packs else
+        "independent, not uniform: boundprobe.bounds.rate_distortion gives each answer's" if facts.independent else
+        "the answers are not independent"
+    )  # fmt: skip
+    ball = (
+        "the table is no uniform product of equal alphabets" if packed is None else
+        "every combination of answers, equally often"
+    )  # fmt: skip
     return [
-        Finding("entropy_bits", facts.entropy_bits, "bits", "H(Y_A)" if facts.all_defined else
-                "H(Y_A | which are defined)", "enumerated", said),
-        Finding("independent", facts.independent, "", "condition of S2", "enumerated", said),
-        Finding("uniform_product", facts.uniform_product, "", "condition of S3", "enumerated",
-                f"every combination of answers, equally often; {said}"),
+        Bound("entropy", facts.entropy_bits, "enumerated", note=given + said),
+        Bound("independent", facts.independent, "enumerated", note=said),
+        Bound("uniform_product", facts.uniform_product, "enumerated",
+              note=f"every combination of answers, equally often; {said}"),
+        Bound("fano", bits, "enumerated", note="from the joint entropy; needs no independence"),
+        Bound("rate_distortion", bits if packs else None, "enumerated" if packs else "unavailable", note=rate),
+        Bound("packing", packed, "unavailable" if packed is None else "enumerated", note=ball),
     ]  # fmt: skip
 
 
-def _curves(task: CustomTask, facts: TableFacts, whole: bool, error: float) -> list[Finding]:
-    """S1 to S3 at one error, where their conditions hold."""
-    fano, rate, ball = "S1 Fano (Theorem 3.3, exact form)", "S2 rate-distortion", "S3 ball packing"
-    if not whole:
-        case = task.state_case()
-        from boundprobe.bounds.state.fano import mean_error_fano_bits
-
-        bits = mean_error_fano_bits(case.entropy_bits, case.n_answers, case.n_values, error)
-        note = f"at the entropy that the author gives, {case.entropy_bits:g} bits; nothing of it was checked"
-        packed = float(packing_bits(error, case.n_answers, case.n_values)) if case.independent_uniform else None
-        return [
-            Finding("entropy_bits", case.entropy_bits, "bits", "H(Y_A)", "author", "the sampler's entropy_bits"),
-            Finding("fano_bits", bits, "bits", fano, "author", note),
-            Finding("rate_distortion_bits", None, "bits", rate, "unavailable", "independence was not checked"),
-            Finding("packing_bits", packed, "bits", ball, "unavailable" if packed is None else "author",
-                    "the entropy given is not all that the answers can carry" if packed is None else note),
-        ]  # fmt: skip
-    bits = table_mean_error_bits(facts, error)
-    packed = table_packing_bits(facts, error)
-    uniform = facts.packs
+def _by_the_author(task: CustomTask, error: float) -> list[Bound]:
+    """S1 to S3 at the entropy that a sampler states."""
+    case = task.state_case()
+    stated = f"at the entropy that the author gives, {case.entropy_bits:g} bits; nothing of it was checked"
+    notes = {
+        "fano": stated,
+        "rate_distortion": "independence was not checked",
+        "packing": stated if case.independent_uniform else "the entropy given is not all that the answers can carry",
+    }
+    found = {bound.key: bound for bound in state_bounds(case, error, "author")}
+    found["rate_distortion"] = Bound("rate_distortion", None, "unavailable")
     return [
-        Finding("fano_bits", bits, "bits", fano, "enumerated", "from the joint entropy; needs no independence"),
-        Finding("rate_distortion_bits", bits if uniform else None, "bits", rate,
-                "enumerated" if uniform else "unavailable",
-                "independent uniform answers: the same number as S1" if uniform else
-                "independent, not uniform: boundprobe.bounds.rate_distortion gives each answer's" if facts.independent
-                else "the answers are not independent"),
-        Finding("packing_bits", packed, "bits", ball, "unavailable" if packed is None else "enumerated",
-                "every combination of answers, equally often" if packed is not None else
-                "the table is no uniform product of equal alphabets"),
-    ]  # fmt: skip
+        Bound("entropy", case.entropy_bits, "author", note="the sampler's entropy_bits"),
+        *(dataclasses.replace(found[key], note=note) for key, note in notes.items()),
+    ]
 
 
 def headline(report: CustomReport) -> list[tuple[str, str, str]]:
-    """Label, value and source of each finding, for a table.
+    """Label, value and source of each bound, for a table.
 
     Parameters
     ----------
@@ -276,8 +258,8 @@ def headline(report: CustomReport) -> list[tuple[str, str, str]]:
     list of (str, str, str)
     """
     rows = []
-    for f in report.findings:
-        value = f.value
+    for bound in report.bounds:
+        value = bound.value
         if value is None:
             shown = "not available"
         elif isinstance(value, bool):
@@ -286,12 +268,12 @@ def headline(report: CustomReport) -> list[tuple[str, str, str]]:
             shown = " ".join(map(str, value[:12])) + (" ..." if len(value) > 12 else "")
         else:
             shown = f"{value:.3f}" if isinstance(value, float) and not math.isinf(value) else str(value)
-        said = f"; {f.note}" if f.note else ""
+        said = f"; {bound.note}" if bound.note else ""
         rows.append(
             (
-                f.name.replace("_", " "),
-                shown if value is None else f"{shown} {f.unit}".strip(),
-                f"{f.theorem}; {f.evidence}{said}",
+                _DOCUMENT_NAMES.get(bound.key, bound.key).replace("_", " "),
+                shown if value is None else f"{shown} {bound.statement.unit}".strip(),
+                f"{bound.theorem}; {bound.evidence}{said}",
             )
         )
     return rows

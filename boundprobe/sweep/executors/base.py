@@ -60,28 +60,6 @@ class AbstractExecutor(ABC):
         """
 
 
-def _local() -> type[AbstractExecutor]:
-    from boundprobe.sweep.executors.local import LocalExecutor
-
-    return LocalExecutor
-
-
-def _slurm() -> type[AbstractExecutor]:
-    from boundprobe.sweep.executors.slurm import SlurmExecutor
-
-    return SlurmExecutor
-
-
-def _ray() -> type[AbstractExecutor]:
-    from boundprobe.sweep.executors.ray import RayExecutor
-
-    return RayExecutor
-
-
-#: Name of an executor to a function that imports its class.
-EXECUTORS: dict[str, Callable[[], type[AbstractExecutor]]] = {"local": _local, "slurm": _slurm, "ray": _ray}
-
-
 def attempt(job: Job, report: Report) -> Outcome:
     """Call a job in the process that is to do it; return what became of it, whatever it raises.
 

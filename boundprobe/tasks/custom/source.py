@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from boundprobe.checks import check_word
+from boundprobe.tasks.convert import convert
 
 #: Keys of a ``[task]`` table that are no parameters of a user's class.
 HASH_KEY = "source_sha256"
@@ -163,15 +164,13 @@ def build_object(target: object, parameters: Mapping[str, object], reference: st
 
 def _converted(name: str, value: object, hint: object) -> object:
     """A parameter's value: by its annotation where there is one that is known, else texts as they look."""
-    from boundprobe.tasks.convert import _convert
-
     if not isinstance(value, str):
         return value
     kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
     if kinds == [bool] and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if len(kinds) == 1 and kinds[0] in (int, float, str):
-        return _convert(name, value, hint)
+        return convert(name, value, hint)
     for read in (int, float):
         try:
             return read(value)

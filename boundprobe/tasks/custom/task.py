@@ -70,11 +70,16 @@ class CustomTask(AbstractTask):
     @property
     def seq_len(self) -> int:
         """Length of a prefix and a query together."""
-        return int(self.material.prefixes.shape[1] + self.material.queries.shape[1])
+        return int(self.material.prefixes.shape[1] + self.queries.shape[1])
 
     def parameters(self) -> dict[str, object]:
         """The class's parameters, and ``source_sha256``."""
         return {**dict(self.arguments), HASH_KEY: self.source_sha256}
+
+    @property
+    def queries(self) -> np.ndarray:
+        """The user's queries: int64 (n_queries, query_len)."""
+        return self.material.queries
 
     @property
     def answer_values(self) -> np.ndarray:
@@ -135,7 +140,7 @@ class CustomTask(AbstractTask):
         """Draw prefixes with all queries and answers, ``IGNORE`` where undefined."""
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         prefix, answers = self.material.cut(n_sequences, rng)
-        return CutBatch(prefix, self.material.queries, answers)
+        return CutBatch(prefix, self.queries, answers)
 
     def _draw_window_hard(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         made = self.material

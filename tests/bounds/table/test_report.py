@@ -38,24 +38,24 @@ class Words:
 def test_a_product_has_every_curve():
     report = custom_report(wrap_task(Words()), error=0.25)
     assert report.source == "enumerated"
-    values = {f.name: f.value for f in report.findings}
+    values = {b.key: b.value for b in report.bounds}
     assert (values["distinct_rows"], values["injective"], values["vc_dimension"]) == (8, True, 3)
     assert values["separating_set"] == [0, 1, 2]
     assert values["sensitivity_distance"] == 3
-    assert values["packing_bits"] == pytest.approx(1.0)
-    assert values["vc_bits"] == pytest.approx(1.0)
+    assert values["packing"] == pytest.approx(1.0)
+    assert values["vc"] == pytest.approx(1.0)
     h = -0.25 * math.log2(0.25) - 0.75 * math.log2(0.75)
-    assert values["fano_bits"] == values["rate_distortion_bits"] == pytest.approx(3 * (1 - h))
-    assert {f.evidence for f in report.findings} == {"enumerated"}
+    assert values["fano"] == values["rate_distortion"] == pytest.approx(3 * (1 - h))
+    assert {b.evidence for b in report.bounds} == {"enumerated"}
 
 
 def test_parity_takes_the_conditions_away():
     report = custom_report(wrap_task(Words(parity=True)))
     assert (report["independent"].value, report["uniform_product"].value) == (False, False)
-    for name in ("rate_distortion_bits", "packing_bits"):
+    for name in ("rate_distortion", "packing"):
         assert report[name].value is None
         assert report[name].evidence == "unavailable"
-    assert report["fano_bits"].value == 3.0
+    assert report["fano"].value == 3.0
     assert len(report["separating_set"].value) == 3
 
 
@@ -69,9 +69,9 @@ def test_a_query_set_that_forgets_is_not_injective():
 def test_a_sample_never_counts_as_an_enumeration():
     report = custom_report(wrap_task(Words(n=6, sampled=True)), error=0.1)
     assert report.source == "available from a sample only"
-    assert {f.evidence for f in report.findings} <= {"author", "unavailable"}
+    assert {b.evidence for b in report.bounds} <= {"author", "unavailable"}
     assert report["injective"].value is None
-    assert report["packing_bits"].evidence == "unavailable"  # nine token ids may be answers: not all bits are claimed
+    assert report["packing"].evidence == "unavailable"  # nine token ids may be answers: not all bits are claimed
     for name in ("distinct_rows", "sensitivity_distance", "vc_dimension", "separating_set"):
         assert "available from a sample only" in report[name].note
     assert custom_report(wrap_task(Words(sampled=True, lossy=True)))["injective"].value is False
@@ -83,7 +83,7 @@ def test_the_json_is_plain():
     assert document["schema"] == "boundprobe.enumeration/1"
     assert document["distinct_rows"]["value"] == 8
     assert set(document["vc_dimension"]) == {"value", "unit", "theorem", "evidence", "note"}
-    assert len(headline(report)) == len(report.findings)
+    assert len(headline(report)) == len(report.bounds)
 
 
 def test_the_command_line_shows_it(tmp_path, monkeypatch, capsys):
@@ -97,8 +97,8 @@ def test_the_command_line_shows_it(tmp_path, monkeypatch, capsys):
     assert main(["bounds", "--task", "own_words.py:Words", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["enumeration"]["distinct_rows"] == {
-        "value": 2, "unit": "states", "theorem": "S4 zero error (Assumption 3.2)", "evidence": "enumerated",
-        "note": "rows of the answer table",
+        "value": 2, "unit": "states", "theorem": "S4 zero error (Assumption 3.2, distinct rows of the answer table)",
+        "evidence": "enumerated", "note": "rows of the answer table",
     }  # fmt: skip
     assert main(["bounds", "--task", "own_words.py:Words"]) == 0
     assert "the author's task, enumerated:" in capsys.readouterr().out

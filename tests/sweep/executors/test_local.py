@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from boundprobe.sweep.executors import job_queue
-from boundprobe.sweep.executors.base import EXECUTORS, Outcome
+from boundprobe.sweep.executors.base import Outcome
 from boundprobe.sweep.executors.local import LocalExecutor, visible_device
+from boundprobe.sweep.executors.registry import EXECUTORS
 
 #: Long beside all that is waited for, so that a worker which is not ended shows.
 FOREVER = 600.0

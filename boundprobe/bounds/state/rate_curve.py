@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from boundprobe.bounds.state.blahut_arimoto import RatePoint, checked_source, iterate
+from boundprobe.bounds.state.distortion import RatePoint, checked_source, iterate
 from boundprobe.checks import check_number
 
 #: Most slopes that a search tries; each halves the range that is left.

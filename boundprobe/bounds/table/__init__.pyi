@@ -1,0 +1,9 @@
+from .facts import TableFacts as TableFacts
+from .facts import sensitivity_distance as sensitivity_distance
+from .facts import table_facts as table_facts
+from .facts import table_fano_bits as table_fano_bits
+from .facts import table_mean_error_bits as table_mean_error_bits
+from .facts import table_packing_bits as table_packing_bits
+from .report import CustomReport as CustomReport
+from .report import custom_report as custom_report
+from .test_cover import smallest_separating_set as smallest_separating_set

@@ -1,0 +1,11 @@
+from .allocator import keep_freed_memory as keep_freed_memory
+from .config import Member as Member
+from .config import Schedule as Schedule
+from .config import TrainConfig as TrainConfig
+from .cuda_graphs import Replayer as Replayer
+from .distributed import World as World
+from .ensemble import Ensemble as Ensemble
+from .loop import train as train
+from .step import Stepper as Stepper
+from .weights import build_model as build_model
+from .weights import load_models as load_models
