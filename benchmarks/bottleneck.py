@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck
+from boundprobe.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.cli.demo import SETTINGS
 from boundprobe.models.memory import CutState, StateTensor
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.model_answers import CutModel, states_at_cut, wrong_answers
+from boundprobe.probes import CutModel, states_at_cut, wrong_answers
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import AbstractTask
-from boundprobe.training.config import TrainConfig
+from boundprobe.tasks import AbstractTask
+from boundprobe.training import TrainConfig
 from boundprobe.training.loop import train
 from boundprobe.training.weights import load_models
 

@@ -24,12 +24,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from boundprobe.probes.certificates.information import Scored, certify, choose
-from boundprobe.probes.certificates.prior import Prior
-from boundprobe.probes.certificates.sample import Sample, Splits
-from boundprobe.probes.decoders.base import FitSettings
-from boundprobe.probes.decoders.registry import DECODERS
-from boundprobe.probes.decoders.whitening import Whitening
+from boundprobe.probes.certificates import Prior, Sample, Scored, Splits, certify, choose
+from boundprobe.probes.decoders import DECODERS, FitSettings, Whitening
 
 #: What the project asks for: at least so many times faster, with no more cross-entropy.
 LEAST_RATIO = 10
@@ -63,7 +59,7 @@ def bits_and_errors(log_scores: NDArray[np.float32], answers: NDArray[np.int64])
 def run_ours(name: str, splits: Splits, n_values: int, device: str) -> tuple[float, list[NDArray[np.float32]]]:
     """Seconds of the fit, and scores of the calibration and the evaluation split."""
     start = time.perf_counter()
-    decoder = DECODERS[name](splits.train, splits.calibration, n_values, FitSettings(device=device))
+    decoder = DECODERS[name](splits.fit, splits.calibration, n_values, FitSettings(device=device))
     seconds = time.perf_counter() - start
     return seconds, [decoder.logits(part.states, part.answers) for part in (splits.calibration, splits.evaluation)]
 
@@ -71,9 +67,9 @@ def run_ours(name: str, splits: Splits, n_values: int, device: str) -> tuple[flo
 def run_peer(strength: float, splits: Splits, n_answers: int) -> tuple[float, list[NDArray[np.float32]]]:
     """The same of one LogisticRegression for each of the first answers."""
     start = time.perf_counter()
-    whitening = Whitening.fit(splits.train.states, 0, "cpu")
-    x = whitening.standardised(splits.train.states).numpy()
-    fits = [LogisticRegression(C=strength).fit(x, splits.train.answers[:, i]) for i in range(n_answers)]
+    whitening = Whitening.fit(splits.fit.states, 0, "cpu")
+    x = whitening.standardised(splits.fit.states).numpy()
+    fits = [LogisticRegression(C=strength).fit(x, splits.fit.answers[:, i]) for i in range(n_answers)]
     seconds = time.perf_counter() - start
     scores = []
     for part in (splits.calibration, splits.evaluation):

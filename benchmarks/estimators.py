@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_classif
 from torch import Tensor, nn
 
-from boundprobe.channels import AbstractChannel, Null, Rotated, SymmetricStorage, WholeStateLoss
-from boundprobe.channels.codes import signs_of
+from boundprobe.channels import AbstractChannel, Null, Rotated, SymmetricStorage, WholeStateLoss, signs_of
 
 Floats, Integers = NDArray[np.float32], NDArray[np.int64]
 
@@ -172,7 +171,7 @@ def neural(objective: Callable[[Tensor], Tensor], value: Callable[[Tensor], Tens
 
 def certified(data: Data) -> float:
     """boundprobe: decoders see half of the sequences, and the lower limit holds at 95 per cent."""
-    from boundprobe.probes.states_report import certify_states
+    from boundprobe.probes import certify_states
 
     return certify_states(data.states, data.answers, n_values=data.channel.n_values).present.lower
 

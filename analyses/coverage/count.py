@@ -27,8 +27,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from boundprobe.bounds.information import binary_entropy_bits, fano_loss_bits
-from boundprobe.bounds.state.fano import fano_bits
+from boundprobe.bounds import binary_entropy_bits, fano_bits, fano_loss_bits
 from boundprobe.channels import (
     AbstractChannel,
     EnumeratedMachine,
@@ -46,18 +45,29 @@ from boundprobe.channels import (
     XorPairs,
     XorStorage,
 )
-from boundprobe.probes.certificates.betting import MOST_BET, hypotheses, rounds
-from boundprobe.probes.certificates.binomial import clopper_pearson_upper
-from boundprobe.probes.certificates.codes import IntArray, fit_tangent_fano
-from boundprobe.probes.certificates.information import Plan, Scored, choose, plan
-from boundprobe.probes.certificates.list_decoding import ball_bits, choose_threshold, states_certificate
-from boundprobe.probes.certificates.mean_bounds import LIMITS, upper_limit
-from boundprobe.probes.certificates.prior import Prior
-from boundprobe.probes.certificates.retention import by_answer
-from boundprobe.probes.quantised.state_code import fit_code
-from boundprobe.runs.files import write_whole
+from boundprobe.probes.certificates import (
+    CONFIDENCE_BOUNDS,
+    MOST_BET,
+    Plan,
+    Prior,
+    Scored,
+    ball_bits,
+    by_answer,
+    choose,
+    choose_threshold,
+    clopper_pearson_upper,
+    fit_tangent_fano,
+    hypotheses,
+    plan,
+    rounds,
+    states_certificate,
+    upper_confidence_bound,
+)
+from boundprobe.probes.quantised import fit_code
+from boundprobe.runs import write_whole
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 ALPHA = 0.05
@@ -235,7 +245,7 @@ def code_limit(chosen: Plan, lengths: FloatArray, limit: str, alpha: float = ALP
     """c, as ``information.certify`` takes it from independent draws, whose order says nothing."""
     if chosen.code is None:
         raise ValueError(f"form is {chosen.form!r}; allowed: those with a code; give its plan")
-    return upper_limit(lengths, alpha, 0.0, chosen.code.most_bits, limit, chosen.seen)
+    return upper_confidence_bound(lengths, alpha, 0.0, chosen.code.most_bits, limit, chosen.seen)
 
 
 @njit
@@ -288,7 +298,7 @@ class QuickBetting:
         lowest = lowest_rejected(self.ladder, scaled, places, variances, math.log(1 / alpha))
         quick = self.least + (self.most - self.least) * max(lowest, float(scaled.mean()))
         if repetition < self.n_compared:
-            slow = upper_limit(values, alpha, self.least, self.most, "betting", self.seen)
+            slow = upper_confidence_bound(values, alpha, self.least, self.most, "betting", self.seen)
             if not math.isclose(quick, slow, rel_tol=1e-12):
                 raise RuntimeError(f"betting, compiled, says {quick} and the package {slow}; they must be equal")
         return quick
@@ -304,7 +314,7 @@ def fano_limit(wrong: BoolArray, n_values: int, alpha: float = ALPHA) -> float:
     return float(fano_loss_bits(upper, n_values).sum())
 
 
-def methods(population: Population, limits: tuple[str, ...] = tuple(LIMITS)) -> list[tuple[str, str]]:
+def methods(population: Population, limits: tuple[str, ...] = tuple(CONFIDENCE_BOUNDS)) -> list[tuple[str, str]]:
     """Every form with every limit it may have."""
     coded = [(form, limit) for form in population.plans if form != "fano" for limit in limits]
     return [("fano", "clopper-pearson")] * ("fano" in population.plans) + coded
@@ -313,7 +323,7 @@ def methods(population: Population, limits: tuple[str, ...] = tuple(LIMITS)) -> 
 def cover(
     population: Population,
     n_sequences: int,
-    limits: tuple[str, ...] = tuple(LIMITS),
+    limits: tuple[str, ...] = tuple(CONFIDENCE_BOUNDS),
     repetitions: int = REPETITIONS,
     fresh: bool = False,
 ) -> list[Row]:
@@ -435,13 +445,13 @@ def entropy_rows(name: str) -> list[Row]:
     pool, known = code.lengths_bits(codes(case.n_population)), code.lengths_bits(seen)
     truth = 6 * (float(binary_entropy_bits(np.array(0.3))) + 0.7 * 2)
     quick = QuickBetting(known, code.least_bits, code.most_bits, 500)
-    uppers = {limit: np.empty(REPETITIONS) for limit in LIMITS}
+    uppers = {limit: np.empty(REPETITIONS) for limit in CONFIDENCE_BOUNDS}
     for r, rows in enumerate(choices(case, 500, REPETITIONS, fresh=False)):
         for limit, upper in uppers.items():
             if limit == "betting":
                 c = quick.limit(pool[rows], ALPHA, r)
             else:
-                c = upper_limit(pool[rows], ALPHA, code.least_bits, code.most_bits, limit, known)
+                c = upper_confidence_bound(pool[rows], ALPHA, code.least_bits, code.most_bits, limit, known)
             upper[r] = min(c, float(code.nominal_bits))
     return [
         Row("joint", name, "entropy of the rounded state", limit, "population", 500, truth, float(pool.mean()),
@@ -504,7 +514,7 @@ def own_tangents(case: Case, scored: Scored, rng: np.random.Generator) -> float:
     code = fit_tangent_fano(scored.scores, scored.answers)
     lengths = code.lengths_bits(scored.scores, scored.answers)
     least, most = float(lengths.min()), float(lengths.max())
-    return case.prior.entropy_bits - upper_limit(lengths, ALPHA, least, most, "empirical-bernstein")
+    return case.prior.entropy_bits - upper_confidence_bound(lengths, ALPHA, least, most, "empirical-bernstein")
 
 
 Control = Callable[[Case, Scored, np.random.Generator], float]

@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from boundprobe.bounds.information import fano_loss_bits
+from boundprobe.bounds import fano_loss_bits
 from boundprobe.channels import (
     AbstractChannel,
     Null,
@@ -32,10 +32,9 @@ from boundprobe.channels import (
     XorPairs,
     XorStorage,
 )
-from boundprobe.probes.certificates.retention import GIVEN_EARLIER
-from boundprobe.probes.settings import DecoderConfig, StatesConfig
-from boundprobe.probes.states_report import certify_states
-from boundprobe.runs.files import write_whole
+from boundprobe.probes import DecoderConfig, StatesConfig, certify_states
+from boundprobe.probes.certificates import GIVEN_EARLIER
+from boundprobe.runs import write_whole
 
 SEED = 2027
 PIECE = 20  # repetitions of one job

@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from boundprobe.plots.figure import project_style, save_figure
-from boundprobe.runs.files import write_whole
+from boundprobe.plots import project_style, save_figure
+from boundprobe.runs import write_whole
 
 HERE = Path(__file__).parent
 LIMITS = {

@@ -1,27 +1,5 @@
 """States whose information about the answers is known: what a method of measuring memory is held against."""
 
-from boundprobe.channels.base import AbstractChannel
-from boundprobe.channels.joint import LinearHash, XorPairs, XorStorage
-from boundprobe.channels.machine import EnumeratedMachine
-from boundprobe.channels.noise import Rotated, SignNoise
-from boundprobe.channels.storage import Erasure, Null, SymmetricStorage, WholeStateLoss, WholeStateSwap
-from boundprobe.channels.streams import KeyValueStream, TokenStream
-from boundprobe.channels.superposition import Superposition
+import lazy_loader
 
-__all__ = [
-    "AbstractChannel",
-    "EnumeratedMachine",
-    "Erasure",
-    "KeyValueStream",
-    "LinearHash",
-    "Null",
-    "Rotated",
-    "SignNoise",
-    "Superposition",
-    "SymmetricStorage",
-    "TokenStream",
-    "WholeStateLoss",
-    "WholeStateSwap",
-    "XorPairs",
-    "XorStorage",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,6 +12,7 @@ from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options,
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
 
 if TYPE_CHECKING:
+    from boundprobe.bottleneck.curve import MeasuredModel
     from boundprobe.tasks.base import AbstractTask
     from boundprobe.training.config import TrainConfig
 
@@ -166,7 +167,7 @@ def print_attack(task: AbstractTask, seed: int) -> None:
     print()
 
 
-def summarise(configs: list[TrainConfig], ladders: list[list[dict[str, Any]]], path: Path) -> dict[str, Any]:
+def summarise(configs: list[TrainConfig], measured: list[list[MeasuredModel]], path: Path) -> dict[str, Any]:
     """Draw the figure of each task and put everything into one document."""
     from boundprobe.bounds.report.task import bounds_report
     from boundprobe.plots import ladder
@@ -175,17 +176,17 @@ def summarise(configs: list[TrainConfig], ladders: list[list[dict[str, Any]]], p
     tasks: list[dict[str, Any]] = []
     for task in dict.fromkeys(config.task for config in configs):
         models = [
-            model for config, of_run in zip(configs, ladders, strict=True) if config.task == task for model in of_run
+            model for config, of_run in zip(configs, measured, strict=True) if config.task == task for model in of_run
         ]
         directory = path / task.name
         directory.mkdir(exist_ok=True)
         figures = save(task, models, directory / "bound_vs_empirical")
-        figures += ladder.save(models, directory / "ladder")
+        figures += ladder.save([model.of_model for model in models], directory / "ladder")
         tasks.append(
             {
                 "bounds": bounds_report(task).to_json(),
                 "figures": [str(figure) for figure in figures],
-                "models": models,
+                "models": [model.to_json() for model in models],
             }
         )
     return {

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Probe what is not probed yet, then draw."""
     from dataclasses import asdict
 
-    from boundprobe.bottleneck.measure import curve_config, probe_bottleneck
+    from boundprobe.bottleneck.settings import curve_config
     from boundprobe.probes.settings import ProbeConfig
 
     given = resolve(OPTIONS, args)
@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
     curve = curve_config(bottleneck, settings)
     if args.print_config:
         return print_config(asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
+    from boundprobe.bottleneck.curve import MeasuredModel
+    from boundprobe.bottleneck.measure import probe_bottleneck
     from boundprobe.plots.bound_vs_empirical import save
-    from boundprobe.probes.run import probe_member
+    from boundprobe.probes.run import probe_run
     from boundprobe.runs.store import load_run
     from boundprobe.training.config import TrainConfig
 
@@ -71,16 +73,13 @@ def run(args: argparse.Namespace) -> int:
                 f"{run_dir} is of another task than {args.run_dirs[0]}; allowed: runs of one task; plot them apart"
             )
     device = find_device(args.device)
-    probes = []
+    models = []
     for trained in runs:
-        n_members = len((trained.result() or {}).get("members", [None]))  # None: probe_member says what is wrong
-        for member in range(n_members):
-            probe = probe_member(trained, member, settings, device=device)
-            if curve is not None:
-                probe["bottleneck"] = probe_bottleneck(trained, member, curve, device=device)
-            probes.append(probe)
+        for model in probe_run(trained, settings, device=device):
+            points = None if curve is None else probe_bottleneck(trained, model.member, curve, device=device)
+            models.append(MeasuredModel(model, points))
     args.out.mkdir(parents=True, exist_ok=True)
-    return _name(args, save(TrainConfig.from_dict(runs[0].config).task, probes, args.out / "bound_vs_empirical"))
+    return _name(args, save(TrainConfig.from_dict(runs[0].config).task, models, args.out / "bound_vs_empirical"))
 
 
 def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from boundprobe.cli.options import (
 from boundprobe.cli.output import find_device, note, print_config, print_json
 
 if TYPE_CHECKING:
+    from boundprobe.probes.settings import ProbeConfig
     from boundprobe.runs.store import Run
 
 HELP = "certified bits that a state holds and that a model uses, beside what theory requires"
@@ -86,12 +88,12 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
     if args.print_config:
         resolved = {"seed": config.seed, "decoders": config.decoders.names, "confidence": config.confidence}
         return print_config(resolved | {"states": states})
-    document = probe_states(states, config, args.out or Path("runs"), find_device(args.device))
+    measured = probe_states(states, config, args.out or Path("runs"), find_device(args.device))
     if args.json:
-        print_json(document)
+        print_json(measured.to_json())
     else:
-        print_states(document)
-    return _violated(document["violations"])
+        print_states(measured)
+    return _violated(measured.report.violations)
 
 
 def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
@@ -102,7 +104,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
 
     from dataclasses import asdict
 
-    from boundprobe.bottleneck.measure import curve_config
+    from boundprobe.bottleneck.settings import curve_config
     from boundprobe.probes.settings import ProbeConfig
     from boundprobe.runs.store import load_run
 
@@ -121,58 +123,58 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     device = find_device(args.device)
     import torch
 
+    from boundprobe.bottleneck.curve import MeasuredModel
     from boundprobe.bottleneck.measure import probe_bottleneck
     from boundprobe.cli.ladder import print_curve, print_ladder
     from boundprobe.plots.ladder import save
     from boundprobe.probes.run import probe_member
 
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
-    document = probe_member(trained, member, settings, args.out, device=device)
-    violations = list(document["violations"])
-    figures = save([document], Path(document["run_dir"]) / "ladder")
-    if curve is not None:
-        document["bottleneck"] = probe_bottleneck(trained, member, curve, args.out, device=device)
-        violations += document["bottleneck"]["violations"]
+    model = probe_member(trained, member, settings, args.out, device=device)
+    figures = save([model], model.run_dir / "ladder")
+    points = None if curve is None else probe_bottleneck(trained, member, curve, args.out, device=device)
+    measured = MeasuredModel(model, points)
     if args.json:
-        print_json(document)
+        print_json(measured.to_json())
     else:
-        print_ladder(document)
-        if curve is not None:
-            print_curve(document["bottleneck"])
+        print_ladder(model)
+        if points is not None:
+            print_curve(points)
         note(f"figure: {figures[0]}", quiet=args.quiet)
-    return _violated(violations)
+    return _violated(measured.violations)
 
 
-def _run_sweep(args: argparse.Namespace, sweep: Run, settings: Any) -> int:
+def _run_sweep(args: argparse.Namespace, sweep: Run, settings: ProbeConfig) -> int:
     """The ladder of every reported model of a sweep: one table, and one figure for each task."""
     import torch
 
     from boundprobe.cli.ladder import print_ladders
     from boundprobe.plots.ladder import save
-    from boundprobe.probes.run import probe_sweep
+    from boundprobe.probes.run import ModelLadder, probe_sweep
 
     device = find_device(args.device)
     torch.set_num_threads(1)  # as for one model
-    documents = probe_sweep(sweep, settings, args.out, device=device)
-    tasks: dict[str, list[dict[str, Any]]] = {}
-    for document in documents:
-        tasks.setdefault(str(document["task"]), []).append(document)
+    models = probe_sweep(sweep, settings, args.out, device=device)
+    tasks: dict[str, list[ModelLadder]] = {}
+    for model in models:
+        tasks.setdefault(str(model.task), []).append(model)
     root = args.out or sweep.path
     figures = []
     for i, of_task in enumerate(tasks.values()):
         figures += [str(path) for path in save(of_task, root / ("ladder" if i == 0 else f"ladder-{i + 1}"))]
-    violations = [f"{document['run_id']}: {found}" for document in documents for found in document["violations"]]
+    violations = [f"{model.run_id}: {found}" for model in models for found in model.violations]
     if args.json:
-        print_json({"schema": "boundprobe.probe-sweep/1", "sweep": sweep.run_id, "ladders": documents,
+        ladders = [model.to_json() for model in models]
+        print_json({"schema": "boundprobe.probe-sweep/1", "sweep": sweep.run_id, "ladders": ladders,
                     "figures": figures, "violations": violations})  # fmt: skip
     else:
-        print_ladders(documents)
+        print_ladders(models)
         for figure in figures[::2]:
             note(f"figure: {figure}", quiet=args.quiet)
     return _violated(violations)
 
 
-def _violated(violations: list[str]) -> int:
+def _violated(violations: Sequence[str]) -> int:
     for violation in violations:
         note(f"boundprobe: VIOLATION, a bug in the theory or in the code: {violation}", quiet=False)
     return 1 if violations else 0

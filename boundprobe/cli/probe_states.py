@@ -8,13 +8,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from boundprobe.cli.ladder import print_assumptions, print_retention
 from boundprobe.cli.output import print_pairs
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
+
+if TYPE_CHECKING:
+    from boundprobe.probes.states_report import MeasuredStates
 
 ARRAYS = ("state", "answers")
 
@@ -52,7 +55,7 @@ def states_config(given: Mapping[str, Any]) -> StatesConfig:
     return StatesConfig(DecoderConfig(names, seed=seed), seed=seed, **confidence)
 
 
-def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, device: str) -> dict[str, Any]:
+def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, device: str) -> MeasuredStates:
     """Certify a file once, keep the result in a run directory, and read it back from then on.
 
     Parameters
@@ -65,54 +68,41 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     device : str
     """
     from boundprobe.probes.states_input import read_states
-    from boundprobe.probes.states_report import certify_read, deal
+    from boundprobe.probes.states_report import MeasuredStates, certify_read, split
     from boundprobe.runs.store import open_run
 
     path, prior = Path(states["file"]), {name: states.get(name) for name in ("n_values", "entropy_bits")}
     arrays = read_arrays(path)
     given = read_states(arrays["state"], arrays["answers"], defined=arrays.get("defined"), **prior)
-    deal(given, config)  # refuses too few before there is a directory
+    split(given, config)  # refuses too few before there is a directory
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     run = open_run(root, "probe", {"states": {"sha256": digest} | prior, "probe": asdict(config)})
-    if (known := run.result()) is not None:
-        return known
-    with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
-        run.finish(
-            {
-                "schema": "boundprobe.probe-states/1",
-                "run_id": run.run_id,
-                "run_dir": str(run.path),
-                "states": {"file": path.name, "sha256": digest},
-                **certify_read(given, config, device=device).to_json(),
-            }
-        )
-    document = run.result()
-    assert document is not None  # just written
-    return document
+    if (known := run.result()) is None:
+        with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
+            report = certify_read(given, config, device=device)
+            run.finish(MeasuredStates(run.run_id, run.path, path.name, digest, report).to_json())
+        known = run.result()
+        assert known is not None  # just written
+    return MeasuredStates.from_json(known)
 
 
-def print_states(document: dict[str, Any]) -> None:
-    """What is certainly there, by which decoder, which answers, and what that rests on."""
-    present, prior, counts = document["present_bits"], document["prior"], document["n_sequences"]
-    print(f"{document['states']['file']}: {prior['n_answers']} answers of {prior['n_values']} values\n")
-    promised = ", ".join(f"{name} {bits:.2f}" for name, bits in document["calibration_estimate_bits"].items())
+def print_states(measured: MeasuredStates) -> None:
+    """Certified bits, the decoder that reads them, the answers that are there, and what that rests on."""
+    report = measured.report
+    present, prior, counts = report.present, report.prior, report.n_sequences
+    print(f"{measured.file}: {prior.n_answers} answers of {prior.n_values} values\n")
+    promised = ", ".join(f"{name} {bits:.2f}" for name, bits in report.calibration_estimate_bits.items())
     print_pairs(
         [
-            (
-                "present, certified",
-                f"{present['lower']:.2f} bits",
-                f"of I(U;S); T1 {present['form']}, {present['limit']}",
-            ),
-            ("present, estimate", f"{present['estimate']:.2f} bits", "the same formula at what was observed"),
-            ("entropy of the answers", f"{prior['entropy_bits']:.2f} bits", "the stated prior"),
-            ("nominal", f"{document['nominal_bits']} bits", "entries of a state times the bits of their type"),
-            ("decoder", present["decoder"], f"chosen on the calibration split, which promised: {promised}"),
+            ("present, certified", f"{present.lower:.2f} bits", f"of I(U;S); T1 {present.form}, {present.method}"),
+            ("present, estimate", f"{present.estimate:.2f} bits", "the same formula at what was observed"),
+            ("entropy of the answers", f"{prior.entropy_bits:.2f} bits", "the stated prior"),
+            ("nominal", f"{report.nominal_bits} bits", "entries of a state times the bits of their type"),
+            ("decoder", str(present.decoder), f"chosen on the calibration split, which promised: {promised}"),
             ("sequences", str(sum(counts.values())), ", ".join(f"{n} {name}" for name, n in counts.items())),
         ]
     )
-    if document["retention"]:
-        print_retention(document["retention"])
-    print_assumptions(document["assumptions"])
-    print(
-        f"\nAll certified numbers of this report hold together with probability at least {document['confidence']:.0%}."
-    )
+    if report.retention is not None:
+        print_retention(report.retention)
+    print_assumptions(report.assumptions)
+    print(f"\nAll certified numbers of this report hold together with probability at least {report.confidence:.0%}.")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.models.gates import sigmoid
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 
@@ -54,7 +55,7 @@ class GRU(AbstractMixer):
         for from_input in from_inputs.unbind(1):
             from_hidden = F.linear(h, weight_hh, bias_hh)
             (r_in, z_in, n_in), (r_hid, z_hid, n_hid) = (u.chunk(3, dim=-1) for u in (from_input, from_hidden))
-            r, z = (r_in + r_hid).sigmoid(), (z_in + z_hid).sigmoid()
+            r, z = sigmoid(r_in + r_hid), sigmoid(z_in + z_hid)
             n = (n_in + r * n_hid).tanh()
             h = (1 - z) * n + z * h
             outputs.append(h)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.models.gates import sigmoid
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 
@@ -55,8 +56,8 @@ class LSTM(AbstractMixer):
         # A loop, because torch.nn.LSTM has no batching rule for ensembles (torch.func.vmap).
         for from_input in from_inputs.unbind(1):
             i, f, g, o = (from_input + F.linear(h, weight_hh)).chunk(4, dim=-1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
+            c = sigmoid(f) * c + sigmoid(i) * g.tanh()
+            h = sigmoid(o) * c.tanh()
             outputs.append(h)
         y: Tensor = self.out_proj(torch.stack(outputs, dim=1).to(x.dtype))
         return y, (StateTensor("h", "recurrent", h.to(x.dtype)), StateTensor("c", "recurrent", c.to(x.dtype)))

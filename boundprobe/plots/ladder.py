@@ -1,11 +1,10 @@
-"""The ladder as a figure: what theory requires, what a model uses, holds and could hold, by part and by distance."""
+"""The ladder as a figure: bits that theory requires, that a model uses, holds and could hold, by part and distance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,9 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from boundprobe.plots.figure import project_style, save_figure
-
-#: One probe document (``boundprobe.probe/1``) per model.
-Probe = Mapping[str, Any]
+from boundprobe.probes.ladder import Ladder
+from boundprobe.probes.run import ModelLadder
 
 #: Rungs: place within a row, marker, whether it is filled, label.
 RUNGS = {
@@ -38,34 +36,33 @@ MOST_WRITTEN = 10
 MOST_ROWS = 24
 
 
-def rungs(probe: Probe) -> dict[str, float | None]:
+def rungs(ladder: Ladder) -> dict[str, float | None]:
     """The numbers of the ladder in bits; None for what was not measured."""
-    states = probe["states_bits"]
     return {
-        "required": probe["required_bits_lower"],
-        "used": probe["used_bits"]["lower"],
-        "present": probe["present_bits"]["lower"],
-        "states": None if states is None else states["lower"],
-        "needed": probe["needed_bits"],
-        "nominal": probe["nominal_bits"],
+        "required": ladder.required.lower,
+        "used": ladder.used.lower,
+        "present": ladder.present.lower,
+        "states": None if ladder.states is None else ladder.states.lower,
+        "needed": ladder.needed_bits,
+        "nominal": ladder.nominal_bits,
     }
 
 
-def draw_rungs(ax: Axes, probes: Sequence[Probe]) -> Axes:
+def draw_rungs(ax: Axes, models: Sequence[ModelLadder]) -> Axes:
     """One row for each model, bits on a log axis; the grey region is more than the task's entropy."""
     colors = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
-    entropy = probes[0]["entropy_bits"]
-    right = 2 * max(entropy, *(probe["nominal_bits"] for probe in probes))
+    entropy = models[0].ladder.entropy_bits
+    right = 2 * max(entropy, *(model.ladder.nominal_bits for model in models))
     ax.axvline(entropy, color="0.35", ls=":", lw=1)
     ax.annotate(
-        f"{_entropy_name(probes[0])} = {entropy:.1f}", (entropy, 1.0), xycoords=("data", "axes fraction"), fontsize=8,
-        color="0.35", va="bottom", ha="center",
+        f"{_entropy_name(models[0].ladder)} = {entropy:.1f}", (entropy, 1.0), xycoords=("data", "axes fraction"),
+        fontsize=8, color="0.35", va="bottom", ha="center",
     )  # fmt: skip
     for i, (name, (offset, marker, filled, label)) in enumerate(RUNGS.items()):
         color = "0.25" if name in ("required", "nominal") else colors[i - 1]
-        points = [(value, row) for row, probe in enumerate(probes) if (value := rungs(probe)[name]) is not None]
+        points = [(bits, row) for row, model in enumerate(models) if (bits := rungs(model.ladder)[name]) is not None]
         ax.plot(
-            [max(value, LEFT_BITS) for value, _ in points], [row - offset for _, row in points], marker, color=color,
+            [max(bits, LEFT_BITS) for bits, _ in points], [row - offset for _, row in points], marker, color=color,
             mfc=color if filled else "white", ms=13 if name == "nominal" else 7, mew=2 if marker == "|" else 1,
             ls="none", label=label, clip_on=False, zorder=5,
         )  # fmt: skip
@@ -74,36 +71,38 @@ def draw_rungs(ax: Axes, probes: Sequence[Probe]) -> Axes:
     ax.xaxis.set_major_locator(LogLocator(base=2, numticks=8))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("bits at the cut")
-    ax.set_yticks(range(len(probes)), [_name(probe) for probe in probes])
-    ax.set_ylim(len(probes) - 0.5, -0.5)
-    for row in range(1, len(probes)):
+    ax.set_yticks(range(len(models)), [_name(model) for model in models])
+    ax.set_ylim(len(models) - 0.5, -0.5)
+    for row in range(1, len(models)):
         ax.axhline(row - 0.5, color="0.9", lw=0.8, zorder=0)
     return ax
 
 
-def draw_parts(ax: Axes, probes: Sequence[Probe]) -> Axes:
+def draw_parts(ax: Axes, models: Sequence[ModelLadder]) -> Axes:
     """Certified bits in what each layer keeps of each kind, one bar each; they may overlap, so they do not add up."""
-    for row, probe in enumerate(probes):
-        parts = probe["present_by_part"]
+    for row, model in enumerate(models):
+        parts = model.ladder.parts
         height = 0.8 / max(len(parts), 1)
         for i, part in enumerate(parts):
-            at, bits = row - 0.4 + (i + 0.5) * height, part["present_bits"]["lower"]
-            ax.barh(at, bits, 0.85 * height, color=_color(part["kind"]), alpha=0.85)
-            ax.annotate(f" layer {part['layer']}", (bits, at), fontsize=6, va="center", color="0.3")
-    ax.axvline(probes[0]["entropy_bits"], color="0.35", ls=":", lw=1)
-    ax.set_xlim(0, 1.25 * probes[0]["entropy_bits"])
+            at, bits = row - 0.4 + (i + 0.5) * height, part.present.lower
+            ax.barh(at, bits, 0.85 * height, color=_color(part.kind), alpha=0.85)
+            ax.annotate(f" layer {part.layer}", (bits, at), fontsize=6, va="center", color="0.3")
+    entropy = models[0].ladder.entropy_bits
+    ax.axvline(entropy, color="0.35", ls=":", lw=1)
+    ax.set_xlim(0, 1.25 * entropy)
     ax.set_xlabel("certified bits in one layer's state")
     return ax
 
 
-def draw_retention(ax: Axes, probes: Sequence[Probe]) -> Axes:
+def draw_retention(ax: Axes, ladders: Sequence[Ladder]) -> Axes:
     """Certified bits of each answer, by the distance of its token to the cut: blue is kept, white is not certified."""
-    groups = sorted({held["group"] for probe in probes for held in probe["retention"]["groups"]})
-    kept = np.full((len(probes), len(groups)), np.nan)
-    for row, probe in enumerate(probes):
-        for held in probe["retention"]["groups"]:
-            kept[row, groups.index(held["group"])] = held["lower"]
-    most = probes[0]["entropy_bits"] / len(probes[0]["answer_errors"]["estimate"])
+    retained = [ladder.retention for ladder in ladders if ladder.retention is not None]
+    groups = sorted({held.group for retention in retained for held in retention.groups})
+    kept = np.full((len(retained), len(groups)), np.nan)
+    for row, retention in enumerate(retained):
+        for held in retention.groups:
+            kept[row, groups.index(held.group)] = held.bits.lower
+    most = ladders[0].entropy_bits / len(ladders[0].errors.estimate)
     image = ax.imshow(kept, aspect="auto", cmap="Blues", vmin=0, vmax=most, interpolation="none")
     if len(groups) <= MOST_WRITTEN:
         for row, column in np.argwhere(np.isfinite(kept)):
@@ -112,7 +111,7 @@ def draw_retention(ax: Axes, probes: Sequence[Probe]) -> Axes:
             ax.annotate(f"{bits:.2f}", (column, row), ha="center", va="center", fontsize=7, color=color)
     step = math.ceil(len(groups) / 8)
     ax.set_xticks(range(0, len(groups), step), [str(group) for group in groups[::step]])
-    far = probes[0]["retention"]["by"] == "distance"
+    far = retained[0].by == "distance"
     ax.set_xlabel("tokens back from the cut" if far else "answer")
     figure = ax.get_figure()
     assert figure is not None  # axes are made by figures
@@ -121,10 +120,11 @@ def draw_retention(ax: Axes, probes: Sequence[Probe]) -> Axes:
     return ax
 
 
-def draw(probes: Sequence[Probe]) -> Figure:
+def draw(models: Sequence[ModelLadder]) -> Figure:
     """All panels for models of one task."""
-    shown = probes[:MOST_ROWS]
-    retained = all(probe["retention"] for probe in shown)
+    shown = models[:MOST_ROWS]
+    ladders = [model.ladder for model in shown]
+    retained = all(ladder.retention is not None for ladder in ladders)
     with project_style():
         figure = Figure(figsize=(12.5, 2.9 + 0.65 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -134,30 +134,30 @@ def draw(probes: Sequence[Probe]) -> Figure:
         axes[0].set_title("The ladder", pad=16)
         axes[1].set_title("By layer and kind", pad=16)
         if retained:
-            draw_retention(axes[2], shown)
+            draw_retention(axes[2], ladders)
             axes[2].set_title("Retention", pad=16)
-        level = 100 * min(probe["confidence"] for probe in shown)
-        more = f"; {len(shown)} of {len(probes)} models" if len(probes) > len(shown) else ""
-        figure.suptitle(f"{shown[0]['task']['name']}: what the state holds (certified at {level:.4g}% a model{more})")
+        level = 100 * min(ladder.confidence for ladder in ladders)
+        more = f"; {len(shown)} of {len(models)} models" if len(models) > len(shown) else ""
+        figure.suptitle(f"{shown[0].task_name}: what the state holds (certified at {level:.4g}% a model{more})")
         handles, _ = axes[0].get_legend_handles_labels()
-        kinds = {part["kind"] for probe in shown for part in probe["present_by_part"]}
+        kinds = {part.kind for ladder in ladders for part in ladder.parts}
         handles += [Patch(color=_color(kind), alpha=0.85, label=f"{kind} state") for kind in KINDS if kind in kinds]
         figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
 
-def save(probes: Sequence[Probe], stem: Path) -> list[Path]:
+def save(models: Sequence[ModelLadder], stem: Path) -> list[Path]:
     """Write the figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
-    return save_figure(draw(probes), stem)
+    return save_figure(draw(models), stem)
 
 
-def _entropy_name(probe: Probe) -> str:
+def _entropy_name(ladder: Ladder) -> str:
     """The entropy of the answers, given which are defined where some may be absent."""
-    return "H(Y)" if probe["stream"] == "keys-once" else "H(Y | defined)"
+    return "H(Y)" if ladder.stream == "keys-once" else "H(Y | defined)"
 
 
-def _name(probe: Probe) -> str:
-    return f"{probe['model']['architecture']}\nseed {probe['seed_index']}"
+def _name(model: ModelLadder) -> str:
+    return f"{model.model.architecture}\nseed {model.seed_index}"
 
 
 def _color(kind: str) -> str:

@@ -1,1 +1,5 @@
-"""What a trained model's state certainly holds, beside what theory requires."""
+"""Certified measurements: information that a state holds, beside what theory requires."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

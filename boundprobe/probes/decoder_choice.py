@@ -1,4 +1,4 @@
-"""From three samples to a plan: decoders are trained, calibrated, and one of them is chosen, before evaluation."""
+"""From three splits to a plan: decoders are fitted, calibrated, and one of them is chosen, before evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boundprobe.probes.certificates.assumptions import check_causal, check_swap
+from boundprobe.probes.certificates.assumptions import check_causal, check_interchange
 from boundprobe.probes.certificates.information import Plan, Scored, choose
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
@@ -20,7 +20,7 @@ from boundprobe.probes.settings import DecoderConfig
 
 Scores = NDArray[np.float32]
 
-#: Products of one pass over the training split from which more than one thread pays.
+#: Products of one pass over the fit split from which more than one thread pays.
 MANY_PRODUCTS = 10**9
 
 
@@ -34,15 +34,15 @@ class Decoded:
         Fixed by the calibration split.
     evaluation : Scored
     calibration_estimate_bits : dict of float
-        What the calibration split promised for each decoder: estimates, to choose by.
-    swapped : str
+        Certificate that the calibration split promised for each decoder: estimates, to choose by.
+    interchanged : str
         How assumption A4 was checked for the chosen decoder.
     """
 
     plan: Plan
     evaluation: Scored
     calibration_estimate_bits: dict[str, float]
-    swapped: str
+    interchanged: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def decode(
     device: str = "cpu",
     others: Mapping[str, Candidate] | None = None,
 ) -> Decoded:
-    """Train each decoder, choose one and its form on the calibration split, and read the evaluation split with it.
+    """Fit each decoder, choose one and its form on the calibration split, and read the evaluation split with it.
 
     Parameters
     ----------
@@ -88,10 +88,10 @@ def decode(
         If the chosen decoder sees more than the state and earlier answers (A4).
     """
     candidates = dict(others or {})
-    n_products = splits.train.states.size * prior.n_answers * prior.n_values
+    n_products = splits.fit.states.size * prior.n_answers * prior.n_values
     with _threads(torch.get_num_threads() if n_products >= MANY_PRODUCTS else 1):
         settings = FitSettings(config.seed, device)
-        for name, decoder in fit_all(config.names, splits.train, splits.calibration, prior.n_values, settings):
+        for name, decoder in fit_all(config.names, splits.fit, splits.calibration, prior.n_values, settings):
             candidates[name] = _candidate(decoder, splits)
     n_evaluation = splits.evaluation.n_sequences
     plans = {
@@ -99,8 +99,8 @@ def decode(
         for name, each in candidates.items()
     }
     plan = max(plans.values(), key=lambda each: each.expected_bits)
-    evaluation, swapped = candidates[plan.decoder].evaluation()
-    return Decoded(plan, evaluation, {name: max(0.0, each.expected_bits) for name, each in plans.items()}, swapped)
+    evaluation, interchanged = candidates[plan.decoder].evaluation()
+    return Decoded(plan, evaluation, {name: max(0.0, each.expected_bits) for name, each in plans.items()}, interchanged)
 
 
 def _candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
@@ -111,7 +111,7 @@ def _candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
     def evaluate() -> tuple[Scored, str]:
         sample = splits.evaluation
         check_causal(scores, sample)
-        return Scored(scores(sample), sample.answers), check_swap(scores, sample)
+        return Scored(scores(sample), sample.answers), check_interchange(scores, sample)
 
     return Candidate(Scored(scores(splits.calibration), splits.calibration.answers), evaluate)
 

@@ -1,19 +1,20 @@
 """The ladder of one trained model: what theory requires, what the model uses, what its state holds and could hold.
 
     required   S3 and S1 at the measured error             theory: log2 |S| of any machine with that error
-    used       T1 with the model's own answers             certified lower limit of I(U;S)
-    present    T1 with decoders trained on the state       certified lower limit of I(U;S)
-    states     list decoding                               certified lower limit of log2 |S|, which is no information
-    needed     least bits, by rounding, that keep the      a machine that was really run
+    used       T1 with the model's own answers             certified lower bound of I(U;S)
+    present    T1 with decoders trained on the state       certified lower bound of I(U;S)
+    states     list decoding                               certified lower bound of log2 |S|, which is no information
+    needed     least bits, by rounding, that keep the      a finite-state machine that was really run
                accuracy
-    nominal    entries times their precision               exact upper limit of log2 |S|
+    nominal    entries times their precision               exact upper bound of log2 |S|
 
 ``violations`` has what must hold between them.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,18 @@ from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.binomial import (
     AnswerErrors,
-    CertifiedBits,
+    Proportion,
     answer_errors,
     clopper_pearson,
     required_by,
 )
-from boundprobe.probes.certificates.information import InformationBits, Scored
-from boundprobe.probes.certificates.list_decoding import StatesBits, choose_threshold, states_certificate
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.information import Scored
+from boundprobe.probes.certificates.list_decoding import choose_threshold, states_certificate
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.certificates.sample import Sample, Splits
-from boundprobe.probes.model_answers import Reading, read_answers, states_at_cut, swap_check
+from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
 from boundprobe.probes.present import (
     PartBits,
     classes,
@@ -46,7 +48,6 @@ from boundprobe.probes.present import (
     used_bits,
 )
 from boundprobe.probes.quantised.machines import (
-    RoundedEntropy,
     RoundedMachine,
     coarsest,
     rounded_entropy,
@@ -67,46 +68,35 @@ N_PARTS = 9
 
 
 @dataclass(frozen=True)
-class Proportion:
-    """An accuracy with its exact two-sided limits."""
-
-    estimate: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True)
 class Ladder:
     """Everything that was measured on one model.
 
     Attributes
     ----------
     stream : str
-        The law of the prefix.
-    case : StateCase
-        Of that law.
+        The distribution of the prefix.
+    entropy_bits : float
+        Of the answers, under that distribution.
     errors : AnswerErrors
         Of all queries answered from the whole state.
-    required : CertifiedBits
-    used, present : InformationBits
+    required : CertifiedBound
+    used, present : CertifiedBound
     parts : tuple of PartBits
-        What each layer keeps of each kind.
+        Information in the state of each kind that each layer keeps.
     retention : Retention or None
         None where the answers are not independent and uniform.
-    states : StatesBits or None
-        The same.
+    states : CertifiedBound or None
+        Of log2 of the number of states; None where the answers are not independent and uniform.
     rounded : tuple of RoundedMachine
-    needed_bits : int or None
-        Bits of the coarsest rounding that kept the accuracy on calibration sequences; None if none did.
-    rounded_entropy : RoundedEntropy or None
-        Of that rounding.
+    needed : RoundedMachine or None
+        The coarsest rounding that kept the accuracy on calibration sequences; None if none did.
+    rounded_entropy : CertifiedBound or None
+        An upper bound, of that rounding.
     memory : MemoryBits
     window_hard : Proportion
         Accuracy on the window-hard half.
     window_ceiling : float
         W2 at the model's receptive field.
-    swapped : str or None
-        What is wrong if answers do not follow the states that are swapped (A4).
     assumptions : tuple of Assumption
         What every certificate here rests on.
     confidence : float
@@ -115,30 +105,38 @@ class Ladder:
     """
 
     stream: str
-    case: StateCase
+    entropy_bits: float
     errors: AnswerErrors
-    required: CertifiedBits
-    used: InformationBits
-    present: InformationBits
+    required: CertifiedBound
+    used: CertifiedBound
+    present: CertifiedBound
     parts: tuple[PartBits, ...]
     retention: Retention | None
-    states: StatesBits | None
+    states: CertifiedBound | None
     rounded: tuple[RoundedMachine, ...]
-    needed_bits: int | None
-    rounded_entropy: RoundedEntropy | None
+    needed: RoundedMachine | None
+    rounded_entropy: CertifiedBound | None
     memory: MemoryBits
     window_hard: Proportion
     window_ceiling: float
-    swapped: str | None
     assumptions: tuple[Assumption, ...]
     confidence: float
-    violations: tuple[str, ...] = ()
+    violations: tuple[str, ...]
+
+    @property
+    def needed_bits(self) -> int | None:
+        """Bits of the coarsest rounding that kept the accuracy."""
+        return None if self.needed is None else self.needed.total_bits
+
+    @property
+    def nominal_bits(self) -> int:
+        """Exact size of the state, an upper bound of log2 |S|."""
+        return self.memory.total_bits
 
     @property
     def state_hard(self) -> Proportion:
         """Accuracy on the state-hard half, over all queries."""
-        e = self.errors
-        return Proportion(1 - e.mean_estimate, 1 - e.mean_upper, 1 - e.mean_lower)
+        return self.errors.accuracy
 
     @property
     def information_upper_bits(self) -> float | None:
@@ -146,33 +144,69 @@ class Ladder:
 
         For a raw state of real numbers it almost always is that much: they determine the input.
         """
-        return min(self.case.entropy_bits, float(self.memory.total_bits)) if self.stream == KEYS_ONCE else None
+        return min(self.entropy_bits, float(self.nominal_bits)) if self.stream == KEYS_ONCE else None
 
     def to_json(self) -> dict[str, Any]:
         """The ladder as one entry of the ``probe`` document."""
+        entropy = None
+        if self.rounded_entropy is not None and self.needed is not None:
+            rounding = {"entry_bits": self.needed.entry_bits, "total_bits": self.needed.total_bits}
+            entropy = self.rounded_entropy.to_json() | rounding
         return {
             "stream": self.stream,
-            "entropy_bits": self.case.entropy_bits,
-            "used_bits": asdict(self.used),
-            "present_bits": asdict(self.present),
+            "entropy_bits": self.entropy_bits,
+            "used_bits": self.used.to_json(),
+            "present_bits": self.present.to_json(),
             "present_by_part": [part.to_json() for part in self.parts],
             "retention": None if self.retention is None else self.retention.to_json(),
-            "states_bits": None if self.states is None else asdict(self.states),
+            "states_bits": None if self.states is None else self.states.to_json(),
             "needed_bits": self.needed_bits,
-            "nominal_bits": self.memory.total_bits,
+            "nominal_bits": self.nominal_bits,
             "information_upper_bits": self.information_upper_bits,
-            "memory": vars(self.memory),
+            "memory": asdict(self.memory),
             "required_bits": self.required.estimate,
             "required_bits_lower": self.required.lower,
-            "accuracy": {"state-hard": vars(self.state_hard), "window-hard": vars(self.window_hard)},
+            "accuracy": {"state-hard": asdict(self.state_hard), "window-hard": asdict(self.window_hard)},
             "window_accuracy_ceiling": self.window_ceiling,
-            "answer_errors": {name: getattr(self.errors, name).tolist() for name in ("estimate", "lower", "upper")},
-            "rounded": [machine.to_json(self.case) for machine in self.rounded],
-            "rounded_entropy_bits": None if self.rounded_entropy is None else asdict(self.rounded_entropy),
+            "answer_errors": self.errors.to_json(),
+            "rounded": [machine.to_json() for machine in self.rounded],
+            "rounded_entropy_bits": entropy,
             "assumptions": [asdict(assumption) for assumption in self.assumptions],
             "confidence": self.confidence,
             "violations": list(self.violations),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Ladder:
+        """Read a ladder back; ``to_json`` of the result is the document, as far as that is about the ladder."""
+        shared = 1 - (1 - document["confidence"]) / N_PARTS
+        entropy, states, retention = (document[name] for name in ("rounded_entropy_bits", "states_bits", "retention"))
+        theorem = "S1" if retention is None else "S3"
+        rounded = tuple(RoundedMachine.from_json(machine, theorem) for machine in document["rounded"])
+        needed = [machine for machine in rounded if machine.total_bits == document["needed_bits"]]
+        if entropy is not None:  # a state without entries has as many bits in every rounding
+            needed = [machine for machine in rounded if machine.entry_bits == entropy["entry_bits"]]
+        required = {"lower": document["required_bits_lower"], "estimate": document["required_bits"]}
+        return cls(
+            stream=document["stream"],
+            entropy_bits=document["entropy_bits"],
+            errors=AnswerErrors.from_json(document["answer_errors"], shared),
+            required=CertifiedBound.from_json(required | {"confidence": shared}, theorem),
+            used=CertifiedBound.from_json(document["used_bits"], "T1"),
+            present=CertifiedBound.from_json(document["present_bits"], "T1"),
+            parts=tuple(PartBits.from_json(part) for part in document["present_by_part"]),
+            retention=None if retention is None else Retention.from_json(retention, shared),
+            states=None if states is None else CertifiedBound.from_json(states, "list decoding"),
+            rounded=rounded,
+            needed=needed[0] if needed else None,
+            rounded_entropy=None if entropy is None else CertifiedBound.from_json(entropy, "Gibbs", "betting"),
+            memory=MemoryBits(**document["memory"]),
+            window_hard=Proportion(**document["accuracy"]["window-hard"]),
+            window_ceiling=document["window_accuracy_ceiling"],
+            assumptions=tuple(Assumption(**assumption) for assumption in document["assumptions"]),
+            confidence=document["confidence"],
+            violations=tuple(document["violations"]),
+        )
 
 
 def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
@@ -189,7 +223,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     """
     alpha = (1 - config.confidence) / N_PARTS
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
-    train, calibration, evaluation = (
+    cuts = tuple(
         task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)
         for n, role, index in (
             (config.n_train, "probe-training", 0),
@@ -197,54 +231,66 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
             (config.n_sequences, "evaluation", 2),
         )
     )
-    states = tuple(states_at_cut(model, cut.prefix) for cut in (train, calibration, evaluation))
-    fitting, known, measured = states
+    states = tuple(states_at_cut(model, cut.prefix) for cut in cuts)
+    samples = [Sample(entries(of_cut), classes(cut, values)) for of_cut, cut in zip(states, cuts, strict=True)]
+    splits = Splits(*samples)
+    (_, known, measured), (_, calibration, evaluation) = states, cuts
     read = [read_answers(model, of_cut, cut, values) for of_cut, cut in ((known, calibration), (measured, evaluation))]
-    own = tuple(
-        Scored(reading.scores, classes(cut, values))
-        for reading, cut in zip(read, (calibration, evaluation), strict=True)
-    )
-    splits = Splits(
-        *(
-            Sample(entries(of_cut), classes(cut, values))
-            for of_cut, cut in zip(states, (train, calibration, evaluation), strict=True)
-        )
-    )
+    own = (Scored(read[0].scores, splits.calibration.answers), Scored(read[1].scores, splits.evaluation.answers))
     prior = Prior.of_case(case, len(values))
     errors = answer_errors(read[1].wrong, alpha)
-    used = used_bits(prior, own[0], own[1], alpha, config.seed)
-    decoded, present = present_bits(prior, splits, (own[0], own[1]), config, alpha, device)
-    held = retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None
+    required = required_by(case, errors)
+    used = used_bits(prior, *own, alpha, config.seed)
+    decoded, present = present_bits(prior, splits, own, config, alpha, device)
+    parts = present_by_part(prior, (states[0], known, measured), splits, config, alpha, device)
+    log_states = _states_bits(case, read[0], read[1], alpha)
     tried = roundings(known)
+    rounded = run_rounded(model, measured, evaluation, case, tried, alpha)
     kept = coarsest(model, known, calibration, tried, config.tolerance)
-    ladder = Ladder(
+    needed = entropy = None
+    if kept is not None:
+        needed = next(machine for machine in rounded if machine.entry_bits == kept.entry_bits)
+        entropy = rounded_entropy(kept, (states[0], known, measured), alpha, generator(config.seed, "order", 3))
+    memory, window_hard = measured[0].bits(), _window_hard(model, task, config, alpha)
+    ceiling = window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows))
+    outside = interchange_check(model, measured[0], evaluation)
+    broken = find_violations(
+        entropy_bits=case.entropy_bits,
+        nominal_bits=memory.total_bits,
+        bounds={"used": used, "present": present, "required": required}
+        | ({} if log_states is None else {"states": log_states}),
+        parts=parts,
+        rounded=rounded,
+        needed=needed,
+        rounded_entropy=entropy,
+        window_hard=window_hard,
+        window_ceiling=ceiling,
+    )
+    return Ladder(
         stream=config.stream,
-        case=case,
+        entropy_bits=case.entropy_bits,
         errors=errors,
-        required=required_by(case, errors),
+        required=required,
         used=used,
         present=present,
-        parts=present_by_part(prior, (fitting, known, measured), splits, config, alpha, device),
-        retention=held,
-        states=_states_bits(case, read[0], read[1], alpha),
-        rounded=run_rounded(model, measured, evaluation, tried, alpha),
-        needed_bits=None if kept is None else kept.total_bits,
-        rounded_entropy=None
-        if kept is None
-        else rounded_entropy(kept, (fitting, known, measured), alpha, generator(config.seed, "order", 3)),
-        memory=measured[0].bits(),
-        window_hard=_window_hard(model, task, config, alpha),
-        window_ceiling=window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows)),
-        swapped=(swapped := swap_check(model, measured[0], evaluation)),
-        assumptions=_assumptions(case, swapped, decoded.swapped),
+        parts=parts,
+        retention=retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None,
+        states=log_states,
+        rounded=rounded,
+        needed=needed,
+        rounded_entropy=entropy,
+        memory=memory,
+        window_hard=window_hard,
+        window_ceiling=ceiling,
+        assumptions=_assumptions(case, outside, decoded.interchanged),
         confidence=config.confidence,
+        violations=broken if outside is None else (outside, *broken),
     )
-    return replace(ladder, violations=find_violations(ladder, case))
 
 
-def _assumptions(case: StateCase, swapped: str | None, decoder: str) -> tuple[Assumption, ...]:
-    """What a ladder rests on: its generator, whose law is the task's, and checks of the model and of the decoder."""
-    model = swapped or "states of the model were swapped between sequences: the answers went with them"
+def _assumptions(case: StateCase, outside: str | None, decoder: str) -> tuple[Assumption, ...]:
+    """Assumptions of a ladder: its generator has the task's distribution; the model and the decoder were checked."""
+    model = outside or "states of the model were swapped between sequences: the answers went with them"
     return all_of(
         "drawn by the task's sampler; limits of the rounding, whitening and decoders come from other draws",
         f"the sampler's own law, seeded with 128 bits ({case.theorem})",
@@ -253,7 +299,7 @@ def _assumptions(case: StateCase, swapped: str | None, decoder: str) -> tuple[As
     )
 
 
-def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alpha: float) -> StatesBits | None:
+def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alpha: float) -> CertifiedBound | None:
     """The list-decoding certificate of the model's own answers."""
     if not case.independent_uniform:
         return None
@@ -263,7 +309,7 @@ def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alp
 
 @torch.no_grad()
 def _window_hard(model: SequenceModel, task: AbstractTask, config: ProbeConfig, alpha: float) -> Proportion:
-    """Accuracy on the window-hard half with exact limits."""
+    """Accuracy on the window-hard half with exact confidence bounds."""
     batch = task.sample(config.n_sequences, generator(config.seed, "evaluation", 3), "window-hard")
     correct, asked = count_correct(model, batch)
     lower, upper = clopper_pearson(np.array(correct), asked, alpha)

@@ -1,4 +1,4 @@
-"""Ask a model everything from the same state, and see which answers are wrong."""
+"""All answers of a model from the same state, and which of them are wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
 
 
 class CutModel(Protocol):
-    """What can be asked across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a machine of one's own."""
+    """A model that answers across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a machine of one's own."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Parameters; the first says on which device the model is."""
@@ -45,7 +45,7 @@ def states_at_cut(model: CutModel, prefix: NDArray[np.int64]) -> list[CutState]:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model answers from its states.
+    """Answers of a model from its states.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ def read_answers(
     values: NDArray[np.int64],
     transform: Callable[[CutState], CutState] = unchanged,
 ) -> Reading:
-    """What the model answers, when all answers are read from one state per sequence.
+    """Answers of a model, all of them read from one state per sequence.
 
     Parameters
     ----------
@@ -128,8 +128,9 @@ def wrong_answers(
     return read_answers(model, states, cut, np.zeros(1, np.int64), transform).wrong
 
 
-def swap_check(model: CutModel, state: CutState, cut: CutBatch) -> str | None:
-    """A4: give each sequence the state of its neighbour; return what is wrong if its answers do not come along.
+def interchange_check(model: CutModel, state: CutState, cut: CutBatch) -> str | None:
+    """A4 by an interchange intervention: give each sequence the state of its neighbour; return what is wrong if its
+    answers do not come along.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a trained model's state holds, whether or not the model can use it: T1 with decoders trained on states.
+"""Information in a trained model's state, whether or not the model can use it: T1 with decoders trained on states.
 
 ``used`` takes the model itself as the decoder.  ``present`` chooses, on the calibration split, between the model and
 decoders trained on the whole state; the same is done for what each layer keeps of each kind, with trained decoders
@@ -7,8 +7,8 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boundprobe.models.memory import CutState, StatePart
-from boundprobe.probes.certificates.information import InformationBits, Scored, certify, choose
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.information import Scored, certify, choose
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer, retention
 from boundprobe.probes.certificates.sample import Sample, Splits
@@ -26,7 +27,7 @@ from boundprobe.probes.settings import ProbeConfig
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, CutBatch
 
-#: Decoders see no more entries than this; wider states are folded to it.
+#: Decoders see no more entries than this; wider states are reduced to it by a count sketch.
 MOST_ENTRIES = 8192
 
 
@@ -37,7 +38,7 @@ class PartBits:
     layer: int
     kind: str
     nominal_bits: int
-    present: InformationBits
+    present: CertifiedBound
 
     def to_json(self) -> dict[str, Any]:
         """One entry of the ladder's ``present_by_part``."""
@@ -45,12 +46,18 @@ class PartBits:
             "layer": self.layer,
             "kind": self.kind,
             "nominal_bits": self.nominal_bits,
-            "present_bits": asdict(self.present),
+            "present_bits": self.present.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PartBits:
+        """Read a part back."""
+        present = CertifiedBound.from_json(document["present_bits"], "T1")
+        return cls(document["layer"], document["kind"], document["nominal_bits"], present)
 
 
 def entries(states: Sequence[CutState], columns: Tensor | None = None) -> NDArray[np.float32]:
-    """States side by side as float32 (N, entries), or some of their entries; wider ones are folded (``fold``).
+    """States side by side as float32 (N, entries), or some of their entries; wider ones by ``count_sketch``.
 
     A state without entries is one that is always 0.
     """
@@ -63,12 +70,12 @@ def _rows(state: CutState, columns: Tensor | None) -> NDArray[np.float32]:
         flat = flat[:, columns.to(flat.device)]
     if not flat.shape[1]:
         flat = flat.new_zeros(len(flat), 1)
-    folded: NDArray[np.float32] = fold(flat).cpu().numpy()
-    return folded
+    rows: NDArray[np.float32] = count_sketch(flat).cpu().numpy()
+    return rows
 
 
-def fold(flat: Tensor, most: int = MOST_ENTRIES) -> Tensor:
-    """Entries (N, d) as at most ``most`` sums with random signs (count sketch), the same for every call.
+def count_sketch(flat: Tensor, most: int = MOST_ENTRIES) -> Tensor:
+    """Entries (N, d) as at most ``most`` sums with random signs, the same for every call (Charikar et al. 2002).
 
     A function of the state alone, so that every certificate holds; what sums hide from the decoder is not certified.
     """
@@ -98,8 +105,8 @@ def classes(cut: CutBatch, values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(cut.answers == IGNORE, IGNORE, index)
 
 
-def used_bits(prior: Prior, calibration: Scored, evaluation: Scored, alpha: float, seed: int) -> InformationBits:
-    """T1 with the model's own answers."""
+def used_bits(prior: Prior, calibration: Scored, evaluation: Scored, alpha: float, seed: int) -> CertifiedBound:
+    """T1 with the model itself as the decoder."""
     plan = choose(prior, {"model": calibration}, len(evaluation.answers), alpha)
     return certify(prior, plan, evaluation, alpha, generator(seed, "order", 0))
 
@@ -111,7 +118,7 @@ def present_bits(
     config: ProbeConfig,
     alpha: float,
     device: str,
-) -> tuple[Decoded, InformationBits]:
+) -> tuple[Decoded, CertifiedBound]:
     """T1 with the best of the model and the decoders trained on the whole state.
 
     Parameters
@@ -153,7 +160,7 @@ def present_by_part(
         own = Splits(
             *(
                 Sample(entries(of_split, part.columns), getattr(splits, name).answers)
-                for of_split, name in zip(states, ("train", "calibration", "evaluation"), strict=True)
+                for of_split, name in zip(states, ("fit", "calibration", "evaluation"), strict=True)
             )
         )
         level = alpha / len(parts)

@@ -1,4 +1,4 @@
-"""How models are measured.  Torch-free, so that bad settings are refused at once."""
+"""Settings of a measurement.  Torch-free, so that bad settings are refused at once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from boundprobe.checks import check_integer, check_number, check_word
 
-#: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and limits for means.
+#: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and confidence bounds for means.
 DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
 FORM_NAMES = ("fano", "tangent-fano", "cross-entropy")
-LIMIT_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
+CONFIDENCE_BOUND_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
 
 
 def as_names(name: str, given: object) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class DecoderConfig:
     forms : tuple of str
         Of ``FORM_NAMES``; the same.
     limit : str
-        One of ``LIMIT_NAMES``.
+        One of ``CONFIDENCE_BOUND_NAMES``.
     seed : int
     """
 
@@ -54,7 +54,7 @@ class DecoderConfig:
                 raise ValueError(f"{name} are {list(given)}; allowed: one or more of {', '.join(allowed)}, each once")
             for each in given:
                 check_word(name, each, allowed)
-        check_word("limit", self.limit, LIMIT_NAMES)
+        check_word("limit", self.limit, CONFIDENCE_BOUND_NAMES)
         check_integer("seed", self.seed, 0)
 
 
@@ -66,11 +66,11 @@ class StatesConfig:
     ----------
     decoders : DecoderConfig
     train_share, calibration_share : float
-        Parts of the sequences that train and calibrate decoders; the rest is evaluated.
+        Shares of the fit and the calibration split; the rest is the evaluation split.
     confidence : float
         Probability, at least, that every certified number of the report holds.
     seed : int
-        Deals the sequences out, and orders the bets.
+        Of the split of the sequences, and of the order of the bets.
     """
 
     decoders: DecoderConfig = DecoderConfig()
@@ -97,12 +97,12 @@ class ProbeConfig:
     Attributes
     ----------
     n_sequences : int
-        Independent evaluation sequences, for each half of the mixture.
+        Independent sequences of the evaluation split, for each half of the mixture.
     n_calibration : int
-        Sequences that freeze the limits of the rounding and choose its bits, and calibrate and choose decoders; never
-        evaluated.
+        Sequences of the calibration split: they freeze the ranges of the rounding and choose its bits, and calibrate
+        and choose decoders; never evaluated.
     n_train : int
-        Sequences that train decoders on states; never evaluated.
+        Sequences of the fit split, on which decoders are fitted; never evaluated.
     confidence : float
         Probability, at least, that every certified number of one report holds.
     tolerance : float
@@ -112,7 +112,7 @@ class ProbeConfig:
     part_decoders : tuple of str
         Trained on each layer's state of each kind.
     stream : str
-        Law of the prefix, one of the task's ``cut_streams``.
+        Distribution of the prefix, one of the task's ``cut_streams``.
     seed : int
     """
 

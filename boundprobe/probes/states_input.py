@@ -1,4 +1,4 @@
-"""States and answers as people have them, read and checked: what may be certified at all."""
+"""States and answers as people have them, read and checked before anything is certified."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GivenStates:
     prior : Prior
     nominal_bits : int
         Entries of a state times the bits of their type.
-    repeats, law : str
+    repeats, distribution : str
         How assumptions A1 and A2 were checked.
     """
 
@@ -33,7 +33,7 @@ class GivenStates:
     prior: Prior
     nominal_bits: int
     repeats: str
-    law: str
+    distribution: str
 
 
 def read_states(
@@ -50,9 +50,9 @@ def read_states(
     """
     sample, prior = _read(states, answers, defined, n_values, entropy_bits)
     uniform = prior.independent_uniform or prior.undefined_bits > 0
-    law = check_uniform(sample.answers, prior.n_values) if uniform else prior.evidence
+    distribution = check_uniform(sample.answers, prior.n_values) if uniform else prior.evidence
     nominal_bits = _nominal_bits(states, sample.states.shape[1])
-    return GivenStates(sample, prior, nominal_bits, check_repeats(sample, prior), law)
+    return GivenStates(sample, prior, nominal_bits, check_repeats(sample, prior), distribution)
 
 
 def _read(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
-from boundprobe.probes.certificates.information import InformationBits, certify
-from boundprobe.probes.certificates.mean_bounds import upper_limit
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.information import certify
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
 from boundprobe.probes.certificates.sample import Splits
@@ -29,12 +32,12 @@ N_PARTS = 2
 
 @dataclass(frozen=True, eq=False)
 class StatesReport:
-    """What certainly is in an array of states.
+    """Certified information in an array of states.
 
     Attributes
     ----------
     prior : Prior
-    present : InformationBits
+    present : CertifiedBound
         Of I(U;S), by the decoder that the calibration split promised most of.
     retention : Retention or None
         Answer by answer; None where the answers are not independent and uniform.
@@ -52,7 +55,7 @@ class StatesReport:
     """
 
     prior: Prior
-    present: InformationBits
+    present: CertifiedBound
     retention: Retention | None
     nominal_bits: int
     calibration_estimate_bits: dict[str, float]
@@ -65,7 +68,7 @@ class StatesReport:
         """The report as plain data."""
         return {
             "prior": asdict(self.prior),
-            "present_bits": asdict(self.present),
+            "present_bits": self.present.to_json(),
             "retention": None if self.retention is None else self.retention.to_json(),
             "nominal_bits": self.nominal_bits,
             "calibration_estimate_bits": self.calibration_estimate_bits,
@@ -74,6 +77,61 @@ class StatesReport:
             "confidence": self.confidence,
             "violations": list(self.violations),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> StatesReport:
+        """Read a report back."""
+        retention = document["retention"]
+        shared = 1 - (1 - document["confidence"]) / N_PARTS
+        return cls(
+            Prior(**document["prior"]),
+            CertifiedBound.from_json(document["present_bits"], "T1"),
+            None if retention is None else Retention.from_json(retention, shared),
+            document["nominal_bits"],
+            document["calibration_estimate_bits"],
+            document["n_sequences"],
+            tuple(Assumption(**assumption) for assumption in document["assumptions"]),
+            document["confidence"],
+            tuple(document["violations"]),
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredStates:
+    """The report of a file of states: the document ``boundprobe.probe-states/1``.
+
+    Attributes
+    ----------
+    run_id : str
+    run_dir : Path
+        Of the measurement.
+    file, sha256 : str
+        Name of the file and digest of its bytes.
+    report : StatesReport
+    """
+
+    run_id: str
+    run_dir: Path
+    file: str
+    sha256: str
+    report: StatesReport
+
+    def to_json(self) -> dict[str, Any]:
+        """The document ``boundprobe.probe-states/1``."""
+        return {
+            "schema": "boundprobe.probe-states/1",
+            "run_id": self.run_id,
+            "run_dir": str(self.run_dir),
+            "states": {"file": self.file, "sha256": self.sha256},
+            **self.report.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> MeasuredStates:
+        """Read a document back."""
+        states = document["states"]
+        report = StatesReport.from_json(document)
+        return cls(document["run_id"], Path(document["run_dir"]), states["file"], states["sha256"], report)
 
 
 def certify_states(
@@ -88,8 +146,8 @@ def certify_states(
 ) -> StatesReport:
     """Certify how many bits of the answers an array of states holds (T1).
 
-    The sequences are dealt out at random into three parts: one trains decoders, one calibrates and chooses among
-    them, and on the last the certificate is computed, once.
+    The sequences are split at random: decoders are fitted on the fit split, calibrated and chosen among on the
+    calibration split, and the certificate is computed, once, on the evaluation split.
 
     Parameters
     ----------
@@ -120,7 +178,8 @@ def certify_states(
 
     References
     ----------
-    T1 (Fano 1961; Barber and Agakov 2003 for the cross-entropy form) with a limit for the mean of a bounded value.
+    T1 (Fano 1961; Barber and Agakov 2003 for the cross-entropy form), with a confidence bound for a mean of bounded
+    values.
 
     Examples
     --------
@@ -139,7 +198,7 @@ def certify_states(
 
 def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu") -> StatesReport:
     """Certify states that were read and checked; see ``certify_states``."""
-    prior, splits = given.prior, deal(given, config)
+    prior, splits = given.prior, split(given, config)
     alpha = (1 - config.confidence) / N_PARTS
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
     rng = generator(config.seed, "order")
@@ -154,15 +213,19 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
         held,
         given.nominal_bits,
         decoded.calibration_estimate_bits,
-        {name: getattr(splits, name).n_sequences for name in ("train", "calibration", "evaluation")},
-        all_of(given.repeats, given.law, decoded.swapped),
+        {
+            "train": splits.fit.n_sequences,
+            "calibration": splits.calibration.n_sequences,
+            "evaluation": splits.evaluation.n_sequences,
+        },
+        all_of(given.repeats, given.distribution, decoded.interchanged),
         config.confidence,
         _violations(present, given.nominal_bits),
     )
 
 
-def deal(given: GivenStates, config: StatesConfig) -> Splits:
-    """The three parts, by a seeded shuffle.
+def split(given: GivenStates, config: StatesConfig) -> Splits:
+    """The fit, calibration and evaluation splits, by a seeded shuffle.
 
     Raises
     ------
@@ -171,9 +234,9 @@ def deal(given: GivenStates, config: StatesConfig) -> Splits:
     """
     sample = given.sample
     order = generator(config.seed, "split").permutation(sample.n_sequences)
-    n_train = int(sample.n_sequences * config.train_share)
-    n_known = n_train + int(sample.n_sequences * config.calibration_share)
-    parts = order[:n_train], order[n_train:n_known], order[n_known:]
+    n_fit = int(sample.n_sequences * config.train_share)
+    n_known = n_fit + int(sample.n_sequences * config.calibration_share)
+    parts = order[:n_fit], order[n_fit:n_known], order[n_known:]
     if not all(len(part) for part in parts):
         raise ValueError(
             f"there are {sample.n_sequences} sequences; allowed: enough for three parts; give a few hundred at least"
@@ -192,12 +255,12 @@ def _check_enough(prior: Prior, splits: Splits, alpha: float) -> None:
         shortest = -prior.n_answers * math.log2(1 - error)
         longest = -prior.n_answers * math.log2(error / (prior.n_values - 1))
         values, seen = np.full(n_evaluation, shortest), np.full(n_calibration, shortest)
-        return prior.entropy_bits - upper_limit(values, alpha, 0.0, longest, seen=seen)
+        return prior.entropy_bits - upper_confidence_bound(values, alpha, 0.0, longest, seen=seen)
 
     n_evaluation, n_calibration = splits.evaluation.n_sequences, splits.calibration.n_sequences
     if best(n_evaluation, n_calibration) > 0:
         return
-    n_all = n_evaluation + n_calibration + splits.train.n_sequences
+    n_all = n_evaluation + n_calibration + splits.fit.n_sequences
     factor = 2
     while factor * n_all <= MOST_SEQUENCES and best(factor * n_evaluation, factor * n_calibration) <= 0:
         factor *= 2
@@ -208,8 +271,8 @@ def _check_enough(prior: Prior, splits: Splits, alpha: float) -> None:
     )
 
 
-def _violations(present: InformationBits, nominal_bits: int) -> tuple[str, ...]:
-    if present.lower > nominal_bits * (1 + 1e-9):
+def _violations(present: CertifiedBound, nominal_bits: int) -> tuple[str, ...]:
+    if present.exceeds(nominal_bits, 1e-9 * nominal_bits):
         return (
             f"present {present.lower:.3f} bits is more than nominal {nominal_bits} bits: the stated prior "
             "is wrong, or the program is",

@@ -4,7 +4,7 @@
     present of a part      <=  its nominal bits
     required               <=  nominal          the theorem at the measured error against the exact size
     required, used of a rounded machine  <=  its bits
-    used of a rounded machine            <=  the limit of its entropy from above
+    used of a rounded machine            <=  the upper bound of its entropy
     accuracy, window-hard  <=  the ceiling W2 of the model's receptive field
     answers                come from the state alone (A4)
 
@@ -13,47 +13,77 @@ A broken line is a bug, in the theory or in the code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from boundprobe.probes.certificates.binomial import required_by, used_information
-from boundprobe.tasks.cases import StateCase
+from boundprobe.probes.certificates.binomial import Proportion
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.present import PartBits
+from boundprobe.probes.quantised.machines import RoundedMachine
 
-if TYPE_CHECKING:
-    from boundprobe.probes.ladder import Ladder
+
+def rounding_slack(entropy_bits: float) -> float:
+    """Bits by which floats may break a bound: sums of binary entropies end an ulp off."""
+    return 1e-9 * max(1.0, entropy_bits)
 
 
-def find_violations(ladder: Ladder, case: StateCase) -> tuple[str, ...]:
-    """Inequalities that must hold and do not, at the confidence of the ladder; empty when all is well."""
-    # Sums of binary entropies end an ulp off: a bound is broken by more than rounding of floats.
-    slack = 1e-9 * max(1.0, case.entropy_bits)
-    nominal = ladder.memory.total_bits
-    found = [] if ladder.swapped is None else [ladder.swapped]
-    from_below = [("used", ladder.used.lower, "S1"), ("present", ladder.present.lower, "T1")]
-    from_below.append(("required", ladder.required.lower, "S3"))
-    if ladder.states is not None:
-        from_below.append(("states", ladder.states.lower, "list decoding"))
-    for name, bits, why in from_below:
-        if bits > nominal + slack:
-            found.append(f"{name} {bits:.3f} bits is more than nominal {nominal} bits ({why})")
-    for part in ladder.parts:
-        if part.present.lower > part.nominal_bits + slack:
+def above_size(bounds: Mapping[str, CertifiedBound], total_bits: int, size: str, slack: float) -> list[str]:
+    """Lower bounds that are above the bits of a state; ``size`` names these in the message."""
+    return [
+        f"{name} {bound.lower:.3f} bits is more than {size} ({bound.theorem})"
+        for name, bound in bounds.items()
+        if bound.exceeds(total_bits, slack)
+    ]
+
+
+def find_violations(
+    *,
+    entropy_bits: float,
+    nominal_bits: int,
+    bounds: Mapping[str, CertifiedBound],
+    parts: Sequence[PartBits],
+    rounded: Sequence[RoundedMachine],
+    needed: RoundedMachine | None,
+    rounded_entropy: CertifiedBound | None,
+    window_hard: Proportion,
+    window_ceiling: float,
+) -> tuple[str, ...]:
+    """Inequalities that must hold and do not, at the confidence of the ladder; empty when all is well.
+
+    Parameters
+    ----------
+    entropy_bits : float
+        Of the answers; sets the slack for the rounding of floats.
+    nominal_bits : int
+        Exact size of the state.
+    bounds : mapping of CertifiedBound
+        Lower bounds of what is in the whole state, by name.
+    parts : sequence of PartBits
+    rounded : sequence of RoundedMachine
+    needed : RoundedMachine or None
+        The one whose entropy was measured.
+    rounded_entropy : CertifiedBound or None
+        The upper bound of its entropy.
+    window_hard : Proportion
+        Accuracy on the window-hard half.
+    window_ceiling : float
+        W2 at the model's receptive field.
+    """
+    slack = rounding_slack(entropy_bits)
+    found = above_size(bounds, nominal_bits, f"nominal {nominal_bits} bits", slack)
+    for part in parts:
+        if part.present.exceeds(part.nominal_bits, slack):
             found.append(
                 f"present {part.present.lower:.3f} bits in the {part.kind} state of layer {part.layer} is more than "
                 f"nominal {part.nominal_bits} bits (T1)"
             )
-    entropy = ladder.rounded_entropy
-    for machine in ladder.rounded:
-        needs, used = required_by(case, machine.errors).lower, used_information(case, machine.errors).lower
-        if needs > machine.total_bits + slack:
-            found.append(f"required {needs:.3f} bits is more than the {machine.total_bits} of a rounded state (S3)")
-        if used > machine.total_bits + slack:
-            found.append(f"used {used:.3f} bits is more than the {machine.total_bits} of a rounded state (S1)")
-        if entropy is not None and machine.entry_bits == entropy.entry_bits and used > entropy.upper + slack:
-            found.append(
-                f"used {used:.3f} bits is more than the entropy of a rounded state, at most {entropy.upper:.3f} (S1)"
-            )
-    if ladder.window_hard.lower > ladder.window_ceiling + slack:
+    for machine in rounded:
+        of_machine = {"required": machine.required, "used": machine.used}
+        found += above_size(of_machine, machine.total_bits, f"the {machine.total_bits} of a rounded state", slack)
+    if needed is not None and rounded_entropy is not None and needed.used.exceeds(rounded_entropy.upper, slack):
         found.append(
-            f"window-hard accuracy {ladder.window_hard.lower:.4f} is above the ceiling {ladder.window_ceiling:.4f} (W2)"
+            f"used {needed.used.lower:.3f} bits is more than the entropy of a rounded state, at most "
+            f"{rounded_entropy.upper:.3f} (S1)"
         )
+    if window_hard.lower > window_ceiling + slack:
+        found.append(f"window-hard accuracy {window_hard.lower:.4f} is above the ceiling {window_ceiling:.4f} (W2)")
     return tuple(found)

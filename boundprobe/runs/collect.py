@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from boundprobe.errors import MissingDependencyError
 from boundprobe.runs.files import write_text, write_whole
@@ -15,6 +15,21 @@ from boundprobe.runs.files import write_text, write_whole
 Row = dict[str, Any]
 
 FORMATS = (".csv", ".parquet")
+
+
+class MeasuredLadder(Protocol):
+    """A ladder as far as tables need it; see ``boundprobe.probes.ModelLadder``."""
+
+    @property
+    def run_id(self) -> str:
+        """Run of the measurement."""
+
+    @property
+    def violations(self) -> Sequence[str]:
+        """Inequalities that must hold and do not."""
+
+    def columns(self) -> Mapping[str, float | int]:
+        """Certified bits as columns of a table."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +46,15 @@ class CollectedRun:
         Its document ``boundprobe.train/1``.
     receptive_field : int or None
         Tokens that its last position sees; None: all.
-    ladders : sequence of mapping
-        Documents ``boundprobe.probe/1`` of its reported members, in order; or none.
+    ladders : sequence of MeasuredLadder
+        Of its reported members, in order; or none.
     """
 
     settings: Mapping[str, Any]
     config: Mapping[str, Any]
     result: Mapping[str, Any]
     receptive_field: int | None
-    ladders: Sequence[Mapping[str, Any]] = ()
+    ladders: Sequence[MeasuredLadder] = ()
 
     def head(self) -> Row:
         """The columns that say which run it is."""
@@ -87,14 +102,7 @@ def seed_rows(run: CollectedRun) -> list[Row]:
             "converged": member["converged"],
         }
         if run.ladders:
-            ladder = run.ladders[i]
-            row |= {
-                "required_bits": ladder["required_bits"],
-                "used_bits_lower": ladder["used_bits"]["lower"],
-                "present_bits_lower": ladder["present_bits"]["lower"],
-                "bits_confidence": ladder["used_bits"]["confidence"],
-                "n_violations": len(ladder["violations"]),
-            }
+            row |= run.ladders[i].columns()
         rows.append(row)
     return rows
 

@@ -109,7 +109,7 @@ def collect(sweep: Run, *, device: str) -> list[CollectedRun]:
             raise RunDirectoryError(
                 f"{trained.path} is not finished; allowed: a sweep whose runs all are; give its command again"
             )
-        ladders = list(TrainAndProbe((config,), probe, root, device).measure(config))
+        ladders = [measured.of_model for measured in TrainAndProbe((config,), probe, root, device).measure(config)]
         reach = receptive_field(config.model.windows)
         collected.append(CollectedRun(point["settings"], trained.config, result, reach, ladders))
     return collected
@@ -159,10 +159,10 @@ class Sweep:
             write_table(self.run.path / RUNS_TABLE, rows)
             write_table(self.run.path / SEEDS_TABLE, [row for run in runs for row in seed_rows(run)])
             violations = [
-                f"{ladder['run_id']}: {violation}"
+                f"{ladder.run_id}: {violation}"
                 for run in runs
                 for ladder in run.ladders
-                for violation in ladder["violations"]
+                for violation in ladder.violations
             ]
             result = {
                 "schema": "boundprobe.sweep/1",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from boundprobe.errors import UnfinishedError
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import open_run
 from boundprobe.sweep.executors.base import AbstractExecutor
 from boundprobe.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from boundprobe.bottleneck.curve import MeasuredModel
 
 #: Relative time of one training step of a layer, measured on two CPU cores; only the time left is guessed by it.
 LAYER_COST = {"attn": 1.0, "mamba": 2.0}
@@ -87,26 +90,28 @@ class TrainAndProbe:
             done += self._probe_steps(config)
         report(self.total_cost, f"{what} done")
 
-    def measure(self, config: TrainConfig) -> Iterator[dict[str, Any]]:
+    def measure(self, config: TrainConfig) -> Iterator[MeasuredModel]:
         """The ladder of each reported model of a trained run, the first with its bottlenecks; read back if known."""
         if self.probe is None:
             return
-        from boundprobe.bottleneck.measure import CurveConfig, probe_bottleneck
+        from boundprobe.bottleneck.curve import MeasuredModel
+        from boundprobe.bottleneck.measure import probe_bottleneck
+        from boundprobe.bottleneck.settings import CurveConfig
         from boundprobe.probes.run import probe_member
 
         run = open_run(self.root, "train", config.to_dict())
         for member in range(config.schedule.n_seeds):
-            ladder = probe_member(run, member, self.probe, self.root, device=self.device)
+            curve, ladder = None, probe_member(run, member, self.probe, self.root, device=self.device)
             if self.budgets and member == 0:
-                curve = CurveConfig(
+                config_of_curve = CurveConfig(
                     self.budgets,
                     steps=self.budget_steps,
                     n_sequences=CURVE_SEQUENCES * self.probe.n_sequences,
                     confidence=self.probe.confidence,
                     seed=self.probe.seed,
                 )
-                ladder["bottleneck"] = probe_bottleneck(run, member, curve, self.root, device=self.device)
-            yield ladder
+                curve = probe_bottleneck(run, member, config_of_curve, self.root, device=self.device)
+            yield MeasuredModel(ladder, curve)
 
 
 def run_jobs(

@@ -316,7 +316,7 @@ def test_no_encoder_with_its_best_decoder_is_above_the_ceiling(data):
     state_bits = math.log2(len(np.unique(state)))
     assert 1 - p.mean() <= packing_accuracy_ceiling(state_bits, n, q) + 1e-12
     case = StateCase(n, q, n * math.log2(q), True, n * math.log2(q), "", "")
-    errors = AnswerErrors(p, p, p, 1.0, len(words))
+    errors = AnswerErrors(p, p, p, 1.0)
     nominal = math.ceil(state_bits)
     used, required = used_information(case, errors), required_by(case, errors)
     assert used.lower <= state_bits + 1e-9

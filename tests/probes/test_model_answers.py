@@ -9,9 +9,9 @@ from boundprobe.models.stack import SequenceModel
 from boundprobe.probes import model_answers as states_module
 from boundprobe.probes.model_answers import (
     answer_suffixes,
+    interchange_check,
     read_answers,
     states_at_cut,
-    swap_check,
     unchanged,
     wrong_answers,
 )
@@ -134,15 +134,15 @@ def test_scores_are_the_logits_of_the_values_in_their_order():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_swap_check_passes_honest_models(architecture):
+def test_the_interchange_check_passes_honest_models(architecture):
     model, cut = small_model(architecture), TASK.sample_cut(20, np.random.default_rng(1))
     (state,) = states_at_cut(model, cut.prefix)
     before = state.flatten().clone()
-    assert swap_check(model, state, cut) is None
+    assert interchange_check(model, state, cut) is None
     assert torch.equal(state.flatten(), before)
 
 
-def test_the_swap_check_names_a_model_that_reads_more_than_its_state(planted):
+def test_the_interchange_check_names_a_model_that_reads_more_than_its_state(planted):
     """A pointer moves with its state, so only its size gives it away (``find_violations``)."""
     cut = TASK.sample_cut(40, np.random.default_rng(1))
     for model, follows in (
@@ -152,7 +152,7 @@ def test_the_swap_check_names_a_model_that_reads_more_than_its_state(planted):
     ):
         model.prefill(torch.from_numpy(cut.prefix[20:]))  # batches of 20 are known to the cheat, too
         (state,) = states_at_cut(model, cut.prefix)
-        found = swap_check(model, state, cut)
+        found = interchange_check(model, state, cut)
         assert (found is None) is follows
         if found is not None:
             assert "sequences do not follow a state" in found
@@ -160,7 +160,7 @@ def test_the_swap_check_names_a_model_that_reads_more_than_its_state(planted):
             assert "\n" not in found
 
 
-def test_the_swap_check_names_a_model_that_looks_at_the_whole_batch(planted):
+def test_the_interchange_check_names_a_model_that_looks_at_the_whole_batch(planted):
     """Its answers move with the states, as a statistic of the batch has no order: only company shows it."""
 
     class Mean(planted.Keeper):
@@ -170,4 +170,4 @@ def test_the_swap_check_names_a_model_that_looks_at_the_whole_batch(planted):
 
     cut, model = TASK.sample_cut(40, np.random.default_rng(1)), Mean(TASK, 3)
     (state,) = states_at_cut(model, cut.prefix)
-    assert "(A4)" in swap_check(model, state, cut)
+    assert "(A4)" in interchange_check(model, state, cut)

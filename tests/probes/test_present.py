@@ -12,7 +12,7 @@ from boundprobe.probes.certificates.information import Scored
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.model_answers import states_at_cut
-from boundprobe.probes.present import classes, entries, fold, present_bits, present_by_part, used_bits
+from boundprobe.probes.present import classes, count_sketch, entries, present_bits, present_by_part, used_bits
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.base import IGNORE
@@ -65,14 +65,14 @@ def test_entries_are_the_state_and_its_columns_by_part():
 def test_folding_is_the_same_every_time_linear_and_of_each_state_alone():
     rng = torch.Generator().manual_seed(0)
     wide = torch.randn(6, 50, generator=rng)
-    assert fold(wide, 50) is wide
-    narrow = fold(wide, 8)
+    assert count_sketch(wide, 50) is wide
+    narrow = count_sketch(wide, 8)
     assert narrow.shape == (6, 8)
-    assert torch.equal(narrow, fold(wide, 8))
-    assert torch.allclose(fold(wide[2:4], 8), narrow[2:4], atol=1e-6)
-    assert torch.allclose(fold(2 * wide, 8), 2 * narrow, atol=1e-5)
+    assert torch.equal(narrow, count_sketch(wide, 8))
+    assert torch.allclose(count_sketch(wide[2:4], 8), narrow[2:4], atol=1e-6)
+    assert torch.allclose(count_sketch(2 * wide, 8), 2 * narrow, atol=1e-5)
     # Each entry goes to one sum with the sign 1 or -1.
-    matrix = fold(torch.eye(50), 8)
+    matrix = count_sketch(torch.eye(50), 8)
     assert (matrix.abs().sum(1) == 1).all()
     assert set(matrix.unique().tolist()) == {-1.0, 0.0, 1.0}
 
@@ -120,7 +120,7 @@ def test_only_the_chosen_decoder_sees_the_evaluation_split(monkeypatch):
     prior, splits = Prior.uniform(3, 2), splits_of([0])
     broken = Sample(splits.evaluation.states[:, :1], splits.evaluation.answers)
     decoded, _ = present_bits(
-        prior, Splits(splits.train, splits.calibration, broken), model_that(splits, 1), CONFIG, 0.01, "cpu"
+        prior, Splits(splits.fit, splits.calibration, broken), model_that(splits, 1), CONFIG, 0.01, "cpu"
     )
     assert decoded.plan.decoder == "model"
 

@@ -156,14 +156,14 @@ def spied(monkeypatch, states, answers):
         found["scores"] = evaluation.scores
         return plain(prior, plan, evaluation, alpha, rng, limit)
 
-    plain_deal = arrays.deal
+    plain_deal = arrays.split
 
     def deal(given, config):
         found["splits"] = plain_deal(given, config)
         return found["splits"]
 
     monkeypatch.setattr(arrays, "certify", spy)
-    monkeypatch.setattr(arrays, "deal", deal)
+    monkeypatch.setattr(arrays, "split", deal)
     config = StatesConfig(DecoderConfig(("linear", "mlp", "chain")))
     found["report"] = certify_states(states, answers, n_values=2, config=config)
     monkeypatch.undo()

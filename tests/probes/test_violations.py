@@ -20,7 +20,7 @@ def bits(lower, estimate=None):
 
 def machine(total_bits, error, entry_bits=1):
     p = np.full(4, error)
-    return RoundedMachine(entry_bits, total_bits, AnswerErrors(p, p, p, 0.95, 1000))
+    return RoundedMachine(entry_bits, total_bits, AnswerErrors(p, p, p, 0.95))
 
 
 def part(lower, nominal_bits):
@@ -94,7 +94,7 @@ def test_the_entropy_accuses_the_machine_of_its_own_rounding_alone():
 def test_an_estimate_alone_is_no_violation():
     """Only what is certified accuses: an estimate above a bound is what sampling does."""
     p, certain = np.full(4, 0.0), np.full(4, 0.9)
-    unsure = RoundedMachine(1, 4, AnswerErrors(p, p, certain, 0.95, 3))
+    unsure = RoundedMachine(1, 4, AnswerErrors(p, p, certain, 0.95))
     high = {name: bits(11.0, 13.0) for name in ("used", "present", "required", "states")}
     assert found(**high, rounded=(unsure,), window_hard=Proportion(0.9, 0.29, 1.0)) == ()
 

@@ -24,7 +24,7 @@ from boundprobe.channels import (
     XorPairs,
 )
 from boundprobe.probes.certificates.information import certify
-from boundprobe.probes.certificates.mean_bounds import LIMITS, upper_limit
+from boundprobe.probes.certificates.mean_bounds import CONFIDENCE_BOUNDS, upper_confidence_bound
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analyses" / "coverage"
 
@@ -79,7 +79,7 @@ def test_what_is_not_valid_fails_the_same_count(name):
 @pytest.mark.parametrize(
     "channel", [SymmetricStorage(4, 4, 0.8), Erasure(4, 4, 0.3), XorPairs(4, 3)], ids=lambda c: type(c).__name__
 )
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", CONFIDENCE_BOUNDS)
 def test_counted_limits_are_those_of_certify(channel, limit):
     case = count.Case("equal", channel)
     population = count.make_population(case)
@@ -115,7 +115,7 @@ def test_compiled_betting_is_the_packages(alpha, n_values):
     for law in laws:
         seen, values = 3.0 * law(50), 3.0 * law(n_values)
         quick = count.QuickBetting(seen, 0.0, 3.0, n_values, n_compared=0)
-        slow = upper_limit(values, alpha, 0.0, 3.0, "betting", seen)
+        slow = upper_confidence_bound(values, alpha, 0.0, 3.0, "betting", seen)
         assert quick.limit(values, alpha, 0) == pytest.approx(slow, rel=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""What a certificate takes for granted, checked where it can be (A1 to A5), and said with the result."""
+"""Assumptions of a certificate (A1 to A5): checked where they can be, and said with the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Scorer = Callable[[Sample], NDArray[np.float32]]
 
 #: A check refuses what would happen this rarely if the assumption held: it costs the confidence nothing to speak of.
 RARE = 1e-9
-#: Sequences whose states are swapped.
+#: Sequences whose states are interchanged.
 N_SWAPPED = 256
 #: Below so many bits of answers, pairs of equal rows are not near Poisson.
 FEW_BITS = 40
@@ -48,17 +48,17 @@ class Assumption:
 
 def all_of(
     independence: str,
-    law: str,
-    swapped: str,
+    prior: str,
+    interchanged: str,
     *,
     frozen: str = "three parts without a common sequence; decoder, form and calibration were chosen without the last",
 ) -> tuple[Assumption, ...]:
     """All five, with what was done about the first four."""
     return (
         Assumption("A1", "sequences are independent draws, and nothing is shared between them", independence),
-        Assumption("A2", "the prior of the answers is known", law),
+        Assumption("A2", "the prior of the answers is known", prior),
         Assumption("A3", "the decoder is fixed before evaluation", frozen),
-        Assumption("A4", "the decoder sees the state, the query and earlier answers alone", swapped),
+        Assumption("A4", "the decoder sees the state, the query and earlier answers alone", interchanged),
         Assumption("A5", "answers of one sequence may depend on each other", "the sequence is the unit of every limit"),
     )
 
@@ -66,8 +66,8 @@ def all_of(
 def check_repeats(sample: Sample, prior: Prior) -> str:
     """A1: no sequence occurs more often than independent draws would; return what was checked.
 
-    Equal answers are as rare as a uniform prior says.  Under any law, copies of whole sequences, state and answers,
-    show in how many occur once, twice, and so on (``looks_copied``).
+    Equal answers are as rare as a uniform prior says.  Under any distribution, copies of whole sequences, state and
+    answers, show in how many occur once, twice, and so on (``looks_copied``).
 
     Raises
     ------
@@ -100,7 +100,7 @@ def check_repeats(sample: Sample, prior: Prior) -> str:
 
 
 def looks_copied(counts: NDArray[np.int64]) -> int | None:
-    """How often copied rows occur, if so many rows occur so often that no law of independent draws explains it.
+    """Number of times that copied rows occur, if no distribution of independent draws explains that so many do.
 
     Of independent draws, the expected number of values that occur r times is a mixture of Poisson weights,
     f_r = sum_v lambda_v^r exp(-lambda_v) / r!, so f_r^2 <= (r + 1) / r f_(r-1) f_(r+1) (Cauchy-Schwarz): with many
@@ -121,7 +121,7 @@ def looks_copied(counts: NDArray[np.int64]) -> int | None:
     (2, None)
     """
     n, n_values, least = int(counts.sum()), len(counts), int(counts.min())
-    # All equally often: the largest probability of any law, a multinomial coefficient over n_values^n.
+    # All equally often: the largest probability of any distribution, a multinomial coefficient over n_values^n.
     if least >= 2 and (counts == least).all():
         chance = math.lgamma(n + 1) - n_values * math.lgamma(least + 1) - n * math.log(n_values)
         if chance < math.log(RARE):
@@ -179,8 +179,9 @@ def check_uniform(answers: NDArray[np.int64], n_values: int) -> str:
     return f"{uniform}, and {n_tested} of {math.comb(n_answers, 2)} pairs independent (chi-square tests)"
 
 
-def check_swap(scores: Scorer, sample: Sample) -> str:
-    """A4: swapping states between sequences swaps what the decoder says; return what was checked.
+def check_interchange(scores: Scorer, sample: Sample) -> str:
+    """A4 by an interchange intervention: what the decoder says goes with a state that is swapped between sequences;
+    return what was checked.
 
     Half of the sequences are scored again, in another order and without the other half: what a decoder says of a
     state must not depend on its place or its company.

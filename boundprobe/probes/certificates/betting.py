@@ -1,4 +1,4 @@
-"""Upper limits for a mean by betting, with bets that aim at the target: near the normal width, and a theorem.
+"""Upper confidence bounds for a mean by betting, with bets that aim at the target: near the normal width, and proved.
 
     hypothesis m      "the mean is at least m"
     wealth W_t(m)     prod_{s <= t} (1 + lambda_s (m - x_s)), lambda_s in [0, 1) fixed before x_s is seen
@@ -27,11 +27,11 @@ CHUNK = 64
 
 
 def betting(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> float:
-    """Upper limit for the mean by betting against a ladder of hypotheses, from the highest down.
+    """Upper confidence bound for the mean by betting against a ladder of hypotheses, from the highest down.
 
     The ladder is fixed by ``seen`` alone, before ``values`` are looked at.  A hypothesis m' between two rungs
     is tested with the bets of the rung m below it, under which its wealth is at least that of m; so it falls when
-    that rung falls.  The limit is the lowest rung above which, it included, all fell: if the mean were above it, the
+    that rung falls.  The bound is the lowest rung above which, it included, all fell: if the mean were above it, the
     test of the mean itself would have erred, which happens with probability at most alpha.
 
     Bets against m aim at the wealth 1/alpha at the last value: lambda^2 = 2 log(what is missing) / (values left *
@@ -42,10 +42,10 @@ def betting(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> flo
     values : float array (N,), in [0, 1]
         In an order that does not depend on them: shuffled once, by a seed.
     alpha : float
-        Probability, at most, that the mean is above the limit.
+        Probability, at most, that the mean is above the bound.
     seen : float array (n,), in [0, 1]
         Values that are not among ``values``, such as those of the calibration split.  They place the rungs and make
-        the first bets.  Where they are of another law the limit still holds, and is wider.
+        the first bets.  Where they are of another distribution the bound still holds, and is wider.
 
     References
     ----------
@@ -60,21 +60,21 @@ def betting(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> flo
     """
     ladder = hypotheses(len(values), seen)
     before, variances = rounds(values, seen)
-    limit = 1.0
+    bound = 1.0
     for start in range(0, len(ladder), CHUNK):
         rungs = ladder[start : start + CHUNK]
         fell = rejected(rungs, values, before, variances, alpha)
         standing = int(np.argmin(fell)) if not fell.all() else len(rungs)
         if standing:
-            limit = float(rungs[standing - 1])
+            bound = float(rungs[standing - 1])
         if standing < len(rungs):
             break
-    # The wealth may have peaked early: a limit below the mean holds too, and nobody would believe it.
-    return max(limit, float(values.mean()))
+    # The wealth may have peaked early: a bound below the mean holds too, and nobody would believe it.
+    return max(bound, float(values.mean()))
 
 
 def hypotheses(n_values: int, seen: FloatArray) -> FloatArray:
-    """Means that are tested, from 1 down: coarse everywhere, fine where ``seen`` lets one expect the limit."""
+    """Means that are tested, from 1 down: coarse everywhere, fine where ``seen`` lets one expect the bound."""
     coarse = np.concatenate([np.geomspace(1.0, 1e-4, 600), [0.0]])
     if not len(seen):
         return coarse

@@ -1,12 +1,13 @@
-"""Certified limits: from counts of wrong answers to bits of information, each with its confidence.
+"""Binomial confidence bounds: from counts of wrong answers to bits of information.
 
-The statements: the errors of answer i on N independent sequences are binomial, so Clopper-Pearson limits at
+The errors of answer i on N independent sequences are binomial, so Clopper-Pearson bounds at
 level alpha / n hold for all n answers together with probability at least 1 - alpha, however the answers of one
 sequence depend on each other (Bonferroni).  On that one event everything below holds at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,14 @@ from scipy.special import betaincinv
 
 from boundprobe.bounds.state.fano import fano_bits, required_bits
 from boundprobe.checks import check_number
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.tasks.cases import StateCase
 
 FloatArray = NDArray[np.float64]
 
 
 def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> tuple[FloatArray, FloatArray]:
-    """Exact two-sided limits for binomial proportions, alpha / 2 on each side.
+    """Exact two-sided confidence bounds for binomial proportions, alpha / 2 on each side.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def clopper_pearson(errors: NDArray[np.int64], n_sequences: int, alpha: float) -
 
 
 def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: float) -> FloatArray:
-    """Exact one-sided upper limits for binomial proportions, each at level 1 - alpha.
+    """Exact one-sided upper confidence bounds for binomial proportions, each at level 1 - alpha.
 
     As ``clopper_pearson``, with all of alpha on one side.
 
@@ -69,23 +71,30 @@ def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: fl
 
 
 @dataclass(frozen=True)
+class Proportion:
+    """A share of 0 to 1, such as an accuracy, with its exact two-sided confidence bounds."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
 class AnswerErrors:
-    """Error of each answer with limits that hold for all answers together.
+    """Error of each answer with confidence bounds that hold for all answers together.
 
     Attributes
     ----------
     estimate, lower, upper : float64 array (n_answers,)
-        Observed error rates, and their simultaneous limits.
+        Observed error rates, and their simultaneous confidence bounds.
     confidence : float
-        Probability, at least, that every limit holds.
-    n_sequences : int
+        Probability, at least, that every bound holds.
     """
 
     estimate: FloatArray
     lower: FloatArray
     upper: FloatArray
     confidence: float
-    n_sequences: int
 
     @property
     def mean_estimate(self) -> float:
@@ -94,17 +103,32 @@ class AnswerErrors:
 
     @property
     def mean_lower(self) -> float:
-        """Lower limit of the mean error: the mean of simultaneous limits."""
+        """Lower bound of the mean error: the mean of simultaneous bounds."""
         return float(self.lower.mean())
 
     @property
     def mean_upper(self) -> float:
-        """Upper limit of the mean error: the mean of simultaneous limits."""
+        """Upper bound of the mean error: the mean of simultaneous bounds."""
         return float(self.upper.mean())
+
+    @property
+    def accuracy(self) -> Proportion:
+        """Mean accuracy over the answers."""
+        return Proportion(1 - self.mean_estimate, 1 - self.mean_upper, 1 - self.mean_lower)
+
+    def to_json(self) -> dict[str, list[float]]:
+        """``estimate``, ``lower`` and ``upper`` of each answer."""
+        return {name: getattr(self, name).tolist() for name in ("estimate", "lower", "upper")}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, list[float]], confidence: float) -> AnswerErrors:
+        """Read errors back whose bounds hold with a probability that the document does not have."""
+        estimate, lower, upper = (np.array(document[name]) for name in ("estimate", "lower", "upper"))
+        return cls(estimate, lower, upper, confidence)
 
 
 def answer_errors(wrong: NDArray[np.bool_], alpha: float) -> AnswerErrors:
-    """Simultaneous limits for the error of each answer (Clopper-Pearson with Bonferroni).
+    """Simultaneous confidence bounds for the error of each answer (Clopper-Pearson with Bonferroni).
 
     Parameters
     ----------
@@ -112,38 +136,20 @@ def answer_errors(wrong: NDArray[np.bool_], alpha: float) -> AnswerErrors:
         Whether each answer was wrong; rows are independent sequences, answers within one may depend on each
         other in any way (assumption A5).
     alpha : float
-        Probability, at most, that any limit fails.
+        Probability, at most, that any bound fails.
     """
     if wrong.ndim != 2 or not wrong.size:
         raise ValueError(f"wrong has shape {wrong.shape}; allowed: (n_sequences, n_answers), both at least 1")
     n_sequences, n_answers = wrong.shape
     counts = wrong.sum(0)
     lower, upper = clopper_pearson(counts, n_sequences, alpha / n_answers)
-    return AnswerErrors(counts / n_sequences, lower, upper, 1 - alpha, n_sequences)
+    return AnswerErrors(counts / n_sequences, lower, upper, 1 - alpha)
 
 
-@dataclass(frozen=True)
-class CertifiedBits:
-    """A number of bits: a certified lower limit and the point estimate.
-
-    Attributes
-    ----------
-    lower : float
-        At most the truth with probability at least ``confidence``.
-    estimate : float
-        The same formula at the observed errors; not certified.
-    confidence : float
-    """
-
-    lower: float
-    estimate: float
-    confidence: float
-
-
-def used_information(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
+def used_information(case: StateCase, errors: AnswerErrors) -> CertifiedBound:
     """Information about the memory part that the answers show the state to hold (T1, Fano per answer).
 
-    I(U;S) >= H(Y) - sum_i Phi(e_i), with e_i the simultaneous upper limits.
+    I(U;S) >= H(Y) - sum_i Phi(e_i), with e_i the simultaneous upper bounds.
 
     Parameters
     ----------
@@ -154,8 +160,8 @@ def used_information(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
 
     Returns
     -------
-    CertifiedBits
-        ``lower`` is 0 where nothing is certified.
+    CertifiedBound
+        The value is 0 where nothing is certified.
 
     References
     ----------
@@ -170,20 +176,15 @@ def used_information(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
     """
     if len(errors.estimate) != case.n_answers:
         raise ValueError(f"errors has {len(errors.estimate)} answers; the case has {case.n_answers}")
-    return CertifiedBits(
-        lower=fano_bits(case.entropy_bits, case.n_values, errors.upper),
-        estimate=fano_bits(case.entropy_bits, case.n_values, errors.estimate),
-        confidence=errors.confidence,
-    )
+    lower, estimate = (fano_bits(case.entropy_bits, case.n_values, e) for e in (errors.upper, errors.estimate))
+    return CertifiedBound(lower, "lower", estimate, errors.confidence, "S1", "clopper-pearson")
 
 
-def required_by(case: StateCase, errors: AnswerErrors) -> CertifiedBits:
+def required_by(case: StateCase, errors: AnswerErrors) -> CertifiedBound:
     """Bits that log2 |S| of any machine with this error must have: S3 (and S1) at the mean error.
 
-    ``lower`` is the theorem at the upper limit of the mean error, so it is certified.
+    The value is the theorem at the upper bound of the mean error, so it is certified.
     """
-    return CertifiedBits(
-        lower=float(required_bits(case, errors.mean_upper)),
-        estimate=float(required_bits(case, errors.mean_estimate)),
-        confidence=errors.confidence,
-    )
+    lower, estimate = (float(required_bits(case, e)) for e in (errors.mean_upper, errors.mean_estimate))
+    theorem = "S3" if case.independent_uniform else "S1"
+    return CertifiedBound(lower, "lower", estimate, errors.confidence, theorem, "clopper-pearson")

@@ -2,11 +2,11 @@
 
     I(U;S) >= I(Y;S | D) >= H(Y | D) - c        with probability at least 1 - alpha
 
-D says which answers are defined, H(Y | D) is the prior's (A2), and c is an upper confidence limit for the mean code
+D says which answers are defined, H(Y | D) is the prior's (A2), and c is an upper confidence bound for the mean code
 length l of the defined answers.  The decoder may see D and, in the chain form, the earlier answers.  Everything but c
 is fixed on the calibration split (A3).  Three forms:
 
-    fano             c = sum_i Phi(e_i), e_i Clopper-Pearson upper limits at alpha / n
+    fano             c = sum_i Phi(e_i), e_i Clopper-Pearson upper bounds at alpha / n
     tangent-fano     l is the tangent of Phi at the calibration errors
     cross-entropy    l is the code length under the decoder's recalibrated probabilities
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from boundprobe.bounds.state.fano import fano_bits
 from boundprobe.checks import check_number, check_word
 from boundprobe.probes.certificates.binomial import clopper_pearson_upper
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.codes import (
     AnswerCode,
     IntArray,
@@ -31,7 +32,7 @@ from boundprobe.probes.certificates.codes import (
     fit_tangent_fano,
     right_answers,
 )
-from boundprobe.probes.certificates.mean_bounds import upper_limit
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.tasks.base import IGNORE
 
@@ -77,7 +78,7 @@ class Plan:
     seen : float array (N_calibration,)
         Code lengths on the calibration split; they start the bets.
     expected_bits : float
-        The certificate that the calibration split lets one expect: to choose by, not a limit.
+        The certificate that the calibration split lets one expect: to choose by, not a bound.
     """
 
     decoder: str
@@ -85,29 +86,6 @@ class Plan:
     code: AnswerCode | None
     seen: NDArray[np.float64]
     expected_bits: float
-
-
-@dataclass(frozen=True)
-class InformationBits:
-    """A certified lower limit of I(U;S), in bits.
-
-    Attributes
-    ----------
-    lower : float
-        0 where nothing is certified.
-    estimate : float
-        The same formula at what was observed; neither a lower nor an upper limit.
-    confidence : float
-        Probability, at least, that ``lower`` holds.
-    decoder, form, limit : str
-    """
-
-    lower: float
-    estimate: float
-    confidence: float
-    decoder: str
-    form: str
-    limit: str
 
 
 def plan(prior: Prior, decoder: str, form: str, calibration: Scored, n_evaluation: int, alpha: float) -> Plan:
@@ -164,7 +142,7 @@ def choose(
 
 def certify(
     prior: Prior, plan: Plan, evaluation: Scored, alpha: float, rng: np.random.Generator, limit: str = "betting"
-) -> InformationBits:
+) -> CertifiedBound:
     """The certified information of one split, by a plan that was fixed without it.
 
     Parameters
@@ -174,11 +152,12 @@ def certify(
     evaluation : Scored
         Scores of the plan's decoder on sequences that neither trained nor calibrated it.
     alpha : float
-        Probability, at most, that ``lower`` is above I(U;S).
+        Probability, at most, that the value is above I(U;S).
     rng : numpy Generator
         Fixes the order of the bets; the caller seeds it once.
     limit : str
-        One of ``limits.LIMITS``; the form "fano" always takes Clopper-Pearson limits.
+        Confidence bound for the mean, one of ``mean_bounds.CONFIDENCE_BOUNDS``; the form "fano" always takes that of
+        Clopper and Pearson.
 
     Raises
     ------
@@ -209,8 +188,11 @@ def certify(
         wrong = evaluation.wrong
         upper = clopper_pearson_upper(wrong.sum(0), len(wrong), alpha / wrong.shape[1])
         lower, estimate = (fano_bits(h, prior.n_values, errors) for errors in (upper, wrong.mean(0)))
-        return InformationBits(lower, estimate, 1 - alpha, plan.decoder, plan.form, "clopper-pearson")
+        return CertifiedBound(
+            lower, "lower", estimate, 1 - alpha, "T1", "clopper-pearson", decoder=plan.decoder, form=plan.form
+        )
     lengths = rng.permutation(plan.code.lengths_bits(evaluation.scores, evaluation.answers))
-    c = upper_limit(lengths, alpha, 0.0, plan.code.most_bits, limit, plan.seen)
+    c = upper_confidence_bound(lengths, alpha, 0.0, plan.code.most_bits, limit, plan.seen)
     estimate = max(0.0, h - float(lengths.mean()))
-    return InformationBits(max(0.0, h - c), estimate, 1 - alpha, plan.decoder, plan.form, limit)
+    lower = max(0.0, h - c)
+    return CertifiedBound(lower, "lower", estimate, 1 - alpha, "T1", limit, decoder=plan.decoder, form=plan.form)

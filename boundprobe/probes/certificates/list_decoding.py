@@ -14,36 +14,15 @@ many values and little information.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, gammaln
 
 from boundprobe.checks import check_integer, check_number
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class StatesBits:
-    """log2 of the number of states: a certified lower limit and the point estimate.
-
-    Attributes
-    ----------
-    lower : float
-        Holds with probability ``confidence``; 0 says nothing (vacuous).
-    estimate : float
-        The same bound at the observed frequency.
-    confidence : float
-    threshold : int
-        Errors that were allowed, t.
-    """
-
-    lower: float
-    estimate: float
-    confidence: float
-    threshold: int
 
 
 def ball_bits(n_answers: int, n_values: int) -> FloatArray:
@@ -65,15 +44,15 @@ def ball_bits(n_answers: int, n_values: int) -> FloatArray:
     check_integer("n_values", n_values, 2)
     j = np.arange(n_answers + 1)
     log_choose = gammaln(n_answers + 1) - gammaln(j + 1) - gammaln(n_answers - j + 1)
-    # As shares of all rows the counts are a binomial law, so the sums stay below 1.
+    # As shares of all rows the counts are a binomial distribution, so the sums stay below 1.
     log_share = log_choose + j * math.log1p(-1 / n_values) - (n_answers - j) * math.log(n_values)
     bits: FloatArray = np.maximum(0.0, -np.logaddexp.accumulate(log_share) / math.log(2))
     bits[-1] = 0.0
     return bits
 
 
-def states_certificate(wrong: NDArray[np.bool_], n_values: int, threshold: int, alpha: float) -> StatesBits:
-    """Lower limit of log2 |supp S|, with probability at least 1 - alpha; not a limit of I(U;S).
+def states_certificate(wrong: NDArray[np.bool_], n_values: int, threshold: int, alpha: float) -> CertifiedBound:
+    """Lower bound of log2 |supp S|, with probability at least 1 - alpha; not a bound of I(U;S).
 
     Parameters
     ----------
@@ -88,7 +67,8 @@ def states_certificate(wrong: NDArray[np.bool_], n_values: int, threshold: int, 
 
     Returns
     -------
-    StatesBits
+    CertifiedBound
+        0 says nothing (vacuous).
 
     Raises
     ------
@@ -114,7 +94,7 @@ def states_certificate(wrong: NDArray[np.bool_], n_values: int, threshold: int, 
         float(max(0.0, bits + math.log2(p))) if p > 0 else 0.0
         for p in (float(_lowest(within, n_sequences, alpha)), within / n_sequences)
     )
-    return StatesBits(lower, estimate, 1 - alpha, threshold)
+    return CertifiedBound(lower, "lower", estimate, 1 - alpha, "list decoding", "clopper-pearson", threshold=threshold)
 
 
 def choose_threshold(wrong: NDArray[np.bool_], n_values: int, n_evaluation: int, alpha: float) -> int:
@@ -152,7 +132,7 @@ def choose_threshold(wrong: NDArray[np.bool_], n_values: int, n_evaluation: int,
 
 
 def _lowest(successes: float | FloatArray, n_sequences: int, alpha: float) -> FloatArray:
-    """One-sided exact lower limit of a binomial proportion; 0 without a success."""
+    """One-sided exact lower bound of a binomial proportion; 0 without a success."""
     count = np.asarray(successes, np.float64)
     lower: FloatArray = np.where(
         count > 0, betaincinv(np.maximum(count, 1e-300), np.maximum(n_sequences - count, 0) + 1, alpha), 0.0

@@ -1,14 +1,14 @@
-"""Upper confidence limits for the mean of independent values in [0, 1]: what makes a mean code length certain.
+"""Upper confidence bounds for the mean of independent values in [0, 1]: what makes a mean code length certain.
 
-Each limit c of N independent values with mean mu satisfies P(mu <= c) >= 1 - alpha, for every law on [0, 1]:
+Each bound c of N independent values with mean mu satisfies P(mu <= c) >= 1 - alpha, for every distribution on [0, 1]:
 
     hoeffding              c = mean + sqrt(log(1/alpha) / 2N)
     chernoff-kl            c = the largest m with kl(mean, m) <= log(1/alpha) / N
     empirical-bernstein    c = mean + sqrt(2 V log(2/alpha) / N) + 7 log(2/alpha) / (3 (N - 1)), V the sample variance
     betting                c = the least m at which a bettor's wealth reached 1/alpha (module ``betting``)
 
-Clopper-Pearson limits are for 0/1 values alone; on values between them, such as averages of answers, they are no
-theorem, so they are not in this table (``certify.clopper_pearson``).
+Clopper-Pearson bounds are for 0/1 values alone; on values between them, such as averages of answers, they are no
+theorem, so they are not in this table (``binomial.clopper_pearson``).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from scipy.special import rel_entr
 from boundprobe.checks import check_number, check_word
 from boundprobe.probes.certificates.betting import NOTHING, FloatArray, betting
 
-#: Values (N,) in [0, 1]; alpha; values (n,) that were seen before, from the same law, perhaps none.
-Limit = Callable[[FloatArray, float, FloatArray], float]
+#: Values (N,) in [0, 1]; alpha; values (n,) that were seen before, from the same distribution, perhaps none.
+UpperBound = Callable[[FloatArray, float, FloatArray], float]
 
 
 def hoeffding(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> float:
@@ -42,7 +42,7 @@ def chernoff_kl(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) ->
     0.1597
     """
     mean, price = float(values.mean()), math.log(1 / alpha) / len(values)
-    # The greater end of the bracket: rounding never makes the limit too low.
+    # The greater end of the bracket: rounding never makes the bound too low.
     return _least_above(lambda m: float(rel_entr(mean, m) + rel_entr(1 - mean, 1 - m)), price, mean)
 
 
@@ -59,7 +59,7 @@ def empirical_bernstein(values: FloatArray, alpha: float, seen: FloatArray = NOT
     return min(1.0, float(values.mean()) + spread + 7 * price / (3 * (n - 1)))
 
 
-LIMITS: dict[str, Limit] = {
+CONFIDENCE_BOUNDS: dict[str, UpperBound] = {
     "betting": betting,
     "empirical-bernstein": empirical_bernstein,
     "chernoff-kl": chernoff_kl,
@@ -67,10 +67,10 @@ LIMITS: dict[str, Limit] = {
 }
 
 
-def upper_limit(
+def upper_confidence_bound(
     values: FloatArray, alpha: float, least: float, most: float, limit: str = "betting", seen: FloatArray = NOTHING
 ) -> float:
-    """Upper limit for the mean of independent values in [least, most], at level 1 - alpha.
+    """Upper confidence bound for the mean of independent values in [least, most], at level 1 - alpha.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def upper_limit(
     alpha : float
     least, most : float
     limit : str
-        One of ``LIMITS``.
+        One of ``CONFIDENCE_BOUNDS``.
     seen : float array (n,), optional
         See ``betting``.
 
@@ -91,10 +91,10 @@ def upper_limit(
 
     Examples
     --------
-    >>> round(upper_limit(np.array([2.0, 4.0] * 500), 0.05, 0.0, 10.0, "hoeffding"), 4)
+    >>> round(upper_confidence_bound(np.array([2.0, 4.0] * 500), 0.05, 0.0, 10.0, "hoeffding"), 4)
     3.387
     """
-    check_word("limit", limit, tuple(LIMITS))
+    check_word("limit", limit, tuple(CONFIDENCE_BOUNDS))
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if not len(values):
         raise ValueError("values is empty; allowed: at least one; draw evaluation sequences")
@@ -109,7 +109,7 @@ def upper_limit(
         return most
     # Rounding of floats may push a value an ulp out, or a calibration value of another range further.
     scaled, known = (np.clip((np.asarray(v, np.float64) - least) / width, 0.0, 1.0) for v in (values, seen))
-    return least + width * LIMITS[limit](scaled, alpha, known)
+    return least + width * CONFIDENCE_BOUNDS[limit](scaled, alpha, known)
 
 
 def _least_above(function: Callable[[float], float], level: float, start: float) -> float:

@@ -1,4 +1,4 @@
-"""What is known of the answers before any state is seen (assumption A2)."""
+"""Prior knowledge of the answers, before any state is seen (assumption A2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from boundprobe.tasks.cases import StateCase
 
 @dataclass(frozen=True)
 class Prior:
-    """The law of the answers, as far as certificates need it.
+    """The distribution of the answers, as far as certificates need it.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class Prior:
     evidence : str
         Who says so.
     undefined_bits : float
-        What a code pays for an undefined answer: 0 where H(Y | D) is known.  Where only the law of the defined answers
-        is, I(Y;S | D) is at least the mean of sum_{i defined} (log2 K - l_i): then log2 K, on both sides.
+        What a code pays for an undefined answer: 0 where H(Y | D) is known.  Where only the distribution of the defined
+        answers is, I(Y;S | D) is at least the mean of sum_{i defined} (log2 K - l_i): then log2 K, on both sides.
     """
 
     n_answers: int
@@ -60,7 +60,7 @@ class Prior:
 
     @classmethod
     def uniform_where_defined(cls, n_answers: int, n_values: int, evidence: str = "stated by the user") -> Prior:
-        """Independent uniform answers that are not always defined, by a law that nobody has to know.
+        """Independent uniform answers that are not always defined, by a distribution that nobody has to know.
 
         >>> Prior.uniform_where_defined(16, 16).undefined_bits
         4.0
@@ -70,7 +70,7 @@ class Prior:
 
     @classmethod
     def stated(cls, n_answers: int, n_values: int, entropy_bits: float, evidence: str = "stated by the user") -> Prior:
-        """Answers of any law whose joint entropy is known.
+        """Answers of any distribution whose joint entropy is known.
 
         >>> Prior.stated(3, 3, math.log2(6)).independent_uniform
         False

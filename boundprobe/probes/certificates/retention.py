@@ -1,13 +1,14 @@
 """Retention: which answers are still in the state, one by one or by how far back their token lies.
 
 For independent uniform answers every one has information of its own, I(Y_i;S) >= log2 K - Phi(e_i) (S1 for one
-answer; where the decoder was told earlier answers it is I(Y_i;S | Y_<i)), with e_i a Clopper-Pearson upper limit at
-alpha over the number of groups: all limits hold together.
+answer; where the decoder was told earlier answers it is I(Y_i;S | Y_<i)), with e_i a Clopper-Pearson upper bound at
+alpha over the number of groups: all bounds hold together.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from boundprobe.bounds.information import fano_loss_bits
 from boundprobe.probes.certificates.binomial import clopper_pearson_upper
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.tasks.base import IGNORE
 
 IntArray = NDArray[np.int64]
@@ -24,7 +26,28 @@ IntArray = NDArray[np.int64]
 ALONE, GIVEN_EARLIER = "I(Y_i;S)", "I(Y_i;S | Y_<i)"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class RetainedGroup:
+    """Bits that the state still holds of the answers of one group.
+
+    Attributes
+    ----------
+    group : int
+        Index of the answer, or how many tokens its own lies back from the cut.
+    bits : CertifiedBound
+        Of each answer of the group.
+    error : float
+        Observed share of wrong answers.
+    n_sequences : int
+    """
+
+    group: int
+    bits: CertifiedBound
+    error: float
+    n_sequences: int
+
+
+@dataclass(frozen=True)
 class Retention:
     """Bits of an answer that the state still holds, by group.
 
@@ -34,33 +57,52 @@ class Retention:
         What a group is: the index of the answer, or how many tokens its own lies back from the cut.
     of : str
         What is certified of each answer: "I(Y_i;S)", or "I(Y_i;S | Y_<i)" where the decoder sees earlier answers.
-    group : tuple of int
-    lower_bits : float array (n_groups,)
-        Certified, all together with probability at least ``confidence``.
-    estimate_bits, error : float array (n_groups,)
-        At the observed errors, and these.
-    n_sequences : int array (n_groups,)
+    groups : tuple of RetainedGroup
+        Their bounds hold together with probability at least ``confidence``.
     confidence : float
     """
 
     by: str
     of: str
-    group: tuple[int, ...]
-    lower_bits: NDArray[np.float64]
-    estimate_bits: NDArray[np.float64]
-    error: NDArray[np.float64]
-    n_sequences: IntArray
+    groups: tuple[RetainedGroup, ...]
     confidence: float
+
+    @property
+    def lower_bits(self) -> NDArray[np.float64]:
+        """Certified bits of each group, (n_groups,)."""
+        return np.array([each.bits.lower for each in self.groups])
 
     def to_json(self) -> dict[str, Any]:
         """By what, of what, and one entry for each group."""
         groups = [
-            {"group": g, "lower": float(low), "estimate": float(estimate), "error": float(error), "n_sequences": int(n)}
-            for g, low, estimate, error, n in zip(
-                self.group, self.lower_bits, self.estimate_bits, self.error, self.n_sequences, strict=True
-            )
-        ]  # fmt: skip
+            {
+                "group": each.group,
+                "lower": each.bits.lower,
+                "estimate": each.bits.estimate,
+                "error": each.error,
+                "n_sequences": each.n_sequences,
+            }
+            for each in self.groups
+        ]
         return {"by": self.by, "of": self.of, "groups": groups}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], confidence: float) -> Retention:
+        """Read retention back that holds with a probability that the document does not have."""
+        groups = tuple(
+            RetainedGroup(
+                each["group"],
+                _bits(each["lower"], each["estimate"], confidence),
+                each["error"],
+                each["n_sequences"],
+            )
+            for each in document["groups"]
+        )
+        return cls(document["by"], document["of"], groups, confidence)
+
+
+def _bits(lower: float, estimate: float, confidence: float) -> CertifiedBound:
+    return CertifiedBound(lower, "lower", estimate, confidence, "S1", "clopper-pearson")
 
 
 def retention(
@@ -84,7 +126,7 @@ def retention(
     n_values : int
         K; the answers are independent and uniform given the groups.
     alpha : float
-        Probability, at most, that any limit fails.
+        Probability, at most, that any bound fails.
     by, of : str
         See ``Retention``.
 
@@ -96,8 +138,8 @@ def retention(
     Examples
     --------
     >>> held = retention(np.array([[False, True]] * 1000), np.array([[3, 5]] * 1000), 4, 0.05)
-    >>> held.group, held.lower_bits.round(2).tolist(), held.estimate_bits.tolist()
-    ((3, 5), [1.96, 0.0], [2.0, 0.0])
+    >>> [(each.group, round(each.bits.lower, 2), each.bits.estimate) for each in held.groups]
+    [(3, 1.96, 2.0), (5, 0.0, 0.0)]
     """
     names = np.setdiff1d(groups, [IGNORE])
     n_sequences, n_wrong = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
@@ -117,7 +159,12 @@ def retention(
     )
     error = n_wrong / n_sequences
     lower, estimate = (math.log2(n_values) - fano_loss_bits(e, n_values) for e in (upper, error))
-    return Retention(by, of, tuple(int(name) for name in names), lower, estimate, error, n_sequences, 1 - alpha)
+    columns = (names, lower, estimate, error, n_sequences)
+    retained = tuple(
+        RetainedGroup(name, _bits(low, expected, 1 - alpha), wrong_share, count)
+        for name, low, expected, wrong_share, count in zip(*(each.tolist() for each in columns), strict=True)
+    )
+    return Retention(by, of, retained, 1 - alpha)
 
 
 def by_answer(wrong: NDArray[np.bool_], n_values: int, alpha: float, of: str = ALONE) -> Retention:

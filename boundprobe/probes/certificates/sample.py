@@ -56,8 +56,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Splits:
-    """Three samples that share no sequence: one trains decoders, one fixes everything else, one is measured."""
+    """Three samples that share no sequence: decoders are fitted on one, all else is fixed on the next, and the last is
+    measured."""
 
-    train: Sample
+    fit: Sample
     calibration: Sample
     evaluation: Sample

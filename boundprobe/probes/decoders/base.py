@@ -1,7 +1,7 @@
 """What every decoder is: natural-log scores of each value of each answer, from a state, frozen once fitted.
 
 A certificate holds for any decoder that was fixed before the evaluation split was looked at (assumption A3).  So
-everything here is fitted on the training split, chosen on the calibration split, and then never changes.
+everything here is fitted on the fit split, chosen on the calibration split, and then never changes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class FitSettings:
     device : str
         Where torch computes: "cpu", "cuda".  Scores come back to the CPU.
     epochs : int
-        Passes over the training split, at most; the calibration split stops a fit earlier.
+        Passes over the fit split, at most; the calibration split stops a fit earlier.
     hidden : int
         Hidden units of the mlp; the chain shares out twice as many among its answers.
     patience : int
@@ -86,20 +86,20 @@ class FitSettings:
             check_integer(name, getattr(self, name), 1)
 
 
-#: Fits a decoder: (train, calibration, number of values K, settings).
+#: Fits a decoder: (fit, calibration, number of values K, settings).
 Fit = Callable[[Sample, Sample, int, FitSettings], AbstractDecoder]
 
 
-def check_samples(train: Sample, calibration: Sample, n_values: int) -> None:
+def check_samples(fit: Sample, calibration: Sample, n_values: int) -> None:
     """Raise ``ValueError`` unless both splits have the same columns and answers of 0..K-1 or ``IGNORE``."""
     check_integer("n_values", n_values, 2, why="; one value alone is no answer: give the number of values")
     for name in ("states", "answers"):
-        widths = [getattr(sample, name).shape[1] for sample in (train, calibration)]
+        widths = [getattr(sample, name).shape[1] for sample in (fit, calibration)]
         if widths[0] != widths[1]:
             raise ValueError(
                 f"{name} have {widths[0]} columns in training and {widths[1]} in calibration; give as many"
             )
-    for sample in (train, calibration):
+    for sample in (fit, calibration):
         known = sample.answers[sample.defined]
         if known.size and (known.min() < 0 or known.max() >= n_values):
             raise ValueError(

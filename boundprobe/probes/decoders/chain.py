@@ -89,13 +89,13 @@ class ChainDecoder(AbstractDecoder):
 
 
 def fit_chain(
-    train: Sample, calibration: Sample, n_values: int, settings: FitSettings, linear: LinearDecoder | None = None
+    fit: Sample, calibration: Sample, n_values: int, settings: FitSettings, linear: LinearDecoder | None = None
 ) -> ChainDecoder:
     """Fit the linear decoder, unless it is given as fitted with the same arguments, and the units to what it leaves."""
-    linear = linear or fit_linear(train, calibration, n_values, settings)
+    linear = linear or fit_linear(fit, calibration, n_values, settings)
     rng = torch.Generator().manual_seed(settings.seed)
     n_components, n_answers = linear.heads.weights.shape[:2]
     units = min(max(2 * settings.hidden // n_answers, UNITS[0]), UNITS[1])
     network = Chain(n_components, n_answers, n_values, units, rng).to(settings.device)
-    seen, held_out = Split.of(linear, train), Split.of(linear, calibration)
+    seen, held_out = Split.of(linear, fit), Split.of(linear, calibration)
     return ChainDecoder(linear, network, fit_correction(network, seen, held_out, settings, RATE, DECAY))

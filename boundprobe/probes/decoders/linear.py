@@ -1,6 +1,7 @@
 """Softmax regression of all answers at once: one matrix from whitened states to n heads of K values.
 
-Each answer i has its own weights, and its own part e_i of sequences whose state says nothing of it,
+Each answer i has its own weights, and its own label-noise rate e_i, the share of sequences whose state says nothing of
+it,
 
     q_i(k | s) = (1 - e_i) softmax(z W_i + b_i)_k + e_i / K,        z the whitened state,
 
@@ -37,14 +38,14 @@ from boundprobe.probes.decoders.base import (
 from boundprobe.probes.decoders.whitening import Whitening
 from boundprobe.tasks.base import IGNORE
 
-#: Parts of lost sequences that are tried; 1 would leave nothing to learn from.
-LOST = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8)
+#: Label-noise rates e_i that are tried; 1 would leave nothing to learn from.
+LABEL_NOISE_RATES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 #: Scales of the discriminant that are tried: the noise of its many weights makes it too sure or too timid.
 SCALES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
-#: Factors of all scores that are tried: a penalty makes them timid, too many weights too sure.
-HEATS = (0.7, 1.0, 1.4, 2.0, 3.0)
+#: Inverse temperatures, factors of all scores, that are tried: a penalty makes scores timid, too many weights too sure.
+INVERSE_TEMPERATURES = (0.7, 1.0, 1.4, 2.0, 3.0)
 
 #: Ridge of the discriminant over the mean variance of the components.
 START_RIDGE = 0.5
@@ -74,7 +75,7 @@ class Heads:
     ----------
     weights : Tensor (r, n, K)
     biases : Tensor (n, K)
-    lost : Tensor (n,)
+    label_noise : Tensor (n,)
         e_i.
     loss : Tensor (n,)
         Calibration cross-entropy, nats.
@@ -82,7 +83,7 @@ class Heads:
 
     weights: Tensor
     biases: Tensor
-    lost: Tensor
+    label_noise: Tensor
     loss: Tensor
 
     def best(self, other: Heads) -> Heads:
@@ -91,19 +92,19 @@ class Heads:
         return Heads(
             torch.where(wins[:, None], other.weights, self.weights),
             torch.where(wins[:, None], other.biases, self.biases),
-            torch.where(wins, other.lost, self.lost),
+            torch.where(wins, other.label_noise, self.label_noise),
             torch.where(wins, other.loss, self.loss),
         )
 
     def pick(self, which: Tensor) -> Heads:
         """Those of some answers."""
-        return Heads(self.weights[:, which], self.biases[which], self.lost[which], self.loss[which])
+        return Heads(self.weights[:, which], self.biases[which], self.label_noise[which], self.loss[which])
 
     def scores(self, z: Tensor) -> Tensor:
         """Logs of the mixture, (B, r) -> (B, n, K)."""
         logs = F.log_softmax(_scores(z, self.weights, self.biases), -1)
-        uniform = (self.lost / self.biases.shape[1]).log()[:, None]
-        return torch.logaddexp(logs + torch.log1p(-self.lost)[:, None], uniform)
+        uniform = (self.label_noise / self.biases.shape[1]).log()[:, None]
+        return torch.logaddexp(logs + torch.log1p(-self.label_noise)[:, None], uniform)
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,15 @@ class Problem:
         y, y_calibration = self.y[:, which], self.y_calibration[:, which]
         return Problem(self.z, y, self.z_calibration, y_calibration, self.n_values, self.variances)
 
-    def judged(self, weights: Tensor, biases: Tensor) -> Heads:
-        """Weights (r, n, K) at the temperature and e_i that calibration likes best, and their cross-entropy."""
-        heat, lost, loss = _judge(_scores(self.z_calibration, weights, biases), self.y_calibration, HEATS)
-        return Heads(heat[:, None] * weights, heat[:, None] * biases, lost, loss)
+    def calibrated(self, weights: Tensor, biases: Tensor) -> Heads:
+        """Weights (r, n, K) at the temperature and e_i with the least calibration cross-entropy, and that."""
+        scores = _scores(self.z_calibration, weights, biases)
+        inverse, label_noise, loss = _least_cross_entropy(scores, self.y_calibration, INVERSE_TEMPERATURES)
+        return Heads(inverse[:, None] * weights, inverse[:, None] * biases, label_noise, loss)
 
 
 class LinearDecoder(AbstractDecoder):
-    """Softmax regression of every answer on the whitened state, with a part of lost sequences.
+    """Softmax regression of every answer on the whitened state, with a label-noise rate for each answer.
 
     Parameters
     ----------
@@ -148,12 +150,12 @@ class LinearDecoder(AbstractDecoder):
         return in_pieces(lambda rows: self.heads.scores(self.whitening(states[rows])), len(states))
 
 
-def fit_linear(train: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> LinearDecoder:
+def fit_linear(fit: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> LinearDecoder:
     """Fit all answers at once.
 
     Parameters
     ----------
-    train : Sample
+    fit : Sample
         Weights and whitening are fitted to it.
     calibration : Sample
         Chooses penalty, iterate and e_i.
@@ -161,17 +163,17 @@ def fit_linear(train: Sample, calibration: Sample, n_values: int, settings: FitS
         K.
     settings : FitSettings
     """
-    check_samples(train, calibration, n_values)
-    whitening = Whitening.fit(train.states, settings.seed, settings.device)
+    check_samples(fit, calibration, n_values)
+    whitening = Whitening.fit(fit.states, settings.seed, settings.device)
     problem = Problem(
-        whitening(train.states),
-        as_answers(train.answers, settings.device),
+        whitening(fit.states),
+        as_answers(fit.answers, settings.device),
         whitening(calibration.states),
         as_answers(calibration.answers, settings.device),
         n_values,
         whitening.variances,
     )
-    size = max(1, MOST_SCORES // (max(train.n_sequences, calibration.n_sequences) * n_values))
+    size = max(1, MOST_SCORES // (max(fit.n_sequences, calibration.n_sequences) * n_values))
     groups = torch.arange(problem.y.shape[1], device=problem.y.device).split(size)
     starts = [_start(problem.pick(group)) for group in groups]
     if not len(problem.variances):  # a constant state: the marginals are all there is
@@ -188,7 +190,7 @@ def _start(problem: Problem) -> Heads:
     """The marginals, or the linear discriminant with a ridge at the best of several scales (Fisher 1936)."""
     n_values, (n_components, n_answers) = problem.n_values, (problem.z.shape[1], problem.y.shape[1])
     biases = log_marginals(problem.y, n_values)
-    heads = problem.judged(biases.new_zeros(n_components, n_answers, n_values), biases)
+    heads = problem.calibrated(biases.new_zeros(n_components, n_answers, n_values), biases)
     if n_components == 0:
         return heads
     shares = biases.exp()
@@ -200,8 +202,8 @@ def _start(problem: Problem) -> Heads:
     means *= (problem.variances / (problem.variances + START_RIDGE * problem.variances.mean()))[:, None, None]
     scores = _scores(problem.z_calibration, means, torch.zeros_like(biases))
     for scale in SCALES:
-        _, lost, loss = _judge(scale * scores + biases, problem.y_calibration, (1.0,))
-        heads = heads.best(Heads(scale * means, biases, lost, loss))
+        _, label_noise, loss = _least_cross_entropy(scale * scores + biases, problem.y_calibration, (1.0,))
+        heads = heads.best(Heads(scale * means, biases, label_noise, loss))
     return heads
 
 
@@ -229,14 +231,14 @@ def _descend(problem: Problem, start: Heads, rho: float, gamma: int, n_steps: in
     penalty = rho * (problem.variances.mean() / problem.variances).clamp_max(1e6) ** gamma
     curvature = max(LEAST_CURVATURE, 1 / n_values)
     steps = (1 / (curvature + penalty))[:, None, None]
-    weights, biases, lost = start.weights, start.biases, start.lost
+    weights, biases, label_noise = start.weights, start.biases, start.label_noise
     ahead, ahead_biases = weights, biases
     for step in range(n_steps):
         errors = torch.softmax(_scores(z, ahead, ahead_biases), -1)  # (N, n, K)
         right = errors.gather(2, index)
-        known = (1 - lost[:, None]) * right
-        # Responsibility of the softmax for each answer: 0 where it is undefined, small where it was lost.
-        share = defined * known / (known + lost[:, None] / n_values).clamp_min(1e-30)
+        known = (1 - label_noise[:, None]) * right
+        # Responsibility of the softmax for each answer: 0 where it is undefined, small where the label is noise.
+        share = defined * known / (known + label_noise[:, None] / n_values).clamp_min(1e-30)
         errors.scatter_add_(2, index, right.new_full(right.shape, -1.0))
         errors *= share
         gradient = (z.T @ errors.flatten(1)).view(shape) / counts + penalty[:, None, None] * ahead
@@ -245,9 +247,9 @@ def _descend(problem: Problem, start: Heads, rho: float, gamma: int, n_steps: in
         ahead, ahead_biases = new + momentum * (new - weights), new_biases + momentum * (new_biases - biases)
         weights, biases = new, new_biases
         if step % CHECK_EVERY == CHECK_EVERY - 1:
-            judged = problem.judged(weights, biases)
-            lost, before = judged.lost, float(best.loss.sum())
-            best = best.best(judged)
+            now = problem.calibrated(weights, biases)
+            label_noise, before = now.label_noise, float(best.loss.sum())
+            best = best.best(now)
             if float(best.loss.sum()) > (1 - LEAST_GAIN) * before:
                 break
     return best
@@ -258,24 +260,26 @@ def _scores(z: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
     return torch.addmm(biases.flatten(), z, weights.flatten(1)).view(len(z), *biases.shape)
 
 
-def _judge(scores: Tensor, answers: Tensor, heats: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
+def _least_cross_entropy(
+    scores: Tensor, answers: Tensor, inverse_temperatures: tuple[float, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Factor of the scores (B, n, K) and e_i with the least cross-entropy, and that, nats; each (n,)."""
     n_values, defined = scores.shape[2], answers != IGNORE
     behind = scores - scores.gather(2, answers.clamp_min(0)[:, :, None])
     losses = []
-    for heat in heats:
-        right = 1 / (heat * behind).exp_().sum(2)  # softmax of the right value; infinity ends as 0
+    for inverse in inverse_temperatures:
+        right = 1 / (inverse * behind).exp_().sum(2)  # softmax of the right value; infinity ends as 0
         right = torch.where(defined, right, 1.0).clamp_min_(1e-30)
-        losses += [-((1 - e) * right).add_(e / n_values).log_().mul_(defined).sum(0) for e in LOST]
+        losses += [-((1 - e) * right).add_(e / n_values).log_().mul_(defined).sum(0) for e in LABEL_NOISE_RATES]
     loss, chosen = torch.stack(losses).min(0)
-    best_heat = torch.tensor(heats).to(scores)[chosen // len(LOST)]
-    lost = torch.tensor(LOST).to(scores)[chosen % len(LOST)]
-    return best_heat, lost, loss / defined.sum(0).clamp_min(1)
+    best_inverse = torch.tensor(inverse_temperatures).to(scores)[chosen // len(LABEL_NOISE_RATES)]
+    label_noise = torch.tensor(LABEL_NOISE_RATES).to(scores)[chosen % len(LABEL_NOISE_RATES)]
+    return best_inverse, label_noise, loss / defined.sum(0).clamp_min(1)
 
 
 def _joined(parts: list[Heads]) -> Heads:
     """Answers of several groups, in order."""
     return Heads(
         torch.cat([part.weights for part in parts], 1),
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("biases", "lost", "loss")),
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("biases", "label_noise", "loss")),
     )

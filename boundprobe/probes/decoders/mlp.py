@@ -58,12 +58,12 @@ class MlpDecoder(AbstractDecoder):
 
 
 def fit_mlp(
-    train: Sample, calibration: Sample, n_values: int, settings: FitSettings, linear: LinearDecoder | None = None
+    fit: Sample, calibration: Sample, n_values: int, settings: FitSettings, linear: LinearDecoder | None = None
 ) -> MlpDecoder:
     """Fit the linear decoder, unless it is given as fitted with the same arguments, and the trunk to what it leaves."""
-    linear = linear or fit_linear(train, calibration, n_values, settings)
+    linear = linear or fit_linear(fit, calibration, n_values, settings)
     rng = torch.Generator().manual_seed(settings.seed)
     n_components, n_answers = linear.heads.weights.shape[:2]
     network = SharedTrunk(n_components, n_answers, n_values, settings.hidden, rng).to(settings.device)
-    seen, held_out = Split.of(linear, train), Split.of(linear, calibration)
+    seen, held_out = Split.of(linear, fit), Split.of(linear, calibration)
     return MlpDecoder(linear, network, fit_correction(network, seen, held_out, settings, RATE, DECAY))

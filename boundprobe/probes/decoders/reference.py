@@ -3,7 +3,7 @@
     q_i(k | s) = g_i classifier_i(k | s) + (1 - g_i) marginal_i(k)
 
 with g_i below 1 chosen by calibration cross-entropy, so that no value has probability 0, not even one that training
-never saw, and a classifier that only learnt the training split by heart is left out.
+never saw, and a classifier that only learnt the fit split by heart is left out.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ class PerAnswerDecoder(AbstractDecoder):
         return np.log(mixed).astype(np.float32)
 
 
-def fit_logistic(train: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> PerAnswerDecoder:
+def fit_logistic(fit: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> PerAnswerDecoder:
     """``sklearn.linear_model.LogisticRegression`` with its default penalty, one for each answer."""
     from sklearn.linear_model import LogisticRegression
 
     def build() -> Any:
         return LogisticRegression(max_iter=settings.epochs * 10)
 
-    return _fit("logistic", build, train, calibration, n_values, settings)
+    return _fit("logistic", build, fit, calibration, n_values, settings)
 
 
-def fit_boosting(train: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> PerAnswerDecoder:
+def fit_boosting(fit: Sample, calibration: Sample, n_values: int, settings: FitSettings) -> PerAnswerDecoder:
     """``sklearn.ensemble.HistGradientBoostingClassifier``, one for each answer, a round of trees for each epoch."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -88,24 +88,24 @@ def fit_boosting(train: Sample, calibration: Sample, n_values: int, settings: Fi
             max_iter=settings.epochs, max_leaf_nodes=15, early_stopping=False, random_state=settings.seed
         )
 
-    return _fit("boosting", build, train, calibration, n_values, settings)
+    return _fit("boosting", build, fit, calibration, n_values, settings)
 
 
 def _fit(
     name: str,
     build: Callable[[], Any],
-    train: Sample,
+    fit: Sample,
     calibration: Sample,
     n_values: int,
     settings: FitSettings,
 ) -> PerAnswerDecoder:
-    check_samples(train, calibration, n_values)
-    whitening = Whitening.fit(train.states, settings.seed, "cpu")
-    x, x_calibration = (whitening.standardised(sample.states).numpy() for sample in (train, calibration))
-    marginals = log_marginals(as_answers(train.answers, "cpu"), n_values).double().exp().numpy()
+    check_samples(fit, calibration, n_values)
+    whitening = Whitening.fit(fit.states, settings.seed, "cpu")
+    x, x_calibration = (whitening.standardised(sample.states).numpy() for sample in (fit, calibration))
+    marginals = log_marginals(as_answers(fit.answers, "cpu"), n_values).double().exp().numpy()
     classifiers: list[Any] = []
     shares = np.zeros(len(marginals))
-    for i, (y, y_calibration) in enumerate(zip(train.answers.T, calibration.answers.T, strict=True)):
+    for i, (y, y_calibration) in enumerate(zip(fit.answers.T, calibration.answers.T, strict=True)):
         known, known_calibration = y != IGNORE, y_calibration != IGNORE
         if x.shape[1] == 0 or len(np.unique(y[known])) < 2:
             classifiers.append(None)

@@ -25,14 +25,14 @@ CORRECTIONS = {"mlp": fit_mlp, "chain": fit_chain}
 
 
 def fit_all(
-    names: Iterable[str], train: Sample, calibration: Sample, n_values: int, settings: FitSettings
+    names: Iterable[str], fit: Sample, calibration: Sample, n_values: int, settings: FitSettings
 ) -> Iterator[tuple[str, AbstractDecoder]]:
     """Each decoder by its name, fitted when it is asked for; those that start from the linear one share it."""
     linear = None
     for name in names:
         if name != "linear" and name not in CORRECTIONS:
-            yield name, DECODERS[name](train, calibration, n_values, settings)
+            yield name, DECODERS[name](fit, calibration, n_values, settings)
             continue
-        linear = linear or fit_linear(train, calibration, n_values, settings)
+        linear = linear or fit_linear(fit, calibration, n_values, settings)
         correct = CORRECTIONS.get(name)
-        yield name, linear if correct is None else correct(train, calibration, n_values, settings, linear)
+        yield name, linear if correct is None else correct(fit, calibration, n_values, settings, linear)

@@ -3,7 +3,7 @@
     scores = linear scores + g_i * network,        g_i in 0, 1/4, .., 1
 
 The network starts at 0, so the linear decoder is where every fit begins, and g_i, chosen for each answer by
-calibration cross-entropy, is 0 where the network only learnt the training split.
+calibration cross-entropy, is 0 where the network only learnt the fit split.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Optimizer:
 
 
 def fit_correction(
-    network: AbstractCorrection, train: Split, calibration: Split, settings: FitSettings, rate: float, decay: float
+    network: AbstractCorrection, fit: Split, calibration: Split, settings: FitSettings, rate: float, decay: float
 ) -> Tensor:
     """Train ``network`` in place; returns the share of it that each answer takes, (n,).
 
@@ -100,22 +100,22 @@ def fit_correction(
     ----------
     network : AbstractCorrection
         Left at the weights of the pass with the least calibration cross-entropy.
-    train, calibration : Split
+    fit, calibration : Split
     settings : FitSettings
     rate, decay : float
         Of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); the rate falls to 0 along half a cosine.
     """
     rng = torch.Generator().manual_seed(settings.seed)
     optimizer = Optimizer(network, decay)
-    n_steps, step = settings.epochs * math.ceil(len(train.z) / BATCH), 0
+    n_steps, step = settings.epochs * math.ceil(len(fit.z) / BATCH), 0
     least, kept, waited = float(cross_entropy(calibration.base, calibration.answers).sum()), _weights(network), 0
     for _ in range(settings.epochs):
-        for rows in _batches(len(train.z), rng):
-            index = rows.to(train.z.device)
-            scores = train.base[index] + network(train.z[index], train.answers[index])
+        for rows in _batches(len(fit.z), rng):
+            index = rows.to(fit.z.device)
+            scores = fit.base[index] + network(fit.z[index], fit.answers[index])
             # Mean over sequences of the sum over answers: each answer's gradient is what it would be alone.
             loss = F.cross_entropy(
-                scores.flatten(0, 1), train.answers[index].flatten(), ignore_index=IGNORE, reduction="sum"
+                scores.flatten(0, 1), fit.answers[index].flatten(), ignore_index=IGNORE, reduction="sum"
             )
             (loss / len(rows)).backward()  # a mean over sequences of the sum over answers
             optimizer.step(rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / n_steps)))

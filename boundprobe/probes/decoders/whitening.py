@@ -1,4 +1,4 @@
-"""States in coordinates of mean 0 and covariance 1, by statistics of the training split alone (assumption A1)."""
+"""States in coordinates of mean 0 and covariance 1, by statistics of the fit split alone (assumption A1)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Whitening:
 
     @classmethod
     def fit(cls, states: FloatArray, seed: int, device: str) -> Whitening:
-        """Statistics of the states of the training split, (N, d)."""
+        """Statistics of the states of the fit split, (N, d)."""
         exact = _finite(states)
         most = np.abs(exact).max(0)
         unit = np.where(most > 0, most, 1.0)  # squares of 1e200 would overflow

@@ -6,8 +6,8 @@ is almost always H(U), because real numbers determine the input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,52 +15,65 @@ import numpy as np
 from boundprobe.models.memory import CutState
 from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
 from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, required_by, used_information
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.model_answers import CutModel, wrong_answers
-from boundprobe.probes.quantised.state_code import entropy_limit, fit_code
+from boundprobe.probes.quantised.state_code import entropy_upper_bound, fit_code
 from boundprobe.tasks.base import CutBatch
 from boundprobe.tasks.cases import StateCase
 
 
 @dataclass(frozen=True)
 class RoundedMachine:
-    """One rounding that was run: exact bits, and the errors of its answers."""
+    """A model whose state at the cut was rounded: what it answered when it was run.
+
+    Attributes
+    ----------
+    entry_bits, total_bits : int
+        Bits of each entry and of the whole state.
+    accuracy, accuracy_lower : float
+        Mean accuracy over the answers, and its lower confidence bound.
+    used : CertifiedBound
+        Of the information that its answers use (S1).
+    required : CertifiedBound
+        Of the states that any machine with its errors has (S3).
+    """
 
     entry_bits: int
     total_bits: int
-    errors: AnswerErrors
+    accuracy: float
+    accuracy_lower: float
+    used: CertifiedBound
+    required: CertifiedBound
 
-    def to_json(self, case: StateCase) -> dict[str, Any]:
+    @classmethod
+    def of_errors(cls, entry_bits: int, total_bits: int, case: StateCase, errors: AnswerErrors) -> RoundedMachine:
+        """The machine that made these errors on a case."""
+        accuracy = errors.accuracy
+        used, required = used_information(case, errors), required_by(case, errors)
+        return cls(entry_bits, total_bits, accuracy.estimate, accuracy.lower, used, required)
+
+    def to_json(self) -> dict[str, Any]:
         """One entry of the ladder's ``rounded``."""
         return {
             "entry_bits": self.entry_bits,
             "bits": self.total_bits,
-            "accuracy": 1 - self.errors.mean_estimate,
-            "accuracy_lower": 1 - self.errors.mean_upper,
-            "used_bits": vars(used_information(case, self.errors)),
-            "required_bits": vars(required_by(case, self.errors)),
+            "accuracy": self.accuracy,
+            "accuracy_lower": self.accuracy_lower,
+            "used_bits": self.used.to_json(),
+            "required_bits": self.required.to_json(),
         }
 
-
-@dataclass(frozen=True)
-class RoundedEntropy:
-    """H(Q(S)) of the rounded state that keeps the accuracy, from above.
-
-    Attributes
-    ----------
-    upper : float
-        Certified, in bits: mean length of a code for Q(S) that was fitted on other sequences.
-    estimate : float
-        Its observed mean.
-    confidence : float
-    entry_bits, total_bits : int
-        Of the rounding.
-    """
-
-    upper: float
-    estimate: float
-    confidence: float
-    entry_bits: int
-    total_bits: int
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], required_theorem: str) -> RoundedMachine:
+        """Read a machine back; ``required_theorem`` is S3, or S1 where the answers are not independent and uniform."""
+        return cls(
+            document["entry_bits"],
+            document["bits"],
+            document["accuracy"],
+            document["accuracy_lower"],
+            CertifiedBound.from_json(document["used_bits"], "S1"),
+            CertifiedBound.from_json(document["required_bits"], required_theorem),
+        )
 
 
 def roundings(calibration: Sequence[CutState]) -> list[Rounding]:
@@ -70,13 +83,14 @@ def roundings(calibration: Sequence[CutState]) -> list[Rounding]:
 
 
 def run_rounded(
-    model: CutModel, states: Sequence[CutState], cut: CutBatch, tried: Sequence[Rounding], alpha: float
+    model: CutModel, states: Sequence[CutState], cut: CutBatch, case: StateCase, tried: Sequence[Rounding], alpha: float
 ) -> tuple[RoundedMachine, ...]:
-    """Each rounding, run on the evaluation sequences; all limits together at level 1 - alpha."""
+    """Each rounding, run on the evaluation sequences; all bounds together at level 1 - alpha."""
     return tuple(
-        RoundedMachine(
+        RoundedMachine.of_errors(
             rounding.entry_bits,
             rounding.total_bits,
+            case,
             answer_errors(wrong_answers(model, states, cut, rounding), alpha / len(tried)),
         )
         for rounding in tried
@@ -99,25 +113,25 @@ def rounded_entropy(
     splits: tuple[Sequence[CutState], Sequence[CutState], Sequence[CutState]],
     alpha: float,
     rng: np.random.Generator,
-) -> RoundedEntropy:
-    """An upper limit for the entropy of a rounded state.
+) -> CertifiedBound:
+    """An upper confidence bound for the entropy of a rounded state.
 
     Parameters
     ----------
     rounding : Rounding
     splits : tuple of lists of CutState
-        States that a code is fitted on, states that start the bets, and states whose mean code length is limited.
+        States that a code is fitted on, states that start the bets, and states whose mean code length is bounded.
     alpha : float
     rng : numpy Generator
         Fixes the order of the bets.
     """
     if not rounding.total_bits:
-        return RoundedEntropy(0.0, 0.0, 1 - alpha, rounding.entry_bits, 0)
-    fitting, seen, measured = (
+        return CertifiedBound(0.0, "upper", 0.0, 1 - alpha, "Gibbs", "betting")
+    fit, seen, evaluation = (
         np.concatenate([rounding.codes(state.flatten()).cpu().numpy() for state in states]) for states in splits
     )
-    code = fit_code(fitting, rounding.entry_bits)
-    limit = entropy_limit(code, rng.permutation(measured), alpha, seen=seen)
+    code = fit_code(fit, rounding.entry_bits)
+    bound = entropy_upper_bound(code, rng.permutation(evaluation), alpha, seen=seen)
     # An entry that never changed on the calibration states costs no bits.
-    upper, estimate = (min(bits, float(rounding.total_bits)) for bits in (limit.upper, limit.estimate))
-    return RoundedEntropy(upper, estimate, 1 - alpha, rounding.entry_bits, rounding.total_bits)
+    upper, estimate = (min(bits, float(rounding.total_bits)) for bits in (bound.upper, bound.estimate))
+    return replace(bound, value=upper, estimate=estimate)

@@ -1,12 +1,12 @@
-"""How many bits a rounded state can carry at most: the length of its codes under a frozen code.
+"""Upper bounds of the entropy of a rounded state: the mean length of its codes under a frozen code.
 
-For any law of the rounded state Q(S) and any probabilities q fixed beforehand, H(Q(S)) <= E[-log2 q(Q(S))] (Gibbs),
-so an upper limit of the mean code length is one of H(Q(S)), and of I(U;Q(S)).  The better q fits, the tighter.
+For any distribution of the rounded state Q(S) and any probabilities q fixed beforehand, H(Q(S)) <= E[-log2 q(Q(S))]
+(Gibbs), so an upper bound of the mean code length is one of H(Q(S)), and of I(U;Q(S)).  The better q fits, the tighter.
 
 Here q is a tree of histograms over the entries (Chow and Liu 1968): of each entry the first ``coarse_bits`` have
 a smoothed histogram for each value of the first ``context_bits`` of one other entry, its parent; further bits are
 sent as they are.  No context means independent entries.  What fits best is decided on a held-out part of the
-training split.  The code of a whole state is mixed with plain bits, so that none is much longer than these.
+fit split.  The code of a whole state is mixed with plain bits, so that none is much longer than these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boundprobe.checks import check_integer
-from boundprobe.probes.certificates.mean_bounds import upper_limit
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.quantised.chow_liu import chow_liu_parents
 
 FloatArray = NDArray[np.float64]
@@ -108,24 +109,6 @@ class StateCode:
         return np.clip(-mixed, self.least_bits, self.most_bits)
 
 
-@dataclass(frozen=True)
-class EntropyLimit:
-    """H(Q(S)), the entropy of a rounded state: a certified upper limit and the mean code length.
-
-    Attributes
-    ----------
-    upper : float
-        Holds with probability ``confidence``; at most the nominal bits.
-    estimate : float
-        Observed mean code length, in bits.
-    confidence : float
-    """
-
-    upper: float
-    estimate: float
-    confidence: float
-
-
 def fit_code(codes: IntArray, entry_bits: int) -> StateCode:
     """Fit a code on training states: how fine the histograms are and whether entries have parents is held out.
 
@@ -162,12 +145,12 @@ def fit_code(codes: IntArray, entry_bits: int) -> StateCode:
     check_integer("entry_bits", entry_bits, 1, 32)
     check_codes(codes, entry_bits)
     check_integer("the number of training states", len(codes), 4, why="; draw more")
-    held_out = len(codes) // 4
-    fitted, judged = codes[held_out:], codes[:held_out]
+    n_held_out = len(codes) // 4
+    fitted, held_out = codes[n_held_out:], codes[:n_held_out]
     n_entries = codes.shape[1]
 
     def length(code: StateCode) -> float:
-        return float(code.lengths_bits(judged).mean())
+        return float(code.lengths_bits(held_out).mean())
 
     alone = np.full(n_entries, -1)
     best = min(
@@ -182,14 +165,14 @@ def fit_code(codes: IntArray, entry_bits: int) -> StateCode:
     return _fit(codes, entry_bits, best.coarse_bits, best.context_bits, best.parents)
 
 
-def entropy_limit(
+def entropy_upper_bound(
     code: StateCode,
     codes: IntArray,
     alpha: float,
     limit: str = "betting",
     seen: IntArray | None = None,
-) -> EntropyLimit:
-    """Upper limit of H(Q(S)), with probability at least 1 - alpha.
+) -> CertifiedBound:
+    """Upper confidence bound of H(Q(S)), with probability at least 1 - alpha.
 
     Parameters
     ----------
@@ -199,13 +182,13 @@ def entropy_limit(
         Of independent evaluation states.
     alpha : float
     limit : str
-        One of ``boundprobe.probes.certificates.mean_bounds.LIMITS``.
+        One of ``boundprobe.probes.certificates.mean_bounds.CONFIDENCE_BOUNDS``.
     seen : int64 array (n, d), optional
         Of calibration states, to start the bets from.
 
     Returns
     -------
-    EntropyLimit
+    CertifiedBound
 
     Raises
     ------
@@ -216,13 +199,15 @@ def entropy_limit(
     --------
     >>> draw = np.random.default_rng(0).integers
     >>> code = fit_code(draw(0, 2, (2000, 5)) * 3, 2)
-    >>> round(entropy_limit(code, draw(0, 2, (2000, 5)) * 3, 0.05).upper, 1)
+    >>> round(entropy_upper_bound(code, draw(0, 2, (2000, 5)) * 3, 0.05).upper, 1)
     5.0
     """
     lengths = code.lengths_bits(codes)
     known = np.empty(0) if seen is None else code.lengths_bits(seen)
-    upper = upper_limit(lengths, alpha, code.least_bits, code.most_bits, limit, known)
-    return EntropyLimit(min(upper, float(code.nominal_bits)), float(lengths.mean()), 1 - alpha)
+    upper = upper_confidence_bound(lengths, alpha, code.least_bits, code.most_bits, limit, known)
+    return CertifiedBound(
+        min(upper, float(code.nominal_bits)), "upper", float(lengths.mean()), 1 - alpha, "Gibbs", limit
+    )
 
 
 def check_codes(codes: IntArray, entry_bits: int, n_entries: int | None = None) -> None:

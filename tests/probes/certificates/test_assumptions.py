@@ -8,8 +8,8 @@ import pytest
 
 from boundprobe.probes.certificates.assumptions import (
     check_causal,
+    check_interchange,
     check_repeats,
-    check_swap,
     check_uniform,
     looks_copied,
 )
@@ -177,13 +177,13 @@ SAMPLE = drawn(400, 8, 3)
 def test_honest_decoders_pass(decoder, n):
     few = SAMPLE.rows(slice(0, n))
     check_causal(decoder, few)
-    assert "swapped" in check_swap(decoder, few)
+    assert "swapped" in check_interchange(decoder, few)
 
 
 @pytest.mark.parametrize("decoder", [batch_mean, batch_answers, by_place])
 def test_decoders_that_see_other_sequences_are_refused(decoder):
     with pytest.raises(ValueError, match="one state at a time") as caught:
-        check_swap(decoder, SAMPLE)
+        check_interchange(decoder, SAMPLE)
     assert "\n" not in str(caught.value)
 
 

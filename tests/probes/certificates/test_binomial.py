@@ -28,7 +28,7 @@ def independent(n_answers, n_values):
 def exactly(errors):
     """Errors that are known, without uncertainty."""
     p = np.asarray(errors, float)
-    return AnswerErrors(p, p, p, 1.0, 1)
+    return AnswerErrors(p, p, p, 1.0)
 
 
 def wrong_from_counts(counts, n_sequences):
@@ -157,7 +157,7 @@ def test_used_is_between_nothing_and_the_entropy_and_falls_with_errors(data, n_v
     assert many.estimate <= few.estimate + 1e-9
 
 
-def test_estimate_is_s1_at_the_observed_errors_and_lower_at_the_upper_limits():
+def test_estimate_is_s1_at_the_observed_errors_and_lower_at_the_upper_confidence_bounds():
     case = independent(3, 10)
     errors = answer_errors(wrong_from_counts([0, 10, 60], 300), 0.05)
     used = used_information(case, errors)

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from boundprobe.probes.certificates.betting import NOTHING, betting, doubtful_moments, hypotheses, rejected, rounds
-from boundprobe.probes.certificates.mean_bounds import LIMITS, chernoff_kl, empirical_bernstein, hoeffding, upper_limit
-from boundprobe.probes.settings import LIMIT_NAMES
+from boundprobe.probes.certificates.mean_bounds import (
+    CONFIDENCE_BOUNDS,
+    chernoff_kl,
+    empirical_bernstein,
+    hoeffding,
+    upper_confidence_bound,
+)
+from boundprobe.probes.settings import CONFIDENCE_BOUND_NAMES
 
 #: P(more than 131 of 2,000 at 0.05) is below 1e-3 for a method that keeps its level.
 REPETITIONS, MOST_VIOLATIONS, ALPHA = 2000, 131, 0.05
@@ -20,7 +26,7 @@ ALPHAS = st.floats(1e-9, 0.5)
 
 
 def test_the_settings_name_every_limit():
-    assert tuple(LIMITS) == LIMIT_NAMES
+    assert tuple(CONFIDENCE_BOUNDS) == CONFIDENCE_BOUND_NAMES
 
 
 # Properties.
@@ -29,7 +35,7 @@ def test_the_settings_name_every_limit():
 @settings(max_examples=100)
 @given(values=VALUES, seen=VALUES | st.just(NOTHING), alpha=ALPHAS)
 def test_every_limit_is_between_the_sample_mean_and_one(values, seen, alpha):
-    for limit in LIMITS.values():
+    for limit in CONFIDENCE_BOUNDS.values():
         # Rounding of a mean.
         assert values.mean() - 1e-12 <= limit(values, alpha, seen) <= 1.0
 
@@ -38,7 +44,7 @@ def test_every_limit_is_between_the_sample_mean_and_one(values, seen, alpha):
 @given(values=VALUES, alpha=st.floats(1e-6, 0.4))
 def test_more_confidence_is_never_a_lower_limit(values, alpha):
     for name in ("hoeffding", "chernoff-kl", "empirical-bernstein"):
-        assert LIMITS[name](values, alpha / 2) >= LIMITS[name](values, alpha)
+        assert CONFIDENCE_BOUNDS[name](values, alpha / 2) >= CONFIDENCE_BOUNDS[name](values, alpha)
 
 
 @settings(max_examples=60)
@@ -54,12 +60,12 @@ def test_a_limit_below_the_mean_is_lifted_to_it():
     assert betting(values, 0.05) >= 0.5
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", CONFIDENCE_BOUNDS)
 @pytest.mark.parametrize("values", [[0.0], [1.0], [0.5], [0.0] * 1000, [1.0] * 1000, [0.0, 1.0]], ids=str)
 def test_limits_at_the_ends_are_finite(name, values):
     x = np.array(values)
     for seen in (NOTHING, x, np.zeros(3), np.ones(3)):
-        assert x.mean() <= LIMITS[name](x, 0.05, seen) <= 1.0
+        assert x.mean() <= CONFIDENCE_BOUNDS[name](x, 0.05, seen) <= 1.0
 
 
 # Closed forms.
@@ -86,9 +92,9 @@ def test_closed_forms():
 def test_an_affine_change_of_units_changes_nothing_else():
     rng = np.random.default_rng(0)
     values, seen = rng.beta(1, 4, 200), rng.beta(1, 4, 50)
-    for name, limit in LIMITS.items():
+    for name, limit in CONFIDENCE_BOUNDS.items():
         plain = limit(values, 0.05, seen)
-        assert upper_limit(7 + 3 * values, 0.05, 7.0, 10.0, name, 7 + 3 * seen) == pytest.approx(
+        assert upper_confidence_bound(7 + 3 * values, 0.05, 7.0, 10.0, name, 7 + 3 * seen) == pytest.approx(
             7 + 3 * plain, abs=1e-9
         )
 
@@ -178,7 +184,7 @@ def same(law, n):
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("name", ["hoeffding", "chernoff-kl", "empirical-bernstein"])
 def test_limits_from_moments_keep_their_level(name, law, n):
-    assert violations(LIMITS[name], law, n, nothing, seed=1) <= MOST_VIOLATIONS
+    assert violations(CONFIDENCE_BOUNDS[name], law, n, nothing, seed=1) <= MOST_VIOLATIONS
 
 
 @pytest.mark.parametrize(("law", "n", "n_seen"), [("rare", 50, 20), ("two points", 50, 0)])
@@ -259,10 +265,10 @@ def test_a_bettor_who_peeks_at_the_value_is_caught():
 def test_what_is_refused_is_said_in_one_line(change, said):
     arguments = {"values": np.array([0.5]), "alpha": 0.05, "least": 0.0, "most": 1.0, "limit": "betting"} | change
     with pytest.raises(ValueError, match="allowed") as caught:
-        upper_limit(**arguments)
+        upper_confidence_bound(**arguments)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_one_possible_value_leaves_nothing_uncertain():
-    assert upper_limit(np.array([2.0]), 0.05, 2.0, 2.0) == 2.0
+    assert upper_confidence_bound(np.array([2.0]), 0.05, 2.0, 2.0) == 2.0

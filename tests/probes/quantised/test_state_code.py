@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from boundprobe.probes.quantised.chow_liu import chow_liu_parents, pairwise_information
-from boundprobe.probes.quantised.state_code import StateCode, entropy_limit, fit_code
+from boundprobe.probes.quantised.state_code import StateCode, entropy_upper_bound, fit_code
 
 #: Repetitions at alpha = 0.05 and the most violations: 3.2 standard deviations above the mean.
 MANY, FEW = (2000, 131), (400, 34)
@@ -53,7 +53,7 @@ def test_fine_bits_are_sent_as_they_are(entry_bits: int) -> None:
     code = fit_code(codes, entry_bits)
     assert code.coarse_bits <= 8
     assert code.least_bits >= 3 * (entry_bits - 8)
-    assert entropy_limit(code, codes[:50], 0.05).upper <= 3 * entry_bits
+    assert entropy_upper_bound(code, codes[:50], 0.05).upper <= 3 * entry_bits
     coarse_words = np.exp2(code.tables)
     assert coarse_words.sum(axis=2) == pytest.approx(np.ones(coarse_words.shape[:2]))
 
@@ -144,7 +144,7 @@ def test_coverage_of_the_entropy(repetitions: int, most_violations: int) -> None
     below_mean = below_entropy = plug_in_below = distinct_below = 0
     for _ in range(repetitions):
         drawn = rng.choice(256, n, p=law)
-        found = entropy_limit(code, states[drawn], 0.05, seen=seen)
+        found = entropy_upper_bound(code, states[drawn], 0.05, seen=seen)
         below_mean += found.upper < mean  # the sharp test
         below_entropy += found.upper < entropy
         plug_in_below += found.estimate < mean
@@ -161,11 +161,11 @@ def test_coverage_of_the_entropy(repetitions: int, most_violations: int) -> None
 def test_the_limit_is_at_most_the_nominal_bits(limit: str) -> None:
     rng = np.random.default_rng(5)
     uniform = rng.integers(0, 4, (300, 6))
-    found = entropy_limit(fit_code(uniform[:200], 2), uniform[200:], 0.05, limit)
+    found = entropy_upper_bound(fit_code(uniform[:200], 2), uniform[200:], 0.05, limit)
     assert found.upper == 12
     assert found.confidence == 0.95
     # Of another law than the code was fitted for: wide, and still finite.
-    moved = entropy_limit(fit_code(np.zeros((200, 6), int), 2), uniform[200:], 0.05, limit)
+    moved = entropy_upper_bound(fit_code(np.zeros((200, 6), int), 2), uniform[200:], 0.05, limit)
     assert moved.upper == 12
     assert 12 < moved.estimate <= 18
 
@@ -177,7 +177,7 @@ def test_six_hundred_entries_take_less_than_a_second(entry_bits: int) -> None:
     normal[:, 1::2] = 0.9 * normal[:, ::2] + 0.44 * normal[:, 1::2]
     codes = np.clip((normal / 8 + 0.5) * 2**entry_bits, 0, 2**entry_bits - 1).astype(np.int64)
     start = time.perf_counter()
-    found = entropy_limit(fit_code(codes[:1200], entry_bits), codes[1200:], 0.05)
+    found = entropy_upper_bound(fit_code(codes[:1200], entry_bits), codes[1200:], 0.05)
     assert time.perf_counter() - start < 10  # it takes 0.2 to 0.5 s on an idle core
     assert found.upper < 0.9 * 600 * entry_bits
 
@@ -200,4 +200,4 @@ def test_wrong_codes_are_named() -> None:
     with pytest.raises(ValueError, match="the number of training states is 3; allowed: at least 4"):
         fit_code(np.zeros((3, 3), int), 2)
     with pytest.raises(ValueError, match="limit 'bets' is not known"):
-        entropy_limit(code, np.zeros((4, 3), int), 0.05, "bets")
+        entropy_upper_bound(code, np.zeros((4, 3), int), 0.05, "bets")

@@ -1,0 +1,15 @@
+from .curve import BottleneckCurve as BottleneckCurve
+from .curve import BottleneckPoint as BottleneckPoint
+from .curve import MeasuredModel as MeasuredModel
+from .measure import ceiling_and_floor as ceiling_and_floor
+from .measure import load_bottleneck as load_bottleneck
+from .measure import measure_bottleneck as measure_bottleneck
+from .measure import probe_bottleneck as probe_bottleneck
+from .module import Bottleneck as Bottleneck
+from .module import BottleneckedModel as BottleneckedModel
+from .settings import CurveConfig as CurveConfig
+from .settings import curve_config as curve_config
+from .settings import parse_budgets as parse_budgets
+from .train import BottleneckConfig as BottleneckConfig
+from .train import train_bottleneck as train_bottleneck
+from .train import train_bottlenecks as train_bottlenecks

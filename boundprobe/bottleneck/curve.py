@@ -1,0 +1,168 @@
+"""Results of bottlenecks: accuracy and used information at each size, and a model's ladder beside its curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from boundprobe.probes.certificates.binomial import Proportion
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.run import ModelLadder
+
+
+@dataclass(frozen=True)
+class BottleneckPoint:
+    """One encoder-decoder pair with exactly ``total_bits`` bits between its halves.
+
+    Attributes
+    ----------
+    n_entries, entry_bits, total_bits : int
+    accuracy : Proportion
+        Mean accuracy over the answers.
+    accuracy_ceiling : float
+        S3 (or S1) at its bits.
+    accuracy_floor_strategy : float or None
+        Accuracy of partial storage, which anyone can build; None where it is not defined.
+    used : CertifiedBound
+        Of the information that its answers use (S1).
+    n_states_seen : int
+        Different codes that occurred.
+    violations : tuple of str
+    """
+
+    n_entries: int
+    entry_bits: int
+    total_bits: int
+    accuracy: Proportion
+    accuracy_ceiling: float
+    accuracy_floor_strategy: float | None
+    used: CertifiedBound
+    n_states_seen: int
+    violations: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of the curve's ``points``."""
+        return {
+            "entries": self.n_entries,
+            "entry_bits": self.entry_bits,
+            "bits": self.total_bits,
+            "accuracy": asdict(self.accuracy),
+            "accuracy_ceiling": self.accuracy_ceiling,
+            "accuracy_floor_strategy": self.accuracy_floor_strategy,
+            "used_bits": self.used.to_json(),
+            "n_states_seen": self.n_states_seen,
+            "violations": list(self.violations),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> BottleneckPoint:
+        """Read a point back."""
+        return cls(
+            document["entries"],
+            document["entry_bits"],
+            document["bits"],
+            Proportion(**document["accuracy"]),
+            document["accuracy_ceiling"],
+            document["accuracy_floor_strategy"],
+            CertifiedBound.from_json(document["used_bits"], "S1"),
+            document["n_states_seen"],
+            tuple(document["violations"]),
+        )
+
+
+@dataclass(frozen=True)
+class BottleneckCurve:
+    """Points of one trained model at several sizes: the document ``boundprobe.bottleneck/1``.
+
+    Attributes
+    ----------
+    run_id : str
+    run_dir : Path
+    trained : str
+        Run of the model's training.
+    task, model : dict
+        As the configuration of that run has them.
+    member : int
+    confidence : float
+        Of all bounds of the curve together.
+    points : tuple of BottleneckPoint
+    """
+
+    run_id: str
+    run_dir: Path
+    trained: str
+    task: dict[str, Any]
+    model: dict[str, Any]
+    member: int
+    confidence: float
+    points: tuple[BottleneckPoint, ...]
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Those of all points."""
+        return tuple(violation for point in self.points for violation in point.violations)
+
+    @property
+    def by_bits(self) -> list[BottleneckPoint]:
+        """Points from the fewest bits to the most."""
+        return sorted(self.points, key=lambda point: point.total_bits)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document ``boundprobe.bottleneck/1``."""
+        return {
+            "schema": "boundprobe.bottleneck/1",
+            "run_id": self.run_id,
+            "run_dir": str(self.run_dir),
+            "trained": self.trained,
+            "task": self.task,
+            "model": self.model,
+            "member": self.member,
+            "confidence": self.confidence,
+            "points": [point.to_json() for point in self.points],
+            "violations": list(self.violations),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> BottleneckCurve:
+        """Read a document back."""
+        return cls(
+            document["run_id"],
+            Path(document["run_dir"]),
+            document["trained"],
+            document["task"],
+            document["model"],
+            document["member"],
+            document["confidence"],
+            tuple(BottleneckPoint.from_json(point) for point in document["points"]),
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredModel:
+    """A model's ladder, beside its curve of bottlenecks where it has one.
+
+    Attributes
+    ----------
+    of_model : ModelLadder
+    curve : BottleneckCurve or None
+    """
+
+    of_model: ModelLadder
+    curve: BottleneckCurve | None = None
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Those of the ladder and of the curve."""
+        return self.of_model.violations + (() if self.curve is None else self.curve.violations)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document ``boundprobe.probe/1``, with ``bottleneck`` where there is a curve."""
+        return self.of_model.to_json() | ({} if self.curve is None else {"bottleneck": self.curve.to_json()})
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> MeasuredModel:
+        """Read a document back."""
+        curve = document.get("bottleneck")
+        return cls(ModelLadder.from_json(document), None if curve is None else BottleneckCurve.from_json(curve))

@@ -1,0 +1,78 @@
+"""Settings of a curve of bottlenecks: which sizes are trained, and how they are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boundprobe.bottleneck.train import BottleneckConfig
+from boundprobe.checks import check_integer, check_number
+from boundprobe.probes.settings import ProbeConfig
+
+
+@dataclass(frozen=True)
+class CurveConfig:
+    """Which bottlenecks are trained, and how they are measured.
+
+    Attributes
+    ----------
+    budgets : tuple of (entries, bits of an entry)
+    steps : int
+        Training steps of each.
+    n_sequences : int
+        Independent evaluation sequences.
+    confidence : float
+        That every limit of the whole curve holds.
+    seed : int
+    """
+
+    budgets: tuple[tuple[int, int], ...]
+    steps: int = 400
+    n_sequences: int = 4000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.budgets or len(set(self.budgets)) < len(self.budgets):
+            shown = [f"{m}x{b}" for m, b in self.budgets]
+            raise ValueError(f"budgets are {shown}; allowed: one or more, each once; such as 1x2,1x4,2x6")
+        for budget in self.budgets:
+            self.bottleneck(budget)
+        check_integer("n_sequences", self.n_sequences, 1)
+        check_integer("seed", self.seed, 0)
+        check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
+
+    def bottleneck(self, budget: tuple[int, int]) -> BottleneckConfig:
+        """How one of them is trained."""
+        return BottleneckConfig(*budget, steps=self.steps)
+
+
+def parse_budgets(text: str) -> tuple[tuple[int, int], ...]:
+    """``1x2,4x3`` is one entry of 2 bits, and four of 3; ``6`` alone is one entry of 6 bits.
+
+    >>> parse_budgets("2,4x3")
+    ((1, 2), (4, 3))
+    """
+    budgets = []
+    for part in text.split(","):
+        entries, times, bits = part.strip().rpartition("x")
+        if not (bits.isdecimal() and (entries.isdecimal() or not times)):
+            raise ValueError(f"budget {part!r} is not understood; allowed: ENTRIESxBITS or BITS; such as 1x2,1x4,2x6")
+        budgets.append((int(entries or 1), int(bits)))
+    return tuple(budgets)
+
+
+def curve_config(given: Mapping[str, Any], probe: ProbeConfig) -> CurveConfig | None:
+    """The curve that ``--budgets`` and ``--bottleneck-steps`` ask for, measured like ``probe``; None if none."""
+    if not given:
+        return None
+    if "budgets" not in given:
+        raise ValueError("--bottleneck-steps is given without --budgets; allowed: both; add e.g. --budgets 1x2,1x4")
+    return CurveConfig(
+        parse_budgets(given["budgets"]),
+        **({"steps": given["steps"]} if "steps" in given else {}),
+        n_sequences=probe.n_sequences,
+        confidence=probe.confidence,
+        seed=probe.seed,
+    )

@@ -1,0 +1,16 @@
+from .base import AbstractChannel as AbstractChannel
+from .codes import signs_of as signs_of
+from .joint import LinearHash as LinearHash
+from .joint import XorPairs as XorPairs
+from .joint import XorStorage as XorStorage
+from .machine import EnumeratedMachine as EnumeratedMachine
+from .noise import Rotated as Rotated
+from .noise import SignNoise as SignNoise
+from .storage import Erasure as Erasure
+from .storage import Null as Null
+from .storage import SymmetricStorage as SymmetricStorage
+from .storage import WholeStateLoss as WholeStateLoss
+from .storage import WholeStateSwap as WholeStateSwap
+from .streams import KeyValueStream as KeyValueStream
+from .streams import TokenStream as TokenStream
+from .superposition import Superposition as Superposition

@@ -1,0 +1,14 @@
+from .base import AbstractDecoder as AbstractDecoder
+from .base import FitSettings as FitSettings
+from .chain import ChainDecoder as ChainDecoder
+from .chain import fit_chain as fit_chain
+from .linear import LinearDecoder as LinearDecoder
+from .linear import fit_linear as fit_linear
+from .mlp import MlpDecoder as MlpDecoder
+from .mlp import fit_mlp as fit_mlp
+from .reference import PerAnswerDecoder as PerAnswerDecoder
+from .reference import fit_boosting as fit_boosting
+from .reference import fit_logistic as fit_logistic
+from .registry import DECODERS as DECODERS
+from .registry import fit_all as fit_all
+from .whitening import Whitening as Whitening

@@ -1,0 +1,9 @@
+from .chow_liu import chow_liu_parents as chow_liu_parents
+from .machines import RoundedMachine as RoundedMachine
+from .machines import coarsest as coarsest
+from .machines import rounded_entropy as rounded_entropy
+from .machines import roundings as roundings
+from .machines import run_rounded as run_rounded
+from .state_code import StateCode as StateCode
+from .state_code import entropy_upper_bound as entropy_upper_bound
+from .state_code import fit_code as fit_code
