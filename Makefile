@@ -1,10 +1,10 @@
-# Two commands do everything: `make demo` and `make test`.
+# Three commands do everything: `make demo`, `make test` and `make test-services`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test test-slow test-services clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boundprobe demo
@@ -14,6 +14,14 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not services"
+
+# Real Slurm (Debian's packages, where this user may install them) and Ray; what is missing is skipped with its reason.
+test-services: $(VENV)/.installed-test
+	./tests/install_services.sh $(BIN)/python
+	$(BIN)/python -m pytest -m services tests
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"boundprobe needs Python 3.11 or newer; {sys.executable} is {v.major}.{v.minor}: make PYTHON=python3.12")'

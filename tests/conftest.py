@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import hypothesis
 import pytest
 
@@ -11,6 +14,10 @@ except ImportError:  # tasks and bounds do without
     torch = None
 else:
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
+
+# A shell lets what it starts in the background ignore Ctrl-C, and processes pass that on to those that they start.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("boundprobe", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("boundprobe")

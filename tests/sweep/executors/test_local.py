@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,39 +165,44 @@ def test_a_job_whose_run_is_in_use_waits_for_the_others_and_then_for_its_turn(to
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_no_worker_outlives_a_driver_that_is_killed(toys: Any, tmp_path: Path, how: signal.Signals) -> None:
     """The jobs do not report, so nothing but the watch on the driver can end them."""
-    driver, pids = start_driver(toys, tmp_path)
-    driver.send_signal(how)
-    driver.communicate(timeout=30)
-    assert until(lambda: not any(map(is_running, pids)), 15)
+    with driver_at_work(toys, tmp_path) as (driver, pids):
+        driver.send_signal(how)
+        driver.communicate(timeout=30)
+        assert until(lambda: not any(map(is_running, pids)), 15)
 
 
 def test_ctrl_c_ends_workers_promptly_and_quietly(toys: Any, tmp_path: Path) -> None:
     """A terminal sends the signal to the whole group: driver and workers."""
-    driver, pids = start_driver(toys, tmp_path)
-    os.killpg(driver.pid, signal.SIGINT)
-    _, err = driver.communicate(timeout=60)  # a second or two; a busy machine takes longer
+    with driver_at_work(toys, tmp_path) as (driver, pids):
+        os.killpg(driver.pid, signal.SIGINT)
+        _, err = driver.communicate(timeout=60)  # a second or two; a busy machine takes longer
     assert not any(map(is_running, pids))
     assert err.count("Traceback") == 1, err  # the driver's own
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
-def start_driver(toys: Any, folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    """A driver in a process group of its own, and its two workers, both at work."""
+@contextmanager
+def driver_at_work(toys: Any, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A driver in a process group of its own, and its two workers, both at work; none of them outlives the test."""
     script = folder / "driver.py"
     script.write_text(DRIVER.format(seconds=FOREVER))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     driver = subprocess.Popen(
         [sys.executable, str(script), str(folder)],
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    jobs = [toys.Steps(folder, name) for name in "ab"]
-    assert until(lambda: all(job.lines("starts") for job in jobs) or driver.poll() is not None)
-    pids = [int(job.lines("starts")[0]) for job in jobs]
-    assert all(map(is_running, pids))
-    return driver, pids
+    try:
+        jobs = [toys.Steps(folder, name) for name in "ab"]
+        assert until(lambda: all(job.lines("starts") for job in jobs) or driver.poll() is not None)
+        pids = [int(job.lines("starts")[0]) for job in jobs]
+        assert all(map(is_running, pids))
+        yield driver, pids
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])

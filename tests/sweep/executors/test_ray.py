@@ -41,7 +41,7 @@ def ignore(index: int, done: float, what: str) -> None:
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_outcomes_come_in_order_and_news_arrive(toys: Any, tmp_path: Path) -> None:
     """One job ends well, one raises, one dies each time, one tells its threads."""
     news: list[tuple[int, float, str]] = []
@@ -59,14 +59,14 @@ def test_outcomes_come_in_order_and_news_arrive(toys: Any, tmp_path: Path) -> No
     assert (3, 1, "threads") in news
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_parts_of_a_core_let_several_jobs_run_at_once(toys: Any, tmp_path: Path) -> None:
     """Each waits until it has met the three others, on two cores."""
     jobs = [toys.Meets(tmp_path, str(i), 3) for i in range(4)]
     assert RayExecutor(num_cpus=0.5).run(jobs, ignore) == [Outcome()] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_job_whose_run_is_in_use_is_tried_again(toys: Any, tmp_path: Path) -> None:
     jobs = [toys.Steps(tmp_path, "busy"), toys.Steps(tmp_path, "a")]
     with jobs[0].path("lock").open("w") as lock:
@@ -89,7 +89,7 @@ def test_a_job_whose_run_is_in_use_is_tried_again(toys: Any, tmp_path: Path) -> 
     assert jobs[0].lines("busy")
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_an_interruption_stops_the_jobs(toys: Any, tmp_path: Path) -> None:
     job = toys.Steps(tmp_path, "a", 600, 0.1)
 

@@ -99,6 +99,7 @@ def running_ids() -> list[str]:
     return command("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
 
 
+@pytest.mark.services
 def test_arrays_run_to_their_end_and_say_what_failed(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +123,7 @@ def test_arrays_run_to_their_end_and_say_what_failed(
         assert all(f"{line}\n" in script for script in scripts), line
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_job_that_always_dies_is_given_up_and_its_log_named(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor]
 ) -> None:
@@ -134,7 +135,7 @@ def test_a_job_that_always_dies_is_given_up_and_its_log_named(
     assert len((tmp_path / "starts").read_text().split()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_preemption_puts_jobs_back_and_repeats_nothing_that_was_finished(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor]
 ) -> None:
@@ -154,7 +155,7 @@ def test_preemption_puts_jobs_back_and_repeats_nothing_that_was_finished(
     assert [len(job.lines("starts")) for job in jobs] == [1, 2, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.services
 @pytest.mark.parametrize("how", ["scontrol requeue", "scancel --signal=USR2"])
 def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor], how: str
@@ -169,7 +170,7 @@ def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(
     assert len(job.lines("starts")) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_job_that_was_cancelled_is_not_submitted_again(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor]
 ) -> None:
@@ -183,7 +184,7 @@ def test_a_job_that_was_cancelled_is_not_submitted_again(
     assert done == Outcome()
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_jobs_go_on_without_their_driver_and_the_same_again_waits_for_them(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,12 +206,14 @@ def test_jobs_go_on_without_their_driver_and_the_same_again_waits_for_them(
     assert [len(job.lines("starts")) for job in jobs] == [1, 1]
 
 
+@pytest.mark.services
 def test_options_that_sbatch_refuses_are_an_error_of_one_line(toys: Any, make: Callable[..., SlurmExecutor]) -> None:
     with pytest.raises(ValueError, match=r"sbatch refused the jobs: .*invalid partition") as caught:
         make(partition="nowhere").run([toys.Fails()], ignore)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.services
 def test_states_come_from_squeue(make: Callable[..., SlurmExecutor]) -> None:
     array = command("sbatch", "--parsable", "--array=0-1", "--hold", "--output=/dev/null", "--wrap=true")
     assert read_states([array]) == {f"{array}_{i}": ("PENDING", "JobHeldUser") for i in range(2)}
