@@ -219,6 +219,21 @@ def test_half_precision_halves_the_state(spec: ModelSpec) -> None:
     assert 0 < error < 2 * math.sqrt(n_roundings) * 2**-9
 
 
+@each_spec
+@torch.no_grad()
+def test_double_precision_doubles_the_state(spec: ModelSpec) -> None:
+    """And carries digits that float32 lacks from the embedding to the logits."""
+    model, tokens = make(spec), draw()
+    wide = copy.deepcopy(model).double()
+    logits, state = wide.extend(tokens)
+    expected, half = model.extend(tokens)
+    assert {logits.dtype, *(tensor.value.dtype for layer in state.layers for tensor in layer)} == {torch.float64}
+    assert state.bits().total_bits == 2 * half.bits().total_bits
+    torch.testing.assert_close(logits.float(), expected, atol=1e-5, rtol=1e-4)
+    wide.embedding.weight.add_(torch.randn_like(wide.embedding.weight), alpha=1e-11)
+    assert (wide(tokens) != logits).float().mean() > 0.9
+
+
 @each_backend
 def test_an_ensemble_is_its_members_one_by_one(spec: ModelSpec, backend: str) -> None:
     models, tokens = [make(spec, seed, backend, torch.float64) for seed in range(3)], draw()
