@@ -165,7 +165,7 @@ def test_more_codes_than_the_bits_can_tell_apart_are_a_violation_of_their_own() 
     """Without a single right answer more than chance, so no theorem is broken: the count alone tells."""
     point = measured(Quiet())
     (violation,) = point.violations
-    assert f"{point['n_states_seen']} states were seen, more than 3 bits" in violation
+    assert f"{point.n_states_seen} states were seen, more than 3 bits" in violation
     assert point.n_states_seen > 1000
     assert measured(Remembers()).n_states_seen == 8
 

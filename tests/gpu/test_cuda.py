@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -193,7 +192,7 @@ def test_a_bottleneck_is_trained_on_the_device() -> None:
 def test_a_curve_is_measured_on_the_device_and_loaded_on_both(tmp_path: Path) -> None:
     run = train(config(), tmp_path, device="cuda")
     curve = CurveConfig(((1, 2), (2, 2)), steps=60, n_sequences=500)
-    document: dict[str, Any] = probe_bottleneck(run, 0, curve, tmp_path, device="cuda")
+    document = probe_bottleneck(run, 0, curve, tmp_path, device="cuda")
     assert document.violations == ()
     for device in ("cpu", "cuda"):
         (model,) = load_models(run, device)
