@@ -87,7 +87,7 @@ class TokenStream(AbstractChannel):
     """Uniform tokens x_1..x_L; Y_v is the token after the last v among x_1..x_{L-1}, undefined if there is none.
 
     The answers depend on each other.  The state holds them all, so I(Y;S | which are defined) is
-    H(Y | which are defined), which is computed from the exact law of Y.
+    H(Y | which are defined), which is computed from the exact distribution of Y.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class TokenStream(AbstractChannel):
     letters = (-1.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        why = ": the law of the answers is kept as a table; take fewer tokens"
+        why = ": the distribution of the answers is kept as a table; take fewer tokens"
         check_integer("n_tokens", self.n_tokens, 2, MOST_TOKENS, why=why)
         check_integer("seq_len", self.seq_len, 2)
         object.__setattr__(self, "n_answers", self.n_tokens)
@@ -126,18 +126,18 @@ class TokenStream(AbstractChannel):
         """Probability of each table of answers ((n + 1)^n,); digit v of its number is 1 + Y_v, 0 if undefined."""
         n = self.n_tokens
         tables = np.arange((n + 1) ** n)
-        law = np.zeros((len(tables), n))  # of the answers so far and the last token
-        law[0] = 1 / n
+        joint = np.zeros((len(tables), n))  # of the answers so far and the last token
+        joint[0] = 1 / n
         for _ in range(self.seq_len - 1):
-            after = np.zeros_like(law)
+            after = np.zeros_like(joint)
             for last in range(n):
                 place = (n + 1) ** last
                 cleared = tables - tables // place % (n + 1) * place
                 for token in range(n):
-                    moved = np.bincount(cleared + (token + 1) * place, law[:, last] / n, minlength=len(tables))
+                    moved = np.bincount(cleared + (token + 1) * place, joint[:, last] / n, minlength=len(tables))
                     after[:, token] += moved
             law = after
-        whole: NDArray[np.float64] = law.sum(axis=1)
+        whole: NDArray[np.float64] = joint.sum(axis=1)
         return whole
 
     @property
@@ -170,7 +170,7 @@ class TokenStream(AbstractChannel):
         return base.logarithms(base.one_hot(codes.values_of(states, self.n_values), self.n_values))
 
 
-def _entropy_bits(law: NDArray[np.float64]) -> float:
-    """Entropy of a law, in bits."""
-    positive = law[law > 0]
+def _entropy_bits(joint: NDArray[np.float64]) -> float:
+    """Entropy of a joint, in bits."""
+    positive = joint[joint > 0]
     return float(-(positive @ np.log2(positive)))
