@@ -62,7 +62,7 @@ def rotation(n_entries: int) -> NDArray[np.float64]:
     """
     rng = np.random.default_rng([_ROTATION_SEED, n_entries])
     q, r = np.linalg.qr(rng.standard_normal((n_entries, n_entries)))
-    # With positive diagonals of R the distribution of Q is the uniform one (Mezzadri 2007, arXiv math-ph/0609050, section 5).
+    # With positive diagonals of R, Q is uniformly distributed (Mezzadri 2007, arXiv math-ph/0609050, section 5).
     matrix: NDArray[np.float64] = q * np.sign(np.diag(r))
     matrix.flags.writeable = False
     return matrix

@@ -126,18 +126,18 @@ class TokenStream(AbstractChannel):
         """Probability of each table of answers ((n + 1)^n,); digit v of its number is 1 + Y_v, 0 if undefined."""
         n = self.n_tokens
         tables = np.arange((n + 1) ** n)
-        joint = np.zeros((len(tables), n))  # of the answers so far and the last token
-        joint[0] = 1 / n
+        law = np.zeros((len(tables), n))  # of the answers so far and the last token
+        law[0] = 1 / n
         for _ in range(self.seq_len - 1):
-            after = np.zeros_like(joint)
+            after = np.zeros_like(law)
             for last in range(n):
                 place = (n + 1) ** last
                 cleared = tables - tables // place % (n + 1) * place
                 for token in range(n):
-                    moved = np.bincount(cleared + (token + 1) * place, joint[:, last] / n, minlength=len(tables))
+                    moved = np.bincount(cleared + (token + 1) * place, law[:, last] / n, minlength=len(tables))
                     after[:, token] += moved
             law = after
-        whole: NDArray[np.float64] = joint.sum(axis=1)
+        whole: NDArray[np.float64] = law.sum(axis=1)
         return whole
 
     @property
@@ -170,7 +170,7 @@ class TokenStream(AbstractChannel):
         return base.logarithms(base.one_hot(codes.values_of(states, self.n_values), self.n_values))
 
 
-def _entropy_bits(joint: NDArray[np.float64]) -> float:
-    """Entropy of a joint, in bits."""
-    positive = joint[joint > 0]
+def _entropy_bits(law: NDArray[np.float64]) -> float:
+    """Entropy of a distribution, in bits."""
+    positive = law[law > 0]
     return float(-(positive @ np.log2(positive)))
