@@ -14,25 +14,36 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe import seeds
 from boundprobe.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling, store_some_accuracy
-from boundprobe.cli.demo import SETTINGS
 from boundprobe.models.memory import CutState, StateTensor
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes import CutModel, states_at_cut, wrong_answers
-from boundprobe.seeds import generator
 from boundprobe.tasks import AbstractTask
-from boundprobe.training import TrainConfig
-from boundprobe.training.loop import train
-from boundprobe.training.weights import load_models
+from boundprobe.training import TrainConfig, load_models, train
 
 N_STATES, N_SEQUENCES, HIDDEN = 8192, 4000, 128
+#: Task, model and schedule of each; those of ``boundprobe demo``.
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "ar-decoding": {
+        "task": {"word_bits": 3, "seq_len": 22},
+        "model": {"d_model": 16, "window": 10, "d_state": 8, "mlp_ratio": 2},
+        "train": {"steps": 1500, "batch": 64, "weight_decay": 0.01},
+    },
+    "selective-copying": {
+        "task": {"n_numbers": 4, "n_letters": 4, "seq_len": 24},
+        "model": {"d_model": 16, "window": 5, "d_state": 4, "mlp_ratio": 2},
+        "train": {"steps": 800, "batch": 32, "weight_decay": 0.01},
+    },
+}
 
 
 class StraightThrough(nn.Module):
@@ -70,7 +81,7 @@ class StraightThrough(nn.Module):
 
 def train_straight_through(model: SequenceModel, task: AbstractTask, n_bits: int, steps: int) -> StraightThrough:
     """Cross-entropy of all answers, Adam, the rate falling linearly in the second half."""
-    cut = task.sample_cut(N_STATES, generator(0, "bottleneck", 99))
+    cut = task.sample_cut(N_STATES, seeds.generator(0, "bottleneck", 99))
     queries, answers = torch.from_numpy(cut.queries), torch.from_numpy(cut.answers)
     torch.manual_seed(n_bits)
     with torch.no_grad():
@@ -106,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         (model,) = load_models(train(config, Path(directory)))
     task, case = config.task, config.task.state_case()
-    cut = task.sample_cut(N_SEQUENCES, generator(0, "evaluation", 4))
+    cut = task.sample_cut(N_SEQUENCES, seeds.generator(0, "evaluation", 4))
     whole = 1 - wrong_answers(model, states_at_cut(model, cut.prefix), cut).mean()
     print(f"{task.name}, {case.entropy_bits:g} bits for no error; accuracy with the whole state {whole:.4f}")
     print("bits  store some  straight-through  seconds  annealed  seconds  ceiling S3")

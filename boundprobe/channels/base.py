@@ -1,4 +1,4 @@
-"""What a channel is: a law of answers and states whose mutual information is known."""
+"""The channel: a distribution of answers and states whose mutual information is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOG_OF_ZERO = -700.0
 
 
 class AbstractChannel(ABC):
-    """A law of answers Y and states S with I(Y;S) known: concrete channels are frozen dataclasses.
+    """A distribution of answers Y and states S with I(Y;S) known: concrete channels are frozen dataclasses.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class AbstractChannel(ABC):
 
     @abstractmethod
     def ideal_logits(self, states: States, answers: Answers) -> Logits:
-        """Natural logarithms (N, n, K) of the posterior of each answer, from the channel's law.
+        """Natural logarithms (N, n, K) of the posterior of each answer, from the channel's distribution.
 
         Scores are at least ``LOG_OF_ZERO``.  Only channels that need a chain look at ``answers``, and for answer i
         only at those before it.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from boundprobe.channels.base import States
 from boundprobe.checks import check_integer
 
-#: Rotations are part of a channel's law, not of a draw, so they have a seed of their own.
+#: Rotations are part of a channel's distribution, not of a draw, so they have a seed of their own.
 _ROTATION_SEED = 20_260
 
 
@@ -62,7 +62,7 @@ def rotation(n_entries: int) -> NDArray[np.float64]:
     """
     rng = np.random.default_rng([_ROTATION_SEED, n_entries])
     q, r = np.linalg.qr(rng.standard_normal((n_entries, n_entries)))
-    # With positive diagonals of R the law of Q is the uniform one (Mezzadri 2007, arXiv math-ph/0609050, section 5).
+    # With positive diagonals of R, Q is uniformly distributed (Mezzadri 2007, arXiv math-ph/0609050, section 5).
     matrix: NDArray[np.float64] = q * np.sign(np.diag(r))
     matrix.flags.writeable = False
     return matrix

@@ -13,9 +13,9 @@ _REACH = 14.0
 
 
 def letters_loss_bits(letters: Sequence[float], noise: float) -> float:
-    """Most bits of H(V|Z) for a letter V of any law and Z = V + noise g, g standard normal.
+    """Most bits of H(V|Z) for a letter V of any distribution and Z = V + noise g, g standard normal.
 
-    Whatever the law, H(V|Z) is at most the expected code length of the posterior under a uniform prior, and that
+    H(V|Z) is always at most the expected code length of the posterior under a uniform prior, and that
     expectation at most its largest for one letter: max_a E log2 sum_b exp(-((a + noise g - b)^2 - (noise g)^2) /
     (2 noise^2)).  For two letters it is the same for both, and H(V|Z) itself if they are equally likely.
 

@@ -105,7 +105,7 @@ class LinearHash(AbstractChannel):
         Bits that are hashed, n.
     rank : int, 1 to n
     seed : int
-        Of the matrix, which is part of the law.
+        Of the matrix, which is part of the distribution.
 
     Examples
     --------

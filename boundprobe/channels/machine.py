@@ -29,7 +29,7 @@ class EnumeratedMachine(AbstractChannel):
         At most 65,536 words.
     n_states : int, M
     seed : int
-        Of the table, which is part of the law.
+        Of the table, which is part of the distribution.
 
     Examples
     --------

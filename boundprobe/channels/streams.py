@@ -87,7 +87,7 @@ class TokenStream(AbstractChannel):
     """Uniform tokens x_1..x_L; Y_v is the token after the last v among x_1..x_{L-1}, undefined if there is none.
 
     The answers depend on each other.  The state holds them all, so I(Y;S | which are defined) is
-    H(Y | which are defined), which is computed from the exact law of Y.
+    H(Y | which are defined), which is computed from the exact distribution of Y.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class TokenStream(AbstractChannel):
     letters = (-1.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        why = ": the law of the answers is kept as a table; take fewer tokens"
+        why = ": the distribution of the answers is kept as a table; take fewer tokens"
         check_integer("n_tokens", self.n_tokens, 2, MOST_TOKENS, why=why)
         check_integer("seq_len", self.seq_len, 2)
         object.__setattr__(self, "n_answers", self.n_tokens)
@@ -171,6 +171,6 @@ class TokenStream(AbstractChannel):
 
 
 def _entropy_bits(law: NDArray[np.float64]) -> float:
-    """Entropy of a law, in bits."""
+    """Entropy of a distribution, in bits."""
     positive = law[law > 0]
     return float(-(positive @ np.log2(positive)))

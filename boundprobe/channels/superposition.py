@@ -33,7 +33,7 @@ class Superposition(AbstractChannel):
     noise : float
         Standard deviation of Gaussian noise on every entry.
     seed : int
-        Of the vectors, which are part of the law.
+        Of the vectors, which are part of the distribution.
 
     Examples
     --------

@@ -17,15 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boundprobe.bottleneck import measure as probing
-from boundprobe.bottleneck.measure import (
-    CurveConfig,
-    ceiling_and_floor,
-    curve_config,
-    load_bottleneck,
-    measure_bottleneck,
-    parse_budgets,
-    probe_bottleneck,
-)
+from boundprobe.bottleneck.curve import BottleneckCurve, BottleneckPoint
+from boundprobe.bottleneck.measure import ceiling_and_floor, load_bottleneck, measure_bottleneck, probe_bottleneck
+from boundprobe.bottleneck.settings import CurveConfig, curve_config, parse_budgets
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.memory import CutState, StateTensor
@@ -121,7 +115,7 @@ class Quiet(Overflow):
         return self.told(torch.full((len(suffix), 4), 7), suffix)
 
 
-def measured(machine: Any, alpha: float = ALPHA, seed: int = 0) -> dict[str, Any]:
+def measured(machine: Any, alpha: float = ALPHA, seed: int = 0) -> BottleneckPoint:
     return measure_bottleneck(machine, TASK, N, alpha, seed)
 
 
@@ -133,58 +127,59 @@ def test_a_planted_machine_is_measured_as_what_it_is(n_kept: int) -> None:
     """It stores n_kept answers exactly: accuracy n_kept/4 + (4 - n_kept)/32, on the line of storing some."""
     point = measured(Coder(n_kept))
     bits = 3 * n_kept
-    assert (point["entries"], point["entry_bits"], point["bits"]) == (n_kept, 3, bits)
+    assert (point.n_entries, point.entry_bits, point.total_bits) == (n_kept, 3, bits)
     truth = n_kept / 4 + (4 - n_kept) / 32
-    assert point["accuracy_floor_strategy"] == pytest.approx(truth) == float(store_some_accuracy(bits, 4, 8))
-    assert point["accuracy_ceiling"] == float(packing_accuracy_ceiling(bits, 4, 8)) >= truth
+    assert point.accuracy_floor_strategy == pytest.approx(truth) == float(store_some_accuracy(bits, 4, 8))
+    assert point.accuracy_ceiling == float(packing_accuracy_ceiling(bits, 4, 8)) >= truth
     # 2000 sequences: one in a million for each side of the limits.
-    assert point["accuracy"]["lower"] <= truth <= point["accuracy"]["upper"]
+    assert point.accuracy.lower <= truth <= point.accuracy.upper
     se = math.sqrt((4 - n_kept) / 16 * (1 / 8) * (7 / 8) / N)
-    assert point["accuracy"]["estimate"] == pytest.approx(truth, abs=5 * se)
-    assert point["used_bits"]["lower"] <= bits
-    assert point["used_bits"]["estimate"] == pytest.approx(bits, abs=0.1)
-    assert point["used_bits"]["confidence"] == pytest.approx(1 - ALPHA)
-    assert point["n_states_seen"] <= 2**bits
-    assert point["violations"] == []
-    json.dumps(point, allow_nan=False)
+    assert point.accuracy.estimate == pytest.approx(truth, abs=5 * se)
+    assert point.used.lower <= bits
+    assert point.used.estimate == pytest.approx(bits, abs=0.1)
+    assert point.used.confidence == pytest.approx(1 - ALPHA)
+    assert point.n_states_seen <= 2**bits
+    assert point.violations == ()
+    document = json.loads(json.dumps(point.to_json(), allow_nan=False))
+    assert BottleneckPoint.from_json(document) == point
 
 
 def test_all_states_are_seen_where_there_are_few() -> None:
-    assert measured(Coder(1))["n_states_seen"] == 8
+    assert measured(Coder(1)).n_states_seen == 8
 
 
 @pytest.mark.parametrize("cheat", [Overflow, Remembers])
 def test_more_than_its_bits_across_the_cut_is_a_violation(cheat: type[Coder]) -> None:
     """Twelve bits of answers from three bits of code; the honest machine with these answers is not accused."""
     point, honest = measured(cheat()), measured(Coder())
-    assert point["accuracy"] == honest["accuracy"]
-    assert honest["violations"] == []
-    assert point["bits"] == 3
-    assert point["accuracy"]["lower"] > point["accuracy_ceiling"]
-    assert any("used" in violation and "(S1)" in violation for violation in point["violations"])
-    assert any("required" in violation and "(S3)" in violation for violation in point["violations"])
-    assert all("\n" not in violation for violation in point["violations"])
+    assert point.accuracy == honest.accuracy
+    assert honest.violations == ()
+    assert point.total_bits == 3
+    assert point.accuracy.lower > point.accuracy_ceiling
+    assert any("used" in violation and "(S1)" in violation for violation in point.violations)
+    assert any("required" in violation and "(S3)" in violation for violation in point.violations)
+    assert all("\n" not in violation for violation in point.violations)
 
 
 def test_more_codes_than_the_bits_can_tell_apart_are_a_violation_of_their_own() -> None:
     """Without a single right answer more than chance, so no theorem is broken: the count alone tells."""
     point = measured(Quiet())
-    (violation,) = point["violations"]
-    assert f"{point['n_states_seen']} states were seen, more than 3 bits" in violation
-    assert point["n_states_seen"] > 1000
-    assert measured(Remembers())["n_states_seen"] == 8
+    (violation,) = point.violations
+    assert f"{point.n_states_seen} states were seen, more than 3 bits" in violation
+    assert point.n_states_seen > 1000
+    assert measured(Remembers()).n_states_seen == 8
 
 
 def test_an_estimate_above_the_ceiling_is_no_violation() -> None:
     """Only what is certified accuses: on three sequences an estimate may be anywhere."""
     few = measure_bottleneck(Remembers(), TASK, 3, 0.05, 0)
-    assert few["accuracy"]["estimate"] > few["accuracy_ceiling"] > few["accuracy"]["lower"]
-    assert few["violations"] == []
+    assert few.accuracy.estimate > few.accuracy_ceiling > few.accuracy.lower
+    assert few.violations == ()
 
 
 def test_the_same_seed_measures_the_same() -> None:
     assert measured(Coder(2)) == measured(Coder(2))
-    assert measured(Coder(2), seed=1)["accuracy"] != measured(Coder(2))["accuracy"]
+    assert measured(Coder(2), seed=1).accuracy != measured(Coder(2)).accuracy
 
 
 def test_evaluation_sequences_are_those_of_no_other_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,13 +282,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def undisturbed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> BottleneckCurve:
     return probe_bottleneck(trained, 0, CURVE, tmp_path_factory.mktemp("undisturbed"))
 
 
-def assert_same_document(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found | {"run_dir": None} == expected | {"run_dir": None}
-    paths = [Path(document["run_dir"]) for document in (found, expected)]
+def assert_same_document(found: BottleneckCurve, expected: BottleneckCurve) -> None:
+    assert dataclasses.replace(found, run_dir=expected.run_dir) == expected
+    paths = [document.run_dir for document in (found, expected)]
     names = [sorted(file.name for file in path.iterdir() if file.name != "manifest.json") for path in paths]
     assert names[0] == names[1]
     for name in names[0]:
@@ -301,43 +296,43 @@ def assert_same_document(found: dict[str, Any], expected: dict[str, Any]) -> Non
             assert (paths[0] / name).read_bytes() == (paths[1] / name).read_bytes(), name
 
 
-def test_the_document_says_what_was_measured(trained: Run, undisturbed: dict[str, Any]) -> None:
-    assert undisturbed["schema"] == "boundprobe.bottleneck/1"
-    assert undisturbed["trained"] == trained.run_id
-    assert undisturbed["task"] == trained.config["task"]
-    assert undisturbed["model"] == trained.config["model"]
-    assert (undisturbed["member"], undisturbed["confidence"]) == (0, 0.95)
-    assert [(p["entries"], p["entry_bits"], p["bits"]) for p in undisturbed["points"]] == [
+def test_the_document_says_what_was_measured(trained: Run, undisturbed: BottleneckCurve) -> None:
+    assert undisturbed.to_json()["schema"] == "boundprobe.bottleneck/1"
+    assert undisturbed.trained == trained.run_id
+    assert undisturbed.task == trained.config["task"]
+    assert undisturbed.model == trained.config["model"]
+    assert (undisturbed.member, undisturbed.confidence) == (0, 0.95)
+    assert [(p.n_entries, p.entry_bits, p.total_bits) for p in undisturbed.points] == [
         (1, 1, 1),
         (2, 1, 2),
         (1, 3, 3),
     ]
-    run = load_run(Path(undisturbed["run_dir"]))
-    assert run.run_id == undisturbed["run_id"]
+    run = load_run(undisturbed.run_dir)
+    assert run.run_id == undisturbed.run_id
     assert run.run_id.startswith("bottleneck-")
-    assert run.metrics() == undisturbed["points"]
-    assert run.result() == undisturbed
+    assert run.metrics() == [point.to_json() for point in undisturbed.points]
+    assert run.result() == undisturbed.to_json()
     # Clopper-Pearson at alpha / 3 for each point and half of that for each answer: all limits hold together.
-    assert [p["used_bits"]["confidence"] for p in undisturbed["points"]] == pytest.approx([1 - 0.05 / 3] * 3)
+    assert [p.used.confidence for p in undisturbed.points] == pytest.approx([1 - 0.05 / 3] * 3)
 
 
-def test_trained_machines_are_above_chance_and_not_above_the_ceiling(undisturbed: dict[str, Any]) -> None:
+def test_trained_machines_are_above_chance_and_not_above_the_ceiling(undisturbed: BottleneckCurve) -> None:
     """Chance is 1/4.  All limits of the curve hold together with probability 0.95; the seed is fixed."""
-    assert undisturbed["violations"] == []
-    for point in undisturbed["points"]:
-        assert point["accuracy"]["lower"] > 1 / 4
-        assert point["accuracy"]["lower"] <= point["accuracy_ceiling"]
-        assert 1 < point["n_states_seen"] <= 2 ** point["bits"]
+    assert undisturbed.violations == ()
+    for point in undisturbed.points:
+        assert point.accuracy.lower > 1 / 4
+        assert point.accuracy.lower <= point.accuracy_ceiling
+        assert 1 < point.n_states_seen <= 2**point.total_bits
 
 
 def test_a_finished_curve_is_read_back(
-    trained: Run, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    trained: Run, undisturbed: BottleneckCurve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any) -> None:
         raise StoppedError
 
     monkeypatch.setattr(probing, "train_bottlenecks", refuse)
-    root = Path(undisturbed["run_dir"]).parent
+    root = undisturbed.run_dir.parent
     assert probe_bottleneck(trained, 0, CURVE, root) == undisturbed
 
 
@@ -346,7 +341,7 @@ def test_a_finished_curve_is_read_back(
     [("train_bottlenecks", 1), ("write_whole", 2), ("measure_bottleneck", 1), ("measure_bottleneck", 3)],
 )
 def test_an_interrupted_curve_goes_on(
-    where: str, when: int, trained: Run, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, when: int, trained: Run, undisturbed: BottleneckCurve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before bottlenecks are trained, while they are written, or when one is not measured; nothing is done twice."""
     real, n_calls = getattr(probing, where), 0
@@ -383,9 +378,9 @@ def test_an_interrupted_curve_goes_on(
     assert again.count("measure_bottleneck") == len(CURVE.budgets) - n_measured
 
 
-def test_a_line_that_a_crash_cut_off_is_made_again(trained: Run, undisturbed: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / undisturbed["run_id"]
-    source = Path(undisturbed["run_dir"])
+def test_a_line_that_a_crash_cut_off_is_made_again(trained: Run, undisturbed: BottleneckCurve, tmp_path: Path) -> None:
+    path = tmp_path / undisturbed.run_id
+    source = undisturbed.run_dir
     path.mkdir()
     lines = (source / "metrics.jsonl").read_text().splitlines(keepends=True)
     (path / "config.toml").write_bytes((source / "config.toml").read_bytes())
@@ -413,31 +408,31 @@ def test_every_setting_has_a_directory_of_its_own(
     assert len(set(seen)) == len(changes)
 
 
-def test_a_loaded_bottleneck_gives_the_same_answers(trained: Run, undisturbed: dict[str, Any]) -> None:
-    run, (model,) = load_run(Path(undisturbed["run_dir"])), load_models(trained)
+def test_a_loaded_bottleneck_gives_the_same_answers(trained: Run, undisturbed: BottleneckCurve) -> None:
+    run, (model,) = load_run(undisturbed.run_dir), load_models(trained)
     alpha = (1 - CURVE.confidence) / len(CURVE.budgets)
-    for budget, point in zip(CURVE.budgets, undisturbed["points"], strict=True):
+    for budget, point in zip(CURVE.budgets, undisturbed.points, strict=True):
         machine = load_bottleneck(run, model, SMALL, budget)
         assert not machine.training
         again = measure_bottleneck(machine, SMALL, CURVE.n_sequences, alpha, CURVE.seed)
-        assert json.loads(json.dumps(again)) == point
+        assert again == point
 
 
 @pytest.mark.parametrize("budget", [(1, 2), (3, 1)])
 def test_a_bottleneck_that_was_not_trained_cannot_be_loaded(
-    budget: tuple[int, int], trained: Run, undisturbed: dict[str, Any]
+    budget: tuple[int, int], trained: Run, undisturbed: BottleneckCurve
 ) -> None:
-    run, (model,) = load_run(Path(undisturbed["run_dir"])), load_models(trained)
+    run, (model,) = load_run(undisturbed.run_dir), load_models(trained)
     with pytest.raises(RunDirectoryError, match=f"bottleneck-{budget[0]}x{budget[1]}") as caught:
         load_bottleneck(run, model, SMALL, budget)
     assert "\n" not in str(caught.value)
 
 
-def test_another_models_bottleneck_is_refused(trained: Run, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_another_models_bottleneck_is_refused(trained: Run, undisturbed: BottleneckCurve, tmp_path: Path) -> None:
     other = dataclasses.replace(TRAIN, model=ModelSpec("gru", d_model=8), schedule=Schedule(steps=1, n_eval=10))
     (model,) = load_models(train(other, tmp_path))
     with pytest.raises(RunDirectoryError, match="is damaged") as caught:
-        load_bottleneck(load_run(Path(undisturbed["run_dir"])), model, SMALL, (1, 1))
+        load_bottleneck(load_run(undisturbed.run_dir), model, SMALL, (1, 1))
     assert "\n" not in str(caught.value)
 
 
@@ -448,9 +443,9 @@ def test_a_member_that_there_is_not_is_refused(trained: Run, member: int, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_a_finished_training_run_is_probed(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_only_a_finished_training_run_is_probed(undisturbed: BottleneckCurve, tmp_path: Path) -> None:
     unfinished = open_run(tmp_path / "runs", "train", TRAIN.to_dict())
-    for run in (unfinished, load_run(Path(undisturbed["run_dir"]))):
+    for run in (unfinished, load_run(undisturbed.run_dir)):
         with pytest.raises(RunDirectoryError, match="is not a finished training run"):
             probe_bottleneck(run, 0, CURVE, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -466,6 +461,6 @@ def test_tasks_with_suffixes_of_their_own_have_a_curve(name: str, tmp_path: Path
     task = TASKS[name](**parameters[name], **more)
     run = train(TrainConfig(task, ModelSpec("gru", d_model=8, mlp_ratio=0), Schedule(steps=20, n_eval=20)), tmp_path)
     document = probe_bottleneck(run, 0, CurveConfig(((1, 1), (2, 1)), steps=3, n_sequences=200))
-    assert document["violations"] == []
-    assert Path(document["run_dir"]).parent == tmp_path  # beside the trained run
-    assert [point["bits"] for point in document["points"]] == [1, 2]
+    assert document.violations == ()
+    assert document.run_dir.parent == tmp_path  # beside the trained run
+    assert [point.total_bits for point in document.points] == [1, 2]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.bottleneck.measure import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
+from boundprobe.bottleneck import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck
 from boundprobe.models import BUILDERS, MIXERS, CutState, ModelSpec, Rounding, SequenceModel, entry_limits
 from boundprobe.probes.ladder import measure
@@ -182,19 +181,19 @@ def test_a_bottleneck_is_trained_on_the_device() -> None:
     assert codes.device.type == "cuda"
     assert 0 <= int(codes.min()) <= int(codes.max()) < 4
     point = measure_bottleneck(first, TASK, 500, 1e-6, 0)
-    assert point["violations"] == []
-    assert point["n_states_seen"] <= 16
+    assert point.violations == ()
+    assert point.n_states_seen <= 16
 
 
 def test_a_curve_is_measured_on_the_device_and_loaded_on_both(tmp_path: Path) -> None:
     run = train(config(), tmp_path, device="cuda")
     curve = CurveConfig(((1, 2), (2, 2)), steps=60, n_sequences=500)
-    document: dict[str, Any] = probe_bottleneck(run, 0, curve, tmp_path, device="cuda")
-    assert document["violations"] == []
+    document = probe_bottleneck(run, 0, curve, tmp_path, device="cuda")
+    assert document.violations == ()
     for device in ("cpu", "cuda"):
         (model,) = load_models(run, device)
-        machine = load_bottleneck(load_run(Path(document["run_dir"])), model, TASK, (2, 2))
+        machine = load_bottleneck(load_run(document.run_dir), model, TASK, (2, 2))
         assert {value.device.type for value in machine.state_dict().values()} == {device}
         point = measure_bottleneck(machine, TASK, 500, 0.025, 0)
         # The same machine on the same sequences; a code at a tie of two scores may go either way.
-        assert point["accuracy"]["estimate"] == pytest.approx(document["points"][1]["accuracy"]["estimate"], abs=0.02)
+        assert point.accuracy.estimate == pytest.approx(document.points[1].accuracy.estimate, abs=0.02)

@@ -6,27 +6,20 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from boundprobe.bottleneck import MeasuredModel
 from boundprobe.bounds import packing_accuracy_ceiling, window_accuracy_ceiling
 from boundprobe.plots.bound_vs_empirical import draw, save
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+from tests.helpers.ladders import model_ladder
 
 TASKS = [SelectiveCopying(n_numbers=4, n_letters=4, seq_len=16), AssociativeRecallDecoding(word_bits=2, seq_len=12)]
-SIZES = {"d_model": 8, "window": 5, "n_heads": 1, "d_state": 2, "d_conv": 4, "expand": 2, "mlp_ratio": 4}
 
 
 def probe(architecture="attn", nominal=256, state_hard=0.5, window_hard=0.3, used=3.0):
-    """A probe document, as far as the figure reads it."""
-    return {
-        "model": {"architecture": architecture, **SIZES},
-        "nominal_bits": nominal,
-        "used_bits": {"lower": used, "estimate": used + 1, "confidence": 0.95},
-        "accuracy": {
-            half: {"estimate": p, "lower": p - 0.05, "upper": p + 0.04}
-            for half, p in (("state-hard", state_hard), ("window-hard", window_hard))
-        },
-        "rounded": [{"bits": 8 * b, "accuracy": state_hard * (1 - 2.0**-b), "accuracy_lower": 0.0} for b in (1, 2, 4)],
-        "confidence": 0.95,
-    }
+    """A model as far as the figure reads it."""
+    return MeasuredModel(
+        model_ladder(architecture, nominal=nominal, state_hard=state_hard, window_hard=window_hard, low=used)
+    )
 
 
 PROBES = [
@@ -57,8 +50,10 @@ def test_two_panels_with_every_model_in_both(task):
         assert ax.get_ylim() == (0, 1.05)
         drawn = bars(ax)
         assert len(drawn) == len(PROBES)
-        for (_, _, limits), document in zip(drawn, PROBES, strict=True):
-            assert limits == pytest.approx([document["accuracy"][half]["lower"], document["accuracy"][half]["upper"]])
+        for (_, _, limits), model in zip(drawn, PROBES, strict=True):
+            ladder = model.of_model.ladder
+            accuracy = ladder.state_hard if half == "state-hard" else ladder.window_hard
+            assert limits == pytest.approx([accuracy.lower, accuracy.upper])
         markers = [marker for marker, _, _ in drawn]
         assert markers[2] == markers[3]  # one architecture, one look
         assert len(set(markers)) == 3

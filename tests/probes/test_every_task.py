@@ -1,12 +1,14 @@
 """Every task can be trained on, measured and drawn, and nothing that is measured breaks a bound."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from boundprobe.bottleneck import MeasuredModel
 from boundprobe.models.spec import ModelSpec
 from boundprobe.plots.bound_vs_empirical import save
-from boundprobe.probes.run import probe_member
+from boundprobe.probes.run import ModelLadder, probe_member, read_ladders
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.tasks import TASKS
 from boundprobe.training.config import Schedule, TrainConfig
@@ -37,12 +39,16 @@ def test_a_task_goes_from_training_to_the_figure(tmp_path: Path, name: str, para
     task = TASKS[name](**parameters)
     spec = ModelSpec("mamba-attn", d_model=8, window=4, d_state=2)
     run = train(TrainConfig(task, spec, Schedule(steps=60, batch=16, n_eval=64)), tmp_path)
-    ladder = probe_member(run, 0, ProbeConfig(n_sequences=200, n_calibration=50, n_train=200))
-    assert ladder["violations"] == []
+    model = probe_member(run, 0, ProbeConfig(n_sequences=200, n_calibration=50, n_train=200))
+    ladder = model.ladder
+    assert ladder.violations == ()
     entropy = task.state_case().entropy_bits
-    assert 0 <= ladder["used_bits"]["lower"] <= ladder["used_bits"]["estimate"] <= entropy + 1e-9
-    assert ladder["required_bits"] <= entropy + 1e-9
-    for path in save(task, [ladder], tmp_path / "figure"):
+    assert 0 <= ladder.used.lower <= ladder.used.estimate <= entropy + 1e-9
+    assert ladder.required.estimate <= entropy + 1e-9
+    document = json.loads((model.run_dir / "result.json").read_text())
+    assert ModelLadder.from_json(document).to_json() == model.to_json() == document
+    assert [kept.to_json() for kept in read_ladders(run)] == [document]
+    for path in save(task, [MeasuredModel(model)], tmp_path / "figure"):
         assert path.stat().st_size > 1000
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +16,9 @@ from boundprobe.models.rounding import ENTRY_BITS
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, required_by, used_information
-from boundprobe.probes.certificates.information import InformationBits
-from boundprobe.probes.ladder import N_PARTS, Proportion, RoundedMachine, measure
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.ladder import N_PARTS, Ladder, measure
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 from boundprobe.tasks.cases import StateCase
@@ -40,7 +38,7 @@ def test_a_model_that_holds_k_tokens_is_certified_near_k_log_v(planted, n_kept):
     e = 1 - ((1 - CONFIG.confidence) / N_PARTS / 4) ** (1 / CONFIG.n_sequences)
     price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(7)
     assert ladder.retention.by == "distance"
-    assert ladder.retention.group == (1, 2, 3, 4)
+    assert [each.group for each in ladder.retention.groups] == [1, 2, 3, 4]
     held = sorted(ladder.retention.lower_bits, reverse=True)
     assert held[:n_kept] == pytest.approx([3 - price] * n_kept, abs=1e-9)
     assert held[n_kept:] == pytest.approx([0] * (4 - n_kept), abs=0.01)
@@ -51,7 +49,7 @@ def test_a_model_that_holds_k_tokens_is_certified_near_k_log_v(planted, n_kept):
     # Tokens 0..7 between limits 0 and 7 are exact from 3 bits on, and 2 bits tell four of eight apart.
     assert ladder.needed_bits == 3 * n_kept
     # The rounded state is the tokens: 3 bits each, uniform.
-    assert ladder.rounded_entropy.total_bits == 3 * n_kept
+    assert ladder.needed.total_bits == 3 * n_kept
     assert 3 * n_kept - 0.1 <= ladder.rounded_entropy.upper <= 3 * n_kept
     assert ladder.states.lower <= 3 * n_kept + 1e-9
     (part,) = ladder.parts
@@ -70,14 +68,14 @@ def test_the_ladder_has_its_order(planted):
 def test_the_rounded_machines_are_really_run(planted):
     ladder = measure(planted.Keeper(TASK, 4), TASK, CONFIG)
     assert [machine.total_bits for machine in ladder.rounded] == [4 * bits for bits in ENTRY_BITS]
-    accuracy = {machine.total_bits: 1 - machine.errors.mean_estimate for machine in ladder.rounded}
+    accuracy = {machine.total_bits: machine.accuracy for machine in ladder.rounded}
     # 1 bit: the levels are 0 and 7, so two of eight tokens come back as they were; 2 bits: 0, 2, 5 and 7.
     for entry_bits, share in ((1, 2 / 8), (2, 4 / 8)):
         se = math.sqrt(share * (1 - share) / (4 * CONFIG.n_sequences))
         assert accuracy[4 * entry_bits] == pytest.approx(share, abs=4 * se)
     assert all(accuracy[4 * bits] == 1.0 for bits in ENTRY_BITS[2:])
     for machine in ladder.rounded:
-        assert 1 - machine.errors.mean_upper <= packing_accuracy_ceiling(float(machine.total_bits), 4, 8)
+        assert machine.accuracy_lower <= packing_accuracy_ceiling(float(machine.total_bits), 4, 8)
 
 
 def test_a_wide_tolerance_needs_fewer_bits(planted):
@@ -109,7 +107,7 @@ def test_the_shares_of_a_ladder_add_up_to_its_level(planted):
     held = [
         ladder.errors, ladder.used, ladder.present, ladder.retention, ladder.states, ladder.rounded_entropy,
         *(part.present for part in ladder.parts),
-        *(machine.errors for machine in ladder.rounded),
+        *(machine.used for machine in ladder.rounded),
     ]  # fmt: skip
     window_hard = (1 - CONFIG.confidence) / N_PARTS
     assert sum(1 - each.confidence for each in held) + window_hard == pytest.approx(1 - CONFIG.confidence)
@@ -124,11 +122,11 @@ def test_evaluation_answers_reach_no_plan(planted, monkeypatch):
         def spy(prior, plan, evaluation, alpha, rng, limit="betting", seen=seen):
             code = plan.code and [np.asarray(value).tolist() for value in vars(plan.code).values()]
             seen.append([plan.decoder, plan.form, code, plan.seen.tolist(), plan.expected_bits, rng.random(), alpha])
-            return InformationBits(0.0, 0.0, 1 - alpha, plan.decoder, plan.form, limit)
+            return CertifiedBound(0.0, "lower", 0.0, 1 - alpha, "T1", limit, plan.decoder, plan.form)
 
         monkeypatch.setattr("boundprobe.probes.present.certify", spy)
         ladder = measure(planted.Keeper(TASK, 2), SplitTask(change), CONFIG)
-        plans.append([*seen, ladder.states.threshold, ladder.rounded_entropy.entry_bits, ladder.needed_bits])
+        plans.append([*seen, ladder.states.threshold, ladder.needed.entry_bits, ladder.needed_bits])
     assert len(plans[0]) == 3 + 3
     assert plans[0] == plans[1]
 
@@ -155,18 +153,18 @@ def test_a_stream_with_overwritten_keys_claims_no_more_than_its_prior():
     torch.manual_seed(0)
     model = SequenceModel(ModelSpec("mamba", d_model=8, d_state=2), task.vocab_size).eval()
     ladder = measure(model, task, STREAM)
-    assert not ladder.case.independent_uniform
     assert ladder.retention is None
     assert ladder.states is None
-    assert ladder.case.entropy_bits < task.stream_case("keys-once").entropy_bits
+    assert ladder.entropy_bits < task.stream_case("keys-once").entropy_bits
     for held in (ladder.used, ladder.present, *(part.present for part in ladder.parts)):
-        assert 0 <= held.lower <= held.estimate <= ladder.case.entropy_bits
+        assert 0 <= held.lower <= held.estimate <= ladder.entropy_bits
     assert ladder.present.lower > 0.5  # negative control: the same numbers would be 0 if nothing was read
-    assert 0 <= ladder.required.lower <= ladder.required.estimate <= ladder.case.entropy_bits
+    assert 0 <= ladder.required.lower <= ladder.required.estimate <= ladder.entropy_bits
     assert ladder.violations == ()
     document = ladder.to_json()
     assert document["states_bits"] is None
     assert document["retention"] is None
+    assert Ladder.from_json(document).to_json() == document
 
 
 def test_a_law_that_the_task_has_not_is_refused(planted):
@@ -182,7 +180,8 @@ def test_a_model_without_any_state_holds_nothing():
     assert ladder.memory.total_bits == 0
     assert ladder.used.lower == ladder.present.lower == 0.0
     assert ladder.violations == ()
-    json.dumps(ladder.to_json(), allow_nan=False)
+    document = json.loads(json.dumps(ladder.to_json(), allow_nan=False))
+    assert Ladder.from_json(document).to_json() == document
 
 
 class SplitTask:
@@ -218,7 +217,7 @@ def test_limits_of_the_rounding_are_those_of_calibration_sequences_alone(planted
     ladder = measure(planted.Keeper(TASK, 4), SplitTask(change), CONFIG)
     assert ladder.rounded[1].total_bits == 8
     # Limits 0 and 7, levels 0, 2, 5, 7: tokens 2 and 5, six of eight, come back, 3 and 4 do not.
-    assert 1 - ladder.rounded[1].errors.mean_estimate == pytest.approx(0.75, abs=0.04)
+    assert ladder.rounded[1].accuracy == pytest.approx(0.75, abs=0.04)
 
 
 def test_the_same_config_measures_the_same(planted):
@@ -233,7 +232,7 @@ def test_confidence_is_shared_by_the_parts(planted):
     alpha = 0.05 / N_PARTS
     assert ladder.confidence == CONFIG.confidence
     assert ladder.errors.confidence == pytest.approx(1 - alpha)
-    assert {machine.errors.confidence for machine in ladder.rounded} == {1 - alpha / len(ENTRY_BITS)}
+    assert {machine.used.confidence for machine in ladder.rounded} == {1 - alpha / len(ENTRY_BITS)}
 
 
 def test_the_document_has_the_keys_of_the_contract(planted):
@@ -244,6 +243,7 @@ def test_the_document_has_the_keys_of_the_contract(planted):
     for name in ("used_bits", "present_bits"):
         assert set(document[name]) == {"lower", "estimate", "confidence", "decoder", "form", "limit"}
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert Ladder.from_json(document).to_json() == document
     assert document["nominal_bits"] == 64
     assert document["violations"] == []
 
@@ -257,7 +257,7 @@ def test_a_state_that_points_to_memory_outside_it_is_a_violation(planted):
     ladder = measure(planted.Pointer(task), task, CONFIG)
     assert ladder.memory.total_bits == 32
     assert ladder.used.lower > 32
-    assert any("used" in violation and "(S1)" in violation for violation in ladder.violations)
+    assert any("used" in violation and "(T1)" in violation for violation in ladder.violations)
     for name in ("present", "required", "states"):
         assert any(v.startswith(name) and "more than nominal 32 bits" in v for v in ladder.violations)
     # Honest models of the same task with the same accuracy hold 320 bits, and are not accused.
@@ -317,16 +317,9 @@ def test_no_encoder_with_its_best_decoder_is_above_the_ceiling(data):
     assert 1 - p.mean() <= packing_accuracy_ceiling(state_bits, n, q) + 1e-12
     case = StateCase(n, q, n * math.log2(q), True, n * math.log2(q), "", "")
     errors = AnswerErrors(p, p, p, 1.0)
-    nominal = math.ceil(state_bits)
     used, required = used_information(case, errors), required_by(case, errors)
-    assert used.lower <= state_bits + 1e-9
-    assert required.lower <= state_bits + 1e-9
-    ladder = SimpleNamespace(
-        memory=MemoryBits(nominal, 0, 0), used=used, present=used, required=required, states=None, parts=(),
-        rounded=(RoundedMachine(nominal, nominal, errors),), rounded_entropy=None, swapped=None,
-        window_hard=Proportion(0, 0, 0), window_ceiling=1.0,
-    )  # fmt: skip
-    assert find_violations(ladder, case) == ()
+    for certified in (used, required):
+        assert not certified.exceeds(state_bits, 1e-9)
 
 
 def test_a_perfect_code_stands_on_the_ceiling():

@@ -11,7 +11,7 @@ from boundprobe.probes import states_report as arrays
 from boundprobe.probes.decoders import registry
 from boundprobe.probes.decoders.base import AbstractDecoder
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
-from boundprobe.probes.states_report import certify_states
+from boundprobe.probes.states_report import StatesReport, certify_states
 
 LINEAR = StatesConfig(DecoderConfig(("linear",)))
 RNG = np.random.default_rng(0)
@@ -116,7 +116,9 @@ def test_all_numbers_share_the_level():
 
 
 def test_the_same_arrays_and_seed_give_the_same_report():
-    assert certified().to_json() == certified().to_json()
+    document = certified().to_json()
+    assert document == certified().to_json()
+    assert StatesReport.from_json(json.loads(json.dumps(document))).to_json() == document
 
 
 def test_another_order_of_the_sequences_changes_the_split_alone():
@@ -175,7 +177,7 @@ def test_evaluation_answers_and_states_reach_no_plan(monkeypatch):
     number = np.arange(600.0)[:, None]  # tells the sequences apart
     first = spied(monkeypatch, np.hstack([noisy, 0 * number]), ANSWERS)
     found = spied(monkeypatch, np.hstack([noisy, number]), ANSWERS)
-    parts = [getattr(found["splits"], name).states[:, -1] for name in ("train", "calibration", "evaluation")]
+    parts = [getattr(found["splits"], name).states[:, -1] for name in ("fit", "calibration", "evaluation")]
     assert sorted(np.concatenate(parts).tolist()) == list(range(600))  # each sequence in one part
     evaluated = parts[2].astype(int)
     states, answers = np.hstack([noisy, 0 * number]), ANSWERS.copy()

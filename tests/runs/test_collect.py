@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from boundprobe.errors import MissingDependencyError
 from boundprobe.runs.collect import FORMATS, CollectedRun, check_table, run_row, seed_rows, write_table
 from boundprobe.training.results import summarise
+from tests.helpers.ladders import model_ladder
 
 
 def member(index: int, accuracy: float, loss: float | None = 0.25) -> dict[str, Any]:
@@ -46,16 +47,14 @@ RUN = CollectedRun(
 )
 
 
-def ladder(index: int) -> dict[str, Any]:
-    return {
-        "required_bits": 4.5 + index,
-        "used_bits": {"lower": 1.25 * index, "estimate": 9.0, "confidence": 0.95},
-        "present_bits": {"lower": 2.5 * index, "estimate": 9.5, "confidence": 0.95},
-        "violations": ["so much"] * index,
-    }
-
-
-PROBED = replace(RUN, ladders=[ladder(i) for i in range(3)], receptive_field=7)
+PROBED = replace(
+    RUN,
+    ladders=[
+        model_ladder(seed=i, required=(0.0, 4.5 + i), low=1.25 * i, present=2.5 * i, violations=("so much",) * i)
+        for i in range(3)
+    ],
+    receptive_field=7,
+)
 
 
 # rows
@@ -112,7 +111,7 @@ def test_a_probed_seed_has_its_certified_bits() -> None:
             "required_bits": 4.5 + i,
             "used_bits_lower": 1.25 * i,
             "present_bits_lower": 2.5 * i,
-            "bits_confidence": 0.95,
+            "bits_confidence": 0.99,
             "n_violations": i,
         }
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from scipy.stats import binom
 from torch import Tensor
 
-from boundprobe.bottleneck.measure import measure_bottleneck
+from boundprobe.bottleneck import BottleneckPoint, measure_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling
 from boundprobe.models.memory import CutState, StateTensor
 from boundprobe.tasks import SelectiveCopying
@@ -61,12 +61,12 @@ class Above(OnTheCeiling):
         return self.told(torch.where(suffix[:, 0] == 0, code % 4, code // 4), suffix)
 
 
-def measurements(machine: Any, n_sequences: int, repetitions: int) -> list[dict[str, Any]]:
+def measurements(machine: Any, n_sequences: int, repetitions: int) -> list[BottleneckPoint]:
     return [measure_bottleneck(machine, TASK, n_sequences, ALPHA, seed) for seed in range(repetitions)]
 
 
 @pytest.fixture(scope="module")
-def honest() -> list[dict[str, Any]]:
+def honest() -> list[BottleneckPoint]:
     return measurements(OnTheCeiling(), N, REPETITIONS)
 
 
@@ -74,27 +74,27 @@ def test_the_machine_stands_on_the_ceiling() -> None:
     assert float(packing_accuracy_ceiling(2.0, 2, 4)) == pytest.approx((1 + 1 / 4) / 2)
 
 
-def test_an_honest_machine_is_rarely_accused(honest: list[dict[str, Any]]) -> None:
-    assert sum(bool(point["violations"]) for point in honest) <= MOST_ACCUSED
+def test_an_honest_machine_is_rarely_accused(honest: list[BottleneckPoint]) -> None:
+    assert sum(bool(point.violations) for point in honest) <= MOST_ACCUSED
 
 
-def test_limits_of_the_accuracy_hold_as_often_as_they_say(honest: list[dict[str, Any]]) -> None:
-    missed = sum(not point["accuracy"]["lower"] <= 0.625 <= point["accuracy"]["upper"] for point in honest)
+def test_limits_of_the_accuracy_hold_as_often_as_they_say(honest: list[BottleneckPoint]) -> None:
+    missed = sum(not point.accuracy.lower <= 0.625 <= point.accuracy.upper for point in honest)
     assert missed <= MOST_ACCUSED
 
 
-def test_used_bits_are_rarely_above_those_that_there_are(honest: list[dict[str, Any]]) -> None:
-    assert sum(point["used_bits"]["lower"] > 2 for point in honest) <= MOST_ACCUSED
+def test_used_bits_are_rarely_above_those_that_there_are(honest: list[BottleneckPoint]) -> None:
+    assert sum(point.used.lower > 2 for point in honest) <= MOST_ACCUSED
 
 
-def test_accusing_by_estimates_would_be_wrong_half_of_the_time(honest: list[dict[str, Any]]) -> None:
+def test_accusing_by_estimates_would_be_wrong_half_of_the_time(honest: list[BottleneckPoint]) -> None:
     """The negative control: the same limit refuses the method that forgets about chance."""
-    above = sum(point["accuracy"]["estimate"] > point["accuracy_ceiling"] for point in honest)
+    above = sum(point.accuracy.estimate > point.accuracy_ceiling for point in honest)
     assert REPETITIONS / 3 < above < 2 * REPETITIONS / 3
 
 
 def test_a_machine_that_is_a_little_above_the_ceiling_is_found() -> None:
     """It is right with 0.625 + (1/4) (3/4) / 2 = 0.719; 3000 sequences see 0.01 in each answer."""
     points = measurements(Above(), 3000, 20)
-    assert all(any("(S3)" in violation for violation in point["violations"]) for point in points)
-    assert all(any("(S1)" in violation for violation in point["violations"]) for point in points)
+    assert all(any("(S3)" in violation for violation in point.violations) for point in points)
+    assert all(any("(S1)" in violation for violation in point.violations) for point in points)

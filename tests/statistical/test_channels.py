@@ -500,7 +500,7 @@ def test_rotation_mixes_every_entry_and_keeps_lengths():
         (lambda: Rotated(Null(2, 2, 3), 9), "entries of Null can be any number"),
         (lambda: Rotated(SymmetricStorage(2, 2, 0.9, noise=0.1), 9), "entries of SymmetricStorage can be any number"),
         (lambda: Rotated(XorStorage(4), 7), "n_entries is 7; allowed: at least 8"),
-        (lambda: TokenStream(6, 5), "n_tokens is 6; allowed: 2 to 5: the law of the answers"),
+        (lambda: TokenStream(6, 5), "n_tokens is 6; allowed: 2 to 5: the distribution of the answers"),
         (lambda: EnumeratedMachine(20, 2, 4), "allowed: 2 to 65536: every word"),
         (lambda: Null(2, 2, 3).draw(0, np.random.default_rng(0)), "n_sequences is 0; allowed: at least 1"),
     ],

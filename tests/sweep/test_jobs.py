@@ -72,14 +72,13 @@ def test_a_job_trains_and_measures_a_group_once(tmp_path: Path) -> None:
         run = trained(config, tmp_path)
         result, ladders = run.result(), list(job.measure(config))
         assert result["schema"] == "boundprobe.train/1"
-        assert [ladder["member"] for ladder in ladders] == list(range(config.schedule.n_seeds))
-        for ladder in ladders:
-            assert ladder["schema"] == "boundprobe.probe/1"
-            assert ladder["trained"] == run.run_id
-            assert ladder["confidence"] == 0.9
-            assert "bottleneck" not in ladder
-            kept = json.loads((tmp_path / ladder["run_id"] / "result.json").read_text())
-            assert kept == ladder
+        assert [measured.of_model.member for measured in ladders] == list(range(config.schedule.n_seeds))
+        for measured in ladders:
+            assert measured.of_model.trained == run.run_id
+            assert measured.of_model.ladder.confidence == 0.9
+            assert measured.curve is None
+            kept = json.loads((tmp_path / measured.of_model.run_id / "result.json").read_text())
+            assert kept == measured.to_json()
     again = call(job)  # nothing is done, and all of it is said to be done
     assert again[-1][0] == job.total_cost
     assert snapshot(tmp_path) == before
@@ -104,11 +103,11 @@ def test_a_job_with_budgets_has_a_curve_of_the_first_model_of_each_run(tmp_path:
     assert news[-1] == job.total_cost
     for config in GROUP[:2]:
         first, second = job.measure(config)
-        curve = first.pop("bottleneck")
-        assert [point["bits"] for point in curve["points"]] == [1, 2]
-        assert (curve["trained"], curve["member"], curve["confidence"]) == (first["trained"], 0, 0.9)
-        assert "bottleneck" not in second
-        assert list(plain.measure(config)) == [first, second]
+        curve = first.curve
+        assert [point.total_bits for point in curve.points] == [1, 2]
+        assert (curve.trained, curve.member, curve.confidence) == (first.of_model.trained, 0, 0.9)
+        assert second.curve is None
+        assert [each.to_json() for each in plain.measure(config)] == [first.of_model.to_json(), second.to_json()]
 
 
 def test_a_group_that_grew_does_not_repeat_what_was_finished(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_lower_estimate_and_entropy_have_their_order(form, right):
         found = certify(prior, fixed, guesses(300, rng, right=right), ALPHA, rng, limit)
         assert 0 <= found.lower <= found.estimate <= 6.0
         assert found.confidence == 1 - ALPHA
-        assert found.limit == ("clopper-pearson" if form == "fano" else limit)
+        assert found.method == ("clopper-pearson" if form == "fano" else limit)
     assert (found.lower > 2.5) is (right == 1.0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boundprobe.bounds.information import fano_loss_bits
-from boundprobe.probes.certificates.retention import by_answer, retention
+from boundprobe.probes.certificates.retention import Retention, by_answer, retention
 from boundprobe.tasks.base import IGNORE
 
 
@@ -18,8 +18,8 @@ def test_closed_forms_at_the_ends():
     e = 1 - (alpha / 2) ** (1 / n)
     price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(3)
     assert held.lower_bits == pytest.approx([2 - price, 0.0], abs=1e-9)
-    assert held.estimate_bits.tolist() == [2.0, 0.0]
-    assert (held.group, held.error.tolist(), held.n_sequences.tolist()) == ((0, 1), [0.0, 1.0], [n, n])
+    found = [(each.group, each.bits.estimate, each.error, each.n_sequences) for each in held.groups]
+    assert found == [(0, 2.0, 0.0, n), (1, 0.0, 1.0, n)]
     assert held.confidence == 1 - alpha
     assert (held.lower_bits >= -1e-12).all()
 
@@ -33,7 +33,7 @@ def test_all_limits_hold_together():
     for _ in range(1000):
         held = by_answer(rng.random((n, 4)) < error, k, alpha)
         bad += (held.lower_bits > truth).any()
-        plug_in += (held.estimate_bits > truth).any()
+        plug_in += (np.array([each.bits.estimate for each in held.groups]) > truth).any()
     assert bad <= 72
     assert plug_in > 500  # negative control
 
@@ -42,9 +42,8 @@ def test_groups_are_counted_by_sequences_and_may_be_left_out():
     groups = np.array([[3, 5], [5, IGNORE], [5, 3], [IGNORE, IGNORE]])
     wrong = np.array([[True, False], [True, True], [False, False], [True, True]])
     held = retention(wrong, groups, 2, 0.05)
-    assert held.group == (3, 5)
-    assert held.n_sequences.tolist() == [2, 3]
-    assert held.error == pytest.approx([1 / 2, 1 / 3])
+    assert [(each.group, each.n_sequences) for each in held.groups] == [(3, 2), (5, 3)]
+    assert [each.error for each in held.groups] == pytest.approx([1 / 2, 1 / 3])
 
 
 def test_two_answers_of_one_sequence_in_one_group_are_refused():
@@ -55,7 +54,7 @@ def test_two_answers_of_one_sequence_in_one_group_are_refused():
 
 def test_no_group_is_no_claim():
     held = retention(np.zeros((3, 2), bool), np.full((3, 2), IGNORE), 4, 0.05)
-    assert held.group == ()
+    assert held.groups == ()
     assert held.lower_bits.shape == (0,)
 
 
@@ -64,4 +63,5 @@ def test_the_document_says_of_what():
     document = held.to_json()
     assert (document["by"], document["of"]) == ("answer", "I(Y_i;S)")
     assert [set(group) for group in document["groups"]] == [{"group", "lower", "estimate", "error", "n_sequences"}] * 2
+    assert Retention.from_json(document, held.confidence) == held
     assert {type(value) for group in document["groups"] for value in group.values()} == {int, float}
