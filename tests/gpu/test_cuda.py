@@ -17,7 +17,7 @@ from boundprobe.models.registry import BUILDERS
 from boundprobe.models.rounding import Rounding, entry_limits
 from boundprobe.models.spec import MIXERS, ModelSpec
 from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.ladder import measure
+from boundprobe.probes import measure
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import load_run
 from boundprobe.tasks import SelectiveCopying
