@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from boundprobe import seeds
 from boundprobe.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling, store_some_accuracy
-from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import CutState, SequenceModel, StateTensor
 from boundprobe.probes import CutModel, states_at_cut, wrong_answers
 from boundprobe.tasks import AbstractTask
 from boundprobe.training import TrainConfig, load_models, train

@@ -23,7 +23,7 @@ from .bounds.report.task import bounds_report as bounds_report
 from .models.spec import ModelSpec as ModelSpec
 from .models.stack import SequenceModel as SequenceModel
 from .probes.ladder import Ladder as Ladder
-from .probes.ladder import measure as measure
+from .probes.measurement import measure as measure
 from .probes.settings import DecoderConfig as DecoderConfig
 from .probes.settings import ProbeConfig as ProbeConfig
 from .probes.settings import StatesConfig as StatesConfig

@@ -4,7 +4,7 @@ from . import quantised as quantised
 from .decoder_choice import Decoded as Decoded
 from .decoder_choice import decode as decode
 from .ladder import Ladder as Ladder
-from .ladder import measure as measure
+from .measurement import measure as measure
 from .model_answers import CutModel as CutModel
 from .model_answers import Reading as Reading
 from .model_answers import interchange_check as interchange_check

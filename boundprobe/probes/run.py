@@ -9,7 +9,8 @@ from typing import Any
 
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.spec import ModelSpec
-from boundprobe.probes.ladder import Ladder, measure
+from boundprobe.probes.ladder import Ladder
+from boundprobe.probes.measurement import measure
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import Run, load_run, open_run
 from boundprobe.training.config import TrainConfig

@@ -17,7 +17,8 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, required_by, used_information
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.ladder import N_PARTS, Ladder, measure
+from boundprobe.probes.ladder import N_PARTS, Ladder
+from boundprobe.probes.measurement import measure
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.seeds import generator
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
@@ -138,7 +139,7 @@ def test_the_splits_share_no_random_numbers(planted, monkeypatch):
         drawn.append((seed, role, *indices))
         return generator(seed, role, *indices)
 
-    monkeypatch.setattr("boundprobe.probes.ladder.generator", spy)
+    monkeypatch.setattr("boundprobe.probes.measurement.generator", spy)
     monkeypatch.setattr("boundprobe.probes.present.generator", spy)
     measure(planted.Keeper(TASK, 2), TASK, CONFIG)
     assert len(set(drawn)) == len(drawn) >= 8

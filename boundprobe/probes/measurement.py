@@ -1,0 +1,150 @@
+"""Measurement of one trained model: three splits, decoders, roundings, and the ladder that they certify."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from boundprobe.bounds import receptive_field, window_accuracy_ceiling
+from boundprobe.models.stack import SequenceModel
+from boundprobe.probes.certificates.assumptions import Assumption, all_of
+from boundprobe.probes.certificates.binomial import (
+    Proportion,
+    answer_errors,
+    clopper_pearson,
+    required_by,
+)
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.information import Scored
+from boundprobe.probes.certificates.list_decoding import choose_threshold, states_certificate
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.sample import Sample, Splits
+from boundprobe.probes.ladder import N_PARTS, Ladder
+from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
+from boundprobe.probes.present import (
+    classes,
+    entries,
+    present_bits,
+    present_by_part,
+    retention_of,
+    used_bits,
+)
+from boundprobe.probes.quantised.machines import (
+    coarsest,
+    rounded_entropy,
+    roundings,
+    run_rounded,
+)
+from boundprobe.probes.settings import ProbeConfig
+from boundprobe.probes.violations import find_violations
+from boundprobe.seeds import generator
+from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks.cases import StateCase
+from boundprobe.training.evaluate import count_correct
+
+
+def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
+    """Measure the memory of one frozen model at the cut, and hold it against the bounds.
+
+    Parameters
+    ----------
+    model : SequenceModel
+        Trained on other streams than the probe's (``boundprobe.seeds`` keeps the roles apart).
+    task : AbstractTask
+    config : ProbeConfig
+    device : str
+        Where decoders are trained.
+    """
+    alpha = (1 - config.confidence) / N_PARTS
+    case, values = task.stream_case(config.stream), task.stream_values(config.stream)
+    cuts = tuple(
+        task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)
+        for n, role, index in (
+            (config.n_train, "probe-training", 0),
+            (config.n_calibration, "calibration", 2),
+            (config.n_sequences, "evaluation", 2),
+        )
+    )
+    states = tuple(states_at_cut(model, cut.prefix) for cut in cuts)
+    samples = [Sample(entries(of_cut), classes(cut, values)) for of_cut, cut in zip(states, cuts, strict=True)]
+    splits = Splits(*samples)
+    (_, known, measured), (_, calibration, evaluation) = states, cuts
+    read = [read_answers(model, of_cut, cut, values) for of_cut, cut in ((known, calibration), (measured, evaluation))]
+    own = (Scored(read[0].scores, splits.calibration.answers), Scored(read[1].scores, splits.evaluation.answers))
+    prior = Prior.of_case(case, len(values))
+    errors = answer_errors(read[1].wrong, alpha)
+    required = required_by(case, errors)
+    used = used_bits(prior, *own, alpha, config.seed)
+    decoded, present = present_bits(prior, splits, own, config, alpha, device)
+    parts = present_by_part(prior, (states[0], known, measured), splits, config, alpha, device)
+    log_states = _states_bits(case, read[0], read[1], alpha)
+    tried = roundings(known)
+    rounded = run_rounded(model, measured, evaluation, case, tried, alpha)
+    kept = coarsest(model, known, calibration, tried, config.tolerance)
+    needed = entropy = None
+    if kept is not None:
+        needed = next(machine for machine in rounded if machine.entry_bits == kept.entry_bits)
+        entropy = rounded_entropy(kept, (states[0], known, measured), alpha, generator(config.seed, "order", 3))
+    memory, window_hard = measured[0].bits(), _window_hard(model, task, config, alpha)
+    ceiling = window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows))
+    outside = interchange_check(model, measured[0], evaluation)
+    broken = find_violations(
+        entropy_bits=case.entropy_bits,
+        nominal_bits=memory.total_bits,
+        bounds={"used": used, "present": present, "required": required}
+        | ({} if log_states is None else {"states": log_states}),
+        parts=parts,
+        rounded=rounded,
+        needed=needed,
+        rounded_entropy=entropy,
+        window_hard=window_hard,
+        window_ceiling=ceiling,
+    )
+    return Ladder(
+        stream=config.stream,
+        entropy_bits=case.entropy_bits,
+        errors=errors,
+        required=required,
+        used=used,
+        present=present,
+        parts=parts,
+        retention=retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None,
+        states=log_states,
+        rounded=rounded,
+        needed=needed,
+        rounded_entropy=entropy,
+        memory=memory,
+        window_hard=window_hard,
+        window_ceiling=ceiling,
+        assumptions=_assumptions(case, outside, decoded.interchanged),
+        confidence=config.confidence,
+        violations=broken if outside is None else (outside, *broken),
+    )
+
+
+def _assumptions(case: StateCase, outside: str | None, decoder: str) -> tuple[Assumption, ...]:
+    """Assumptions of a ladder: its generator has the task's distribution; the model and the decoder were checked."""
+    model = outside or "states of the model were swapped between sequences: the answers went with them"
+    return all_of(
+        "drawn by the task's sampler; limits of the rounding, whitening and decoders come from other draws",
+        f"the sampler's own law, seeded with 128 bits ({case.theorem})",
+        f"{model}; {decoder}",
+        frozen="training, calibration and evaluation are streams of their own; the second chooses decoder and form",
+    )
+
+
+def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alpha: float) -> CertifiedBound | None:
+    """The list-decoding certificate of the model's own answers."""
+    if not case.independent_uniform:
+        return None
+    threshold = choose_threshold(calibration.wrong, case.n_values, len(evaluation.wrong), alpha)
+    return states_certificate(evaluation.wrong, case.n_values, threshold, alpha)
+
+
+@torch.no_grad()
+def _window_hard(model: SequenceModel, task: AbstractTask, config: ProbeConfig, alpha: float) -> Proportion:
+    """Accuracy on the window-hard half with exact confidence bounds."""
+    batch = task.sample(config.n_sequences, generator(config.seed, "evaluation", 3), "window-hard")
+    correct, asked = count_correct(model, batch)
+    lower, upper = clopper_pearson(np.array(correct), asked, alpha)
+    return Proportion(correct / asked, float(lower), float(upper))
