@@ -12,17 +12,8 @@ from torch import Tensor
 
 from boundprobe.bottleneck import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck
-<<<<<<< HEAD
 from boundprobe.models import BUILDERS, MIXERS, CutState, ModelSpec, Rounding, SequenceModel, entry_limits
-from boundprobe.probes.ladder import measure
-=======
-from boundprobe.models.memory import CutState
-from boundprobe.models.registry import BUILDERS
-from boundprobe.models.rounding import Rounding, entry_limits
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
 from boundprobe.probes import measure
->>>>>>> h2
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.store import load_run
 from boundprobe.tasks import SelectiveCopying
