@@ -7,7 +7,6 @@ Nothing here deletes a directory, and no pickle is ever loaded.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,8 +21,9 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from boundprobe.errors import RunDirectoryError, RunInUseError
+from boundprobe.errors import RunDirectoryError
 from boundprobe.runs.files import write_json, write_text
+from boundprobe.runs.lock import locked
 from boundprobe.runs.manifest import add_session, stamp_finished
 
 Config = Mapping[str, Any]
@@ -83,13 +83,7 @@ class Run:
         RunInUseError
             If another process works on it.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunInUseError(
-                    f"{self.path} is in use by another process; wait for it, or choose another --out"
-                ) from None
+        with locked(self.path):
             manifest = self.path / "manifest.json"
             read_or_refuse(manifest, lambda: add_session(manifest, device=device, seeds=seeds))
             yield
