@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from boundprobe.models.spec import ModelSpec
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.settings import Setting, settings_of
 from boundprobe.tasks.registry import TASKS
 from boundprobe.training.config import rename_old_keys
@@ -182,16 +183,7 @@ TASK_OPTIONS = (
 
 MODEL_OPTIONS = options_of(ModelSpec, "model")
 
-LADDER_OPTIONS = (
-    Option("-n,--sequences", ("n_sequences",), whole_number(1), "evaluation sequences (default 4000)", "N"),
-    Option("--calibration", ("n_calibration",), whole_number(1), "sequences that calibrate (default 1000)", "N"),
-    Option("--train", ("n_train",), whole_number(1), "sequences that train decoders (default 4000)", "N"),
-    Option("--decoders", ("decoders",), words, "of linear, mlp, chain, logistic, boosting", "NAME[,..]"),
-    Option("--part-decoders", ("part_decoders",), words, "the same for each layer (default linear)", "NAME[,..]"),
-    Option("--stream", ("stream",), word, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
-    Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
-    Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
-)
+LADDER_OPTIONS = options_of(ProbeConfig)
 
 BOTTLENECK_OPTIONS = (
     Option("--budgets", ("bottleneck", "budgets"), word, "also behind bottlenecks of so many bits", "1x2,4x3,.."),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
     LADDER_OPTIONS,
-    SEED_OPTION,
     add_device,
     add_options,
     resolve,
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 HELP = "draw bound_vs_empirical.png and .svg for finished training runs of one task, or sweep.png and .svg for a sweep"
 
 OPTIONS = (
-    SEED_OPTION,
     *LADDER_OPTIONS,
     *BOTTLENECK_OPTIONS,
 )

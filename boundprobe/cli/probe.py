@@ -11,7 +11,6 @@ from boundprobe.checks import check_integer
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
     LADDER_OPTIONS,
-    SEED_OPTION,
     Option,
     add_device,
     add_options,
@@ -35,7 +34,6 @@ STATES_OPTIONS = (
 )
 
 OPTIONS = (
-    SEED_OPTION,
     Option("--member", ("member",), whole_number(0), "which reported model of a training run (default 0)", "N"),
     *LADDER_OPTIONS,
     *STATES_OPTIONS,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from boundprobe.checks import check_integer, check_number, check_word
+from boundprobe.settings import check_settings, setting
 
 #: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and confidence bounds for means.
 DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
@@ -116,23 +117,18 @@ class ProbeConfig:
     seed : int
     """
 
-    n_sequences: int = 4000
-    n_calibration: int = 1000
-    n_train: int = 4000
-    confidence: float = 0.95
-    tolerance: float = 0.01
-    decoders: tuple[str, ...] = ("linear", "mlp")
-    part_decoders: tuple[str, ...] = ("linear",)
-    stream: str = "keys-once"
-    seed: int = 0
+    n_sequences: int = setting(4000, "evaluation sequences", flag="-n,--sequences", metavar="N", least=1)
+    n_calibration: int = setting(1000, "sequences that calibrate", flag="--calibration", metavar="N", least=1)
+    n_train: int = setting(4000, "sequences that decoders are fitted on", flag="--train", metavar="N", least=4)
+    confidence: float = setting(0.95, "of the whole report", metavar="P", above=0, below=1, why="; take e.g. 0.95")
+    tolerance: float = setting(0.01, "accuracy that rounding may lose", least=0, below=1, why="; take e.g. 0.01")
+    decoders: tuple[str, ...] = setting(("linear", "mlp"), f"of {', '.join(DECODER_NAMES)}", metavar="NAME[,..]")
+    part_decoders: tuple[str, ...] = setting(("linear",), "the same for each layer", metavar="NAME[,..]")
+    stream: str = setting("keys-once", "distribution of the prefix, one of the task's", metavar="NAME")
+    seed: int = setting(0, "seed of everything random", metavar="N", least=0)
 
     def __post_init__(self) -> None:
-        check_integer("n_sequences", self.n_sequences, 1)
-        check_integer("n_calibration", self.n_calibration, 1)
-        check_integer("n_train", self.n_train, 4)
-        check_integer("seed", self.seed, 0)
-        check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
-        check_number("tolerance", self.tolerance, least=0, below=1, why="; take e.g. 0.01")
+        check_settings(self)
         for name in ("decoders", "part_decoders"):
             object.__setattr__(self, name, as_names(name, getattr(self, name)))
             DecoderConfig(getattr(self, name))

@@ -73,7 +73,8 @@ def test_figures_and_links_are_there(path: Path) -> None:
 def test_the_readme_is_one_screen_and_leads_to_the_pages() -> None:
     assert len(README.split()) <= 900
     assert README.count("![") == 1
-    linked = set(re.findall(r"\]\((docs/[^)#:]+\.md)\)", README))
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\((docs/[^)#:]+\.md)\)", README + contributing))
     assert {str(path) for path in TEXTS if path.parts[:1] == ("docs",) and len(path.parts) == 2} <= linked
 
 
