@@ -1,4 +1,4 @@
-"""Write docs/architecture.md: which package imports which, as the code has it.  ``python docs/make_import_table.py``."""
+"""Write docs/architecture.md, which package imports which: ``python docs/make_import_table.py``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 #: From the lowest layer to the highest.
 LAYERS = (
-    "checks", "errors", "seeds", "settings", "runs", "tasks", "bounds", "channels", "kernels", "models", "constructions",
-    "training", "probes", "bottleneck", "sweep", "plots", "export", "testing", "cli",
+    "version", "checks", "errors", "seeds", "settings", "runs", "tasks", "bounds", "channels", "kernels", "models",
+    "constructions", "training", "probes", "bottleneck", "sweep", "plots", "export", "testing", "cli",
 )  # fmt: skip
 
 HEAD = """# Imports between packages
