@@ -31,6 +31,7 @@ from boundprobe.models.stack import SequenceModel
 from boundprobe.seeds import generator, seed_sequence
 from boundprobe.tasks.base import IGNORE, AbstractTask
 from boundprobe.training.evaluate import CHUNK, model_device
+from boundprobe.training.optimizer import AdamW
 
 LOG_WEIGHT, LEAST_LOG = 0.05, -8.0
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.5, 0.02
@@ -128,7 +129,7 @@ def train_bottlenecks(
         for parameter, gradient in zip(parameters, torch.autograd.grad(sum(losses), parameters), strict=True):  # type: ignore[arg-type]
             parameter.grad = gradient
         for annealer in annealers:
-            annealer.step()
+            annealer.update(step)
     return [annealer.machine.eval() for annealer in annealers]
 
 
@@ -165,12 +166,10 @@ class _Annealer:
         self.shared = self.one_query_set and config.n_entries == 1
         n_rows = 2**config.entry_bits * self.answers.shape[1] * config.n_entries
         self.batch = config.batch if self.shared else max(8, min(config.batch, ROWS_PER_STEP // n_rows))
-        groups = [
-            {"params": [bottleneck.codebooks], "lr": config.codebook_rate},
-            {"params": list(bottleneck.encoder.parameters()), "lr": config.encoder_rate},
-        ]
-        self.adam = torch.optim.Adam(groups)
-        self.decay = torch.optim.lr_scheduler.LambdaLR(self.adam, lambda step: min(1.0, 2 * (1 - step / config.steps)))
+        self.optimizers = (
+            (AdamW([bottleneck.codebooks]), config.codebook_rate),
+            (AdamW(bottleneck.encoder.parameters()), config.encoder_rate),
+        )
 
     def ask(self, step: int) -> list[_Question]:
         """Draw states; for each entry the alternatives that are to be answered from, or every codeword once."""
@@ -204,10 +203,10 @@ class _Annealer:
             loss = loss - (choice * self.scores[:, entry].log_softmax(-1)).sum(1).mean()
         return loss
 
-    def step(self) -> None:
-        """Update the bottleneck from the gradients that are there."""
-        self.adam.step()
-        self.decay.step()
+    def update(self, step: int) -> None:
+        """Update the bottleneck from the gradients that are there; rates fall to 0 in the second half."""
+        for optimizer, rate in self.optimizers:
+            optimizer.step(rate * min(1.0, 2 * (1 - step / self.config.steps)))
 
 
 def _answer_all(machine: BottleneckedModel, questions: Sequence[_Question]) -> list[Tensor]:

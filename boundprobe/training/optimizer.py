@@ -1,4 +1,4 @@
-"""AdamW with linear warm-up, linear decay and gradient clipping, for each member of an ensemble on its own.
+"""AdamW: for one module, and for each member of an ensemble on its own, with warm-up, decay and gradient clipping.
 
 Warm-up, decay and AdamW as in the paper's appendix E; AdamW is Loshchilov and Hutter 2019, arXiv 1711.05101,
 Algorithm 2, with the constants of ``torch.optim.AdamW``, which is the oracle of the tests.
@@ -6,10 +6,11 @@ Algorithm 2, with the constants of ``torch.optim.AdamW``, which is the oracle of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from boundprobe.training.ensemble import Ensemble
 
@@ -27,6 +28,33 @@ def schedule_factor(step: int, steps: int, warmup_steps: int) -> float:
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     return (steps - step) / max(steps - warmup_steps, 1)
+
+
+class AdamW:
+    """AdamW of one module, with torch's own update; ``torch.optim.AdamW`` imports a compiler, which takes seconds.
+
+    Parameters
+    ----------
+    values : iterable of Tensor
+        Weights, as a module's ``parameters()`` gives them.
+    weight_decay, beta_2 : float
+    """
+
+    def __init__(self, values: Iterable[Tensor], *, weight_decay: float = 0.0, beta_2: float = BETA_2) -> None:
+        self.values, self.weight_decay, self.beta_2 = list(values), weight_decay, beta_2
+        self.moments, self.squares = ([torch.zeros_like(value) for value in self.values] for _ in range(2))
+        self.steps = [torch.zeros(()) for _ in self.values]
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Update the weights by their gradients, and clear these."""
+        gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in self.values]
+        adamw(
+            self.values, gradients, self.moments, self.squares, [], self.steps, foreach=True, amsgrad=False,
+            beta1=BETA_1, beta2=self.beta_2, lr=rate, weight_decay=self.weight_decay, eps=EPSILON, maximize=False,
+        )  # fmt: skip
+        for value in self.values:
+            value.grad = None
 
 
 class EnsembleAdamW:

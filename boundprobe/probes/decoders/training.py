@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.probes.decoders.base import ROWS, FitSettings, Logits, as_answers, cross_entropy, in_pieces
 from boundprobe.probes.decoders.linear import LinearDecoder
 from boundprobe.tasks.base import IGNORE
+from boundprobe.training.optimizer import AdamW
 
 #: Shares of the correction that are tried for each answer.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -30,6 +30,8 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 NOTHING_LEFT = 3e-4
 
 BATCH = 256
+#: Of AdamW: gradients of a few hundred steps are averaged over fewer than in training.
+BETA_2 = 0.99
 
 
 class AbstractCorrection(nn.Module, ABC):
@@ -63,34 +65,6 @@ class Split:
         return correction
 
 
-class Optimizer:
-    """AdamW with torch's own update; ``torch.optim.AdamW`` itself imports a compiler, which takes seconds.
-
-    Parameters
-    ----------
-    network : Module
-    decay : float
-        Weight decay.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.values: list[Tensor] = list(network.parameters())
-        self.decay = decay
-        self.moments, self.squares = ([torch.zeros_like(value) for value in self.values] for _ in range(2))
-        self.steps = [torch.zeros(()) for _ in self.values]
-
-    @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Update the weights by their gradients, and forget these."""
-        gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in self.values]
-        adamw(
-            self.values, gradients, self.moments, self.squares, [], self.steps, foreach=True, amsgrad=False, beta1=0.9,
-            beta2=0.99, lr=rate, weight_decay=self.decay, eps=1e-8, maximize=False,
-        )  # fmt: skip
-        for value in self.values:
-            value.grad = None
-
-
 def fit_correction(
     network: AbstractCorrection, fit: Split, calibration: Split, settings: FitSettings, rate: float, decay: float
 ) -> Tensor:
@@ -106,7 +80,7 @@ def fit_correction(
         Of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); the rate falls to 0 along half a cosine.
     """
     rng = torch.Generator().manual_seed(settings.seed)
-    optimizer = Optimizer(network, decay)
+    optimizer = AdamW(network.parameters(), weight_decay=decay, beta_2=BETA_2)
     n_steps, step = settings.epochs * math.ceil(len(fit.z) / BATCH), 0
     least, kept, waited = float(cross_entropy(calibration.base, calibration.answers).sum()), _weights(network), 0
     for _ in range(settings.epochs):
