@@ -125,7 +125,6 @@ def test_annealing_moves_every_parameter_of_the_bottleneck_and_nothing_else(budg
     start = train_bottleneck(model, TASK, replace(config, codebook_rate=1e-30, encoder_rate=1e-30), seed=0)
     machine = train_bottleneck(model, TASK, config, seed=0)
     for name, value in machine.bottleneck.named_parameters():
-        assert value.grad is not None, name
         assert not torch.equal(value, start.bottleneck.get_parameter(name)), name
     for name in ("mean", "scale"):
         assert torch.equal(machine.bottleneck.get_buffer(name), start.bottleneck.get_buffer(name))
