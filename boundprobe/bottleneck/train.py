@@ -243,7 +243,7 @@ def _alternatives(bottleneck: Bottleneck, scores: Tensor, entry: int, suffixes: 
 
 
 def _worth(log_p: Tensor, answers: Tensor) -> Tensor:
-    """What a right answer is worth where it is defined, 0 elsewhere."""
+    """Value of each right answer, from its probability and log-probability; 0 where undefined."""
     worth = log_p.exp() + LOG_WEIGHT * log_p.clamp_min(LEAST_LOG)
     return torch.where(answers == IGNORE, 0.0, worth)
 
@@ -270,7 +270,7 @@ def _gained(log_p: Tensor, answers: Tensor) -> Tensor:
 
 
 def _shares(n_answers: int, entry: int, n_entries: int, done: float) -> Tensor:
-    """How much each answer counts for an entry: its own share first, later all of them."""
+    """Weights of the answers for one entry: its own share at first, all answers later."""
     weights = torch.full((n_answers,), max(0.0, (done - OWN_SHARE) / (1 - OWN_SHARE)))
     first = entry * n_answers // n_entries
     weights[first : max((entry + 1) * n_answers // n_entries, first + 1)] = 1.0

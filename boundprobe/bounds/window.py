@@ -1,4 +1,4 @@
-"""What a stack that sees only the last tokens can and cannot answer (theory, section 3).
+"""Bounds for a stack that sees only the last tokens (theory, section 3).
 
 A layer of window w lets a position see itself and the w - 1 positions before it.
 """

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
-    """What can be found of a user's own task; None for the package's."""
+    """Bounds of a user's own task, found by enumeration; None for the package's tasks."""
     from boundprobe.bounds.table.report import custom_report
     from boundprobe.tasks.custom.task import CustomTask
 
@@ -102,7 +102,7 @@ def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
 
 
 def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, entry_bits: int) -> dict[str, Any]:
-    """What the sizes of a model say about each hard distribution, as plain data."""
+    """Verdicts of a model's sizes on each hard distribution, as plain data."""
     from boundprobe.bounds.report.verdict import model_verdicts
     from boundprobe.bounds.window import receptive_field
     from boundprobe.constructions.theorems import witnesses

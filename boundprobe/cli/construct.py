@@ -196,7 +196,7 @@ def _memory_rows(memory: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _print_table(on_paper: Mapping[str, Any]) -> None:
-    """What the construction costs at other sizes, next to what pure models need."""
+    """Print the cost of the construction at other sizes, next to that of pure models."""
     columns = (
         on_paper["size"], "L", "width", "window", "parameters", "recurrent", "cache", "any state", "attention reaches",
         "precision",

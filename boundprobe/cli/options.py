@@ -113,7 +113,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def _meant(given: str, spellings: Mapping[str, str]) -> str:
-    """What the nearest spelling stands for, as a question; empty where nothing is near."""
+    """Suggest what the nearest spelling stands for; empty if none is near."""
     near = difflib.get_close_matches(given.partition("=")[0], spellings, n=1)
     return f"; did you mean {spellings[near[0]]}?" if near else ""
 

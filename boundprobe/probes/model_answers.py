@@ -124,7 +124,7 @@ def wrong_answers(
     cut: CutBatch,
     transform: Callable[[CutState], CutState] = unchanged,
 ) -> NDArray[np.bool_]:
-    """Which answers are wrong, (n_sequences, n_answers); arguments are those of ``read_answers``."""
+    """Mask of wrong answers, (n_sequences, n_answers); takes the arguments of ``read_answers``."""
     return read_answers(model, states, cut, np.zeros(1, np.int64), transform).wrong
 
 

@@ -28,7 +28,7 @@ def as_names(name: str, given: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Which decoders are trained on states, and how their certificate is computed.
+    """The decoders to train on states, and the settings of their certificate.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class StatesConfig:
-    """How an array of states is measured.
+    """Settings for measuring an array of states.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class StatesConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How a model is measured.
+    """Settings for measuring a model.
 
     Attributes
     ----------
@@ -138,5 +138,5 @@ class ProbeConfig:
             DecoderConfig(getattr(self, name))
 
     def decoding(self, names: tuple[str, ...]) -> DecoderConfig:
-        """How some of the decoders are trained."""
+        """Settings of the named decoders."""
         return DecoderConfig(names, seed=self.seed)

@@ -1,4 +1,4 @@
-"""What every task is: parameters, answers, distributions, and the hard cases of the proofs.
+"""Base class of the tasks: parameters, answers, distributions, and the hard cases of the proofs.
 
 A task is a frozen dataclass whose fields are its parameters.  It imports numpy only, so that bounds and
 data can be had without torch.  Positions are 1..L in the theory and 0..L-1 in arrays.

@@ -121,7 +121,7 @@ class SelectiveCopying(AbstractTask):
 
     @property
     def distances(self) -> tuple[int, ...]:
-        """How far back each number's target lies, in order of the number's id."""
+        """Distance back to each number's target, in order of the number's id."""
         first = self.first_number - self.offset
         return tuple(range(first, first + self.n_numbers))
 

@@ -1,4 +1,4 @@
-"""What a training run is: task, model and schedule.  Torch-free, so that a bad one is refused at once."""
+"""Configuration of a training run: task, model and schedule.  Torch-free, so that a bad one is refused at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rename_old_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a member is trained and judged.
+    """Training and evaluation settings of a member.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class TrainConfig:
         return [Member("report", learning_rate, i) for i in range(self.schedule.n_seeds)]
 
     def shape(self) -> Shape:
-        """What runs must agree in to be trained side by side: all that is one number for a whole ensemble."""
+        """Settings that runs must share to be trained side by side: those with one value per ensemble."""
         schedule = self.schedule
         shared = (schedule.steps, schedule.batch, schedule.warmup_steps, schedule.precision, schedule.micro_batch)
         return self.model, self.backend, *shared, self.task.n_token_ids, self.task.n_positions

@@ -19,7 +19,7 @@ LARGEST_ENSEMBLE = {"cpu": 16, "cuda": 128}
 
 @dataclass
 class Finished:
-    """What is kept of a member.
+    """Record of a member whose training has ended.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a model of given sizes can reach an accuracy on one hard distribution.
+    """Decide from sizes alone whether an accuracy on one hard distribution is ruled out.
 
     Attributes
     ----------

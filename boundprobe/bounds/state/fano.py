@@ -1,4 +1,4 @@
-"""How many bits a state must hold for a given error, and how accurate a given number of bits can be."""
+"""Fano bounds: the bits of state that a given error requires, and the accuracy that given bits allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer table says by itself: conditions that are checked by counting, and bounds that need none."""
+"""Properties of an answer table: conditions checked by counting, and bounds that need no condition."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ class TableFacts:
 
     @property
     def injective(self) -> bool:
-        """Whether the queries tell all prefixes apart."""
+        """True if the queries tell all prefixes apart."""
         return self.distinct_rows == self.n_prefixes
 
     @property
     def all_defined(self) -> bool:
-        """Whether every prefix has an answer to every query."""
+        """True if every prefix has an answer to every query."""
         return min(self.defined) == 1.0
 
     @property
     def packs(self) -> bool:
-        """Whether S3 holds: a uniform product of equal alphabets."""
+        """True if S3 applies: a uniform product of equal alphabets."""
         return self.uniform_product and len(set(self.n_values)) == 1
 
 
@@ -115,7 +115,7 @@ def table_facts(table: IntArray) -> TableFacts:
 
 
 def _independent(rows: IntArray, counts: NDArray[np.int64], values: list[int]) -> bool:
-    """Whether the count of every row is n times the product of the shares of its answers, in whole numbers."""
+    """Check in integers that every row occurs n times the product of the shares of its answers."""
     if math.prod(values) != len(rows) or (rows == IGNORE).any():
         return False  # some combination of answers never occurs
     n = int(counts.sum())

@@ -28,7 +28,7 @@ _DOCUMENT_NAMES = {key: f"{key}_bits" for key in ("entropy", "fano", "rate_disto
 
 @dataclass(frozen=True)
 class CustomReport:
-    """What was found of a user's task, in order; ``report["distinct_rows"]`` is one of the bounds.
+    """The bounds of a user's task, in order; ``report["distinct_rows"]`` is one of them.
 
     Attributes
     ----------

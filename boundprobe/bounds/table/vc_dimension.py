@@ -39,12 +39,12 @@ class VCDimension:
 
     @property
     def lower(self) -> int:
-        """What the dimension is at least."""
+        """Proved lower bound on the dimension."""
         return max(len(self.shattered), self.sauer_shelah)
 
     @property
     def exact(self) -> bool:
-        """Whether the dimension is known."""
+        """True if the dimension is known exactly."""
         return self.lower == self.upper
 
 

@@ -233,11 +233,11 @@ def check_causal(scores: Scorer, sample: Sample) -> None:
 
 
 def _same(here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
-    """Whether scores are equal, up to the rounding of products of other shapes."""
+    """Compare scores up to the rounding of products of other shapes."""
     return np.allclose(here, there, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(here).max())))
 
 
 def _counts(rows: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each of the different rows occurs."""
+    """Count each distinct row."""
     flat = np.ascontiguousarray(rows)
     return np.unique(flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel(), return_counts=True)[1]

@@ -109,7 +109,7 @@ def answer_case(table: np.ndarray) -> StateCase:
 
 
 def is_uniform_product(table: np.ndarray, values: list[int], counts: np.ndarray) -> bool:
-    """Whether all answers are defined, independent and uniform: all combinations occur, equally often.
+    """Check that all answers are defined, independent and uniform: all combinations occur equally often.
 
     ``values`` are those of ``value_counts``, ``counts`` those of ``row_classes``.
 

@@ -25,7 +25,7 @@ SAMPLE_SEED = 0
 
 
 class Material:
-    """What a user's task says, read once: prefixes (all, or a sample), queries and the answer table.
+    """A user's task, enumerated once: prefixes (all, or a sample), queries and the answer table.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where everything is in the vectors that a fused step works on: weights of a member, and what is kept of a sequence.
+"""Layout of the vectors that a fused step works on: a member's weights, and the activations kept of a sequence.
 
 Glossary: T tokens in V vectors of ``LANES``, S = V LANES numbers to a row; D inner channels of Mamba, ``d_lanes``
 numbers of them in whole vectors; N state entries, R the rank of dt, c taps; H heads of width E, w window.  A block is
@@ -207,7 +207,7 @@ def _place_mamba(row: Array, name: str, places: dict[str, int], s: Sizes, space:
 
 
 def _tables(model: SequenceModel, s: Sizes, dtype: torch.dtype) -> tuple[Array, int, int, int]:
-    """What hides keys before the first, then cosines and sines (E/2, S) of rotary positions, and their places."""
+    """Mask of keys before the first, then cosines and sines (E/2, S) of rotary positions, and their places."""
     half = s.d_model // s.n_heads // 2
     exponents = torch.arange(half, dtype=dtype) / max(half, 1)
     angles = torch.arange(s.step, dtype=dtype)[:, None] * ROTARY_BASE ** (-exponents)[None, :]
