@@ -1,4 +1,4 @@
-"""Fields of configurations: each says once what it sets, what it may be, and how its flag is spelt.
+"""Fields of configurations: meaning, allowed values and flag of each, stated once.
 
 The command line derives its flags from these fields (``boundprobe.cli.options``), and a configuration checks itself by
 them, so a name, a default and a limit stand in one place.

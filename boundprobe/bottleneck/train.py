@@ -1,6 +1,6 @@
 """Training of a bottleneck: deterministic annealing of the codebooks, and an encoder that learns to use them.
 
-With straight-through gradients small encoders end below the line of storing some answers exactly.  Here every value
+With straight-through gradients small encoders end below the accuracy of partial storage.  Here every value
 of an entry is tried, so nothing has to be estimated through a rounding: for a state with right answers y,
 
     u_k  = sum_i [ P(y_i | codeword k) + 0.05 max(log P(y_i | codeword k), -8) ]         (utility)
@@ -100,7 +100,7 @@ def train_bottleneck(
 def train_bottlenecks(
     model: SequenceModel, task: AbstractTask, configs: Sequence[BottleneckConfig], seed: int
 ) -> list[BottleneckedModel]:
-    """Several bottlenecks of one model side by side: what all of them ask, the model is asked at once.
+    """Train several bottlenecks of one model side by side; the model answers all of them in one pass.
 
     Each is what it would be by itself, to rounding.
 
@@ -141,7 +141,7 @@ class _Question:
 
 
 class _Annealer:
-    """One bottleneck in training: what it asks in a step, and its loss given the answers."""
+    """One bottleneck in training: its queries in a step, and its loss given the answers."""
 
     def __init__(self, model: SequenceModel, task: AbstractTask, config: BottleneckConfig, seed: int) -> None:
         self.config, key = config, (config.n_entries, config.entry_bits)

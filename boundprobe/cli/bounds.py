@@ -1,4 +1,4 @@
-"""``boundprobe bounds``: what a state must hold, how far a window must reach, and what that says of a model."""
+"""``boundprobe bounds``: required state and window, and what they imply for a model."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
 
 
 def print_statements(report: BoundsReport) -> None:
-    """Print each bound with what it assumes."""
+    """Print each bound with its assumptions."""
     print()
     for bound in report.bounds:
         statement = bound.statement

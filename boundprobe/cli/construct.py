@@ -142,7 +142,7 @@ def write(built: Construction, document: Mapping[str, Any], directory: Path) -> 
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """Print the construction, its checks, and the table on paper."""
+    """Print the construction, its checks, and the scaling table."""
     model, pure = document["model"], document["pure_models"]
     print(f"{_named(document['task'])}: {model['architecture']}, {document['theorem']}\n")
     sizes = f"d_model {model['d_model']}, window {model['window']}, {model['position']} positions"

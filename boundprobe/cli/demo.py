@@ -1,4 +1,4 @@
-"""``boundprobe demo``: two tasks, three architectures, from the bound to the figure, in six minutes."""
+"""``boundprobe demo``: two tasks, three architectures, from bounds to figures, in six minutes."""
 
 from __future__ import annotations
 
@@ -248,8 +248,8 @@ def print_summary(result: dict[str, Any]) -> None:
 
 
 def bottleneck_table(models: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The machines of exactly so many bits, beside the ceiling and what anyone can build."""
-    columns = ["task", "entries", "bits", "states seen", "used", "store some", "accuracy", "ceiling"]
+    """Table of the bottlenecks of fixed size, beside the ceiling and partial storage."""
+    columns = ["task", "entries", "bits", "states seen", "used", "partial", "accuracy", "ceiling"]
     rows = [
         [
             model["task"]["name"],

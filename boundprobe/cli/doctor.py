@@ -1,4 +1,4 @@
-"""``boundprobe doctor``: versions, devices, which backends are usable, and what to install for the others."""
+"""``boundprobe doctor``: versions, devices, usable backends, and packages to install for the others."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def describe(backend: Backend, device_types: Sequence[str]) -> dict[str, Any]:
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """The same for people."""
+    """Print the document as tables."""
     print_section("versions", [(name, found or "not installed") for name, found in document["versions"].items()])
     devices = document["devices"]
     rows = [("cpu", f"{cpu['name']}, {cpu['cores']} cores") for cpu in devices.get("cpu", ())]

@@ -1,4 +1,4 @@
-"""Options of the verbs: one table says flag, place in the configuration, and how to read the value.
+"""Options of the verbs: a table of flags, configuration keys and readers.
 
 Defaults < TOML file < flags.  An unknown flag or key is an error that names it.  No torch here.
 """
@@ -134,7 +134,7 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def number(text: str) -> float:
-    """Reader of numbers; what range is allowed is said by whoever uses the value."""
+    """Reader of numbers; the configuration checks their range."""
     try:
         return float(text)
     except ValueError:
@@ -147,7 +147,7 @@ def numbers(text: str) -> list[float]:
 
 
 def word(text: str) -> str:
-    """Reader of a name; which are allowed is said by whoever looks it up."""
+    """Reader of a name; the configuration checks it."""
     return text
 
 
@@ -188,7 +188,7 @@ LADDER_OPTIONS = (
     Option("--train", ("n_train",), whole_number(1), "sequences that train decoders (default 4000)", "N"),
     Option("--decoders", ("decoders",), words, "of linear, mlp, chain, logistic, boosting", "NAME[,..]"),
     Option("--part-decoders", ("part_decoders",), words, "the same for each layer (default linear)", "NAME[,..]"),
-    Option("--stream", ("stream",), word, "law of the prefix: keys-once (default), or another of the task's", "NAME"),
+    Option("--stream", ("stream",), word, "prefix distribution: keys-once (default), or another of the task's", "NAME"),
     Option("--confidence", ("confidence",), number, "of the whole report (default 0.95)", "P"),
     Option("--tolerance", ("tolerance",), number, "accuracy that rounding may lose (default 0.01)", "X"),
 )

@@ -1,4 +1,4 @@
-"""``boundprobe probe --states FILE.npz``: certified bits in arrays of states, whoever made them."""
+"""``boundprobe probe --states FILE.npz``: certified bits in arrays of states from any source."""
 
 from __future__ import annotations
 

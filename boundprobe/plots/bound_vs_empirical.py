@@ -1,4 +1,4 @@
-"""Bound against measurement: the forbidden region, what anyone can build, and where trained models are."""
+"""Bound against measurement: the forbidden region, partial storage, and trained models."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def draw_state_panel(ax: Axes, task: AbstractTask, models: Sequence[MeasuredMode
 def draw_state_region(ax: Axes, task: AbstractTask, largest: float) -> Axes:
     """Draw what is impossible on the state-hard half, against bits of state at the cut (log axis).
 
-    The forbidden region is above the ceiling S3, or S1 where S3 does not hold; the dashed line can be built by anyone.
+    The forbidden region is above the ceiling S3, or S1 where S3 does not hold; the dashed line is partial storage.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A constructed hybrid against pure models: nominal bits over length and over size, and where the built one is."""
+"""A constructed hybrid against pure models: nominal bits over length and over size, with the built one marked."""
 
 from __future__ import annotations
 

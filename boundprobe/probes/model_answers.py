@@ -19,7 +19,7 @@ CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
 
 
 class CutModel(Protocol):
-    """A model that answers across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a machine of one's own."""
+    """A model that answers across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a user's own class."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Parameters; the first says on which device the model is."""

@@ -206,7 +206,7 @@ class NgramRetrieval(AbstractTask):
         )
 
     def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
-        """All answers in every sequence of the hard laws; 'duplicate-query' asks for none (see ``answer_bins``).
+        """All answers in every sequence of the hard halves; 'duplicate-query' asks for none (see ``answer_bins``).
 
         Raises
         ------

@@ -15,7 +15,7 @@ from boundprobe.tasks.registry import task_of
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
 PHASES = ("calibration", "report")
-#: What is learned: the task's answers, or, as a negative control, answers dealt out at random.
+#: What is learned: the task's answers, or, as a negative control, permuted labels.
 TARGETS = ("task", "random")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -53,7 +53,7 @@ class Schedule:
     Attributes
     ----------
     distribution : str
-        Training law.
+        Training distribution.
     steps, batch : int
         Optimizer steps, and sequences in each.
     learning_rates : tuple of float
@@ -118,7 +118,7 @@ class Member:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Phase and seed index: what a member's random streams depend on, beside the run's seed.
+        """Phase and seed index: with the run's seed, they determine a member's RNG streams.
 
         The learning rate is left out on purpose: rates are compared on the same data and initial weights.
         """

@@ -1,4 +1,4 @@
-"""The processes that train one model together: alone, or as many as torchrun started."""
+"""Process group of one training: a single process, or those that torchrun started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdamW with linear warm-up, linear decay and gradient clipping, for each member of an ensemble on its own.
+"""AdamW with linear warm-up, linear decay and gradient clipping, independently for each member of an ensemble.
 
 Warm-up, decay and AdamW as in the paper's appendix E; AdamW is Loshchilov and Hutter 2019, arXiv 1711.05101,
 Algorithm 2, with the constants of ``torch.optim.AdamW``, which is the oracle of the tests.

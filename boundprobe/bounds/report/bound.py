@@ -1,4 +1,4 @@
-"""One bound as an object: its number, what it bounds, which theorem says so and how that is known."""
+"""One bound as an object: its value, the bounded quantity, the theorem and the evidence."""
 
 from __future__ import annotations
 

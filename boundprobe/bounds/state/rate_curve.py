@@ -61,7 +61,7 @@ def rate_distortion(
     Raises
     ------
     ValueError
-        If the source is no law, the distortion does not fit it, or no channel has so little distortion.
+        If the source is no distribution, the distortion does not fit it, or no channel has so little distortion.
 
     References
     ----------
@@ -102,7 +102,7 @@ def distortion_rate(source: ArrayLike, distortion: ArrayLike, rate_bits: float, 
     Raises
     ------
     ValueError
-        If the source is no law, the distortion does not fit it, or the rate is negative; also if the rate is
+        If the source is no distribution, the distortion does not fit it, or the rate is negative; also if the rate is
         too low for any finite distortion.
 
     References

@@ -131,7 +131,7 @@ def _independent(rows: IntArray, counts: NDArray[np.int64], values: list[int]) -
 
 
 def table_fano_bits(facts: TableFacts, errors: ArrayLike) -> float:
-    """S1 for the joint law of a table, answers absent or not: H(Y_A | D) - sum_a e_a Phi_a(p_a).
+    """S1 for the joint distribution of a table, answers absent or not: H(Y_A | D) - sum_a e_a Phi_a(p_a).
 
     D says which answers are defined, a function of the prefix.  I(U;S) >= I(Y_A;S | D), and given D each answer
     leaves open at most Phi_a of its error; Phi_a is concave, so errors may be averaged over D.  No

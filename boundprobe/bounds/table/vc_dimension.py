@@ -1,4 +1,4 @@
-"""VC dimension of an answer table: queries that can be answered in all ways, and what that costs in state."""
+"""VC dimension of an answer table: queries that take all combinations of answers, and the state that they require."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def betting(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> flo
             bound = float(rungs[standing - 1])
         if standing < len(rungs):
             break
-    # The wealth may have peaked early: a bound below the mean holds too, and nobody would believe it.
+    # The wealth may have peaked early: a bound below the sample mean is valid but not credible.
     return max(bound, float(values.mean()))
 
 

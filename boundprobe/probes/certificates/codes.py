@@ -1,4 +1,4 @@
-"""Frozen codes for answers: what turns a decoder's scores into code lengths with a range that they cannot leave.
+"""Frozen codes for answers: from a decoder's scores to code lengths in a fixed range.
 
     z_i                scores of answer i over its K values (natural logs, up to a constant)
     yhat_i             the value with the greatest score

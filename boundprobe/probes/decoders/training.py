@@ -81,7 +81,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update the weights by their gradients, and forget these."""
+        """Update the weights by their gradients, and clear the gradients."""
         gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in self.values]
         adamw(
             self.values, gradients, self.moments, self.squares, [], self.steps, foreach=True, amsgrad=False, beta1=0.9,

@@ -62,7 +62,7 @@ def shown(word: object) -> str:
 
 
 def called(what: str, call: Callable[[], Any]) -> Any:
-    """Result of a user's code; what it raises becomes one line, with its cause."""
+    """Result of a user's code; its exceptions become one line, with their cause."""
     try:
         return call()
     except Exception as error:
