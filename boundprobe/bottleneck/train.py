@@ -120,7 +120,7 @@ def train_bottlenecks(
         raise ValueError(f"steps are {sorted(steps)}; allowed: one number for all bottlenecks; train them apart")
     annealers = [_Annealer(model, task, config, seed) for config in configs]
     for step in range(configs[0].steps):
-        asked = [annealer.ask(step) for annealer in annealers]
+        asked = [annealer.ask() for annealer in annealers]
         answers = iter(_answer_all(annealers[0].machine, [question for own in asked for question in own]))
         losses = [a.loss(step, [next(answers) for _ in own]) for a, own in zip(annealers, asked, strict=True)]
         # Only the bottlenecks' own gradients: the model stays as it is, and may be in use elsewhere.
@@ -172,7 +172,7 @@ class _Annealer:
         self.adam = torch.optim.Adam(groups)
         self.decay = torch.optim.lr_scheduler.LambdaLR(self.adam, lambda step: min(1.0, 2 * (1 - step / config.steps)))
 
-    def ask(self, step: int) -> list[_Question]:
+    def ask(self) -> list[_Question]:
         """Draw states; for each entry the alternatives that are to be answered from, or every codeword once."""
         bottleneck = self.machine.bottleneck
         self.rows = torch.randint(len(self.entries), (self.batch,), generator=self.rng).to(self.entries.device)

@@ -78,7 +78,7 @@ def check_repeats(sample: Sample, prior: Prior) -> str:
     rows = np.hstack([sample.answers, sample.states.astype(np.float64)])
     if (copies := looks_copied(_counts(rows))) is not None:
         raise ValueError(
-            f"many sequences occur exactly {copies} times, as independent draws from no law would; {advice}"
+            f"many sequences occur exactly {copies} times, as independent draws of no distribution would; {advice}"
         )
     if not prior.independent_uniform:
         return "whole sequences are not copies of each other; independence is the sampler's word"

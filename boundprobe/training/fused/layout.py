@@ -108,7 +108,7 @@ def make_plan(model: SequenceModel, n_steps: int, dtype: torch.dtype) -> Plan:
         _place_block(row, name, module, places, sizes, space)
         rows.append(row)
         x = out
-    tables, rows[-1][MASK], rows[-1][COS], rows[-1][SIN] = _tables(model, sizes, dtype)
+    tables, rows[-1][MASK], rows[-1][COS], rows[-1][SIN] = _tables(sizes, dtype)
     return Plan(sizes, np.stack(rows), tables, space.end)
 
 
@@ -206,7 +206,7 @@ def _place_mamba(row: Array, name: str, places: dict[str, int], s: Sizes, space:
     row[SUM_B], row[SUM_C] = space.share("sum_b", n_held), space.share("sum_c", n_held)
 
 
-def _tables(model: SequenceModel, s: Sizes, dtype: torch.dtype) -> tuple[Array, int, int, int]:
+def _tables(s: Sizes, dtype: torch.dtype) -> tuple[Array, int, int, int]:
     """Mask of keys before the first, then cosines and sines (E/2, S) of rotary positions, and their places."""
     half = s.d_model // s.n_heads // 2
     exponents = torch.arange(half, dtype=dtype) / max(half, 1)
