@@ -170,7 +170,7 @@ def neural(objective: Callable[[Tensor], Tensor], value: Callable[[Tensor], Tens
 
 
 def certified(data: Data) -> float:
-    """boundprobe: decoders see half of the sequences, and the lower limit holds at 95 per cent."""
+    """boundprobe: decoders see half of the sequences, and the lower bound holds at 95 per cent."""
     from boundprobe.probes import certify_states
 
     return certify_states(data.states, data.answers, n_values=data.channel.n_values).present.lower
@@ -220,7 +220,7 @@ def main() -> None:
         data = Data(channel, *channel.draw(args.sequences, np.random.default_rng(0)), args.epochs)
         truth = channel.true_bits
         print(f"\n{title}: {truth:.2f} of {channel.entropy_bits:g} bits, {args.sequences} sequences")
-        print(f"{'estimator':42}  {'bits':>7}  {'seconds':>7}  above the truth?  a lower limit?")
+        print(f"{'estimator':42}  {'bits':>7}  {'seconds':>7}  above the truth?  a lower bound?")
         for estimator in ESTIMATORS:
             started = time.perf_counter()
             bits = estimator.bits(data)

@@ -1,4 +1,4 @@
-"""One seed, many independent generators: a role and indices name each stream."""
+"""One seed, many independent generators: a role and indices name each RNG stream."""
 
 from __future__ import annotations
 

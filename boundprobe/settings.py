@@ -1,4 +1,4 @@
-"""Fields of configurations: each says once what it sets, what it may be, and how its flag is spelt.
+"""Fields of configurations: meaning, allowed values and flag of each, stated once.
 
 The command line derives its flags from these fields (``boundprobe.cli.options``), and a configuration checks itself by
 them, so a name, a default and a limit stand in one place.
@@ -21,17 +21,15 @@ class Setting:
     Attributes
     ----------
     help : str
-        What it sets, in a few words.
+        Meaning, in a few words.
     flag : str
         Its flag where that is not the field's name; further spellings after commas.  "-": the field has no flag.
     metavar : str
-        What stands for the value in a help text.
+        Placeholder of the value in a help text.
     least, above, below : float
         Limits of a number; ``least`` is allowed, the others are not.
     words : tuple of str
-        What a text may be; any if empty.
-    why : str
-        How a refusal ends: the reason for the limits, and what to do.
+        Allowed values of a text; any if empty.
     """
 
     help: str
@@ -41,7 +39,6 @@ class Setting:
     above: float = -math.inf
     below: float = math.inf
     words: tuple[str, ...] = ()
-    why: str = "; change it"
 
 
 def setting(default: Any, help: str, **about: Any) -> Any:
@@ -84,9 +81,8 @@ def check_settings(config: Any) -> None:
     for found, about in settings_of(config):
         value = getattr(config, found.name)
         if found.type == "int":
-            check_integer(found.name, value, int(about.least), why=about.why)
+            check_integer(found.name, value, int(about.least))
         elif found.type == "float":
-            limits = {"least": about.least, "above": about.above, "below": about.below}
-            check_number(found.name, value, **limits, why=about.why)
+            check_number(found.name, value, least=about.least, above=about.above, below=about.below)
         elif about.words:
             check_word(found.name, value, about.words)

@@ -1,4 +1,4 @@
-"""The bound's strongest test: encoder-decoder pairs of exactly so many bits, trained, run, and held to the ceiling.
+"""The strongest test of the bounds: trained encoder-decoder pairs of fixed size in bits, compared with the ceiling.
 
 A model is given a bottleneck of each of several sizes at the cut; every pair's accuracy on fresh sequences stands
 beside the ceiling S3 (or S1) at its bits.  A certified accuracy above the ceiling is a bug, in the theory or in the
@@ -91,7 +91,7 @@ def probe_bottleneck(
 ) -> BottleneckCurve:
     """The curve of one member of a finished training run: trained and measured once, and then read back.
 
-    Bottlenecks are trained side by side; an interrupted run goes on with the first that is not measured.
+    Bottlenecks are trained side by side; an interrupted run resumes at the first that is not measured.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _train_missing(run: Run, model: SequenceModel, task: AbstractTask, config: C
     """Train all bottlenecks of a curve, unless the weights of all are there."""
     if all((run.path / _file(budget)).exists() for budget in config.budgets):
         return
-    # All of them, because rounding may depend on who is trained beside whom.
+    # All of them, because rounding may depend on the composition of the batch.
     configs = [config.bottleneck(budget) for budget in config.budgets]
     for budget, machine in zip(config.budgets, train_bottlenecks(model, task, configs, config.seed), strict=True):
         weights = {name: value.contiguous() for name, value in machine.bottleneck.state_dict().items()}

@@ -13,7 +13,7 @@ from boundprobe.probes.settings import ProbeConfig
 
 @dataclass(frozen=True)
 class CurveConfig:
-    """Which bottlenecks are trained, and how they are measured.
+    """The bottlenecks to train, and the settings of their measurement.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class CurveConfig:
         check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
 
     def bottleneck(self, budget: tuple[int, int]) -> BottleneckConfig:
-        """How one of them is trained."""
+        """Training settings of the bottleneck of one budget."""
         return BottleneckConfig(*budget, steps=self.steps)
 
 

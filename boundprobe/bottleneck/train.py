@@ -1,6 +1,6 @@
 """Training of a bottleneck: deterministic annealing of the codebooks, and an encoder that learns to use them.
 
-With straight-through gradients small encoders end below the line of storing some answers exactly.  Here every value
+With straight-through gradients small encoders end below the accuracy of partial storage.  Here every value
 of an entry is tried, so nothing has to be estimated through a rounding: for a state with right answers y,
 
     u_k  = sum_i [ P(y_i | codeword k) + 0.05 max(log P(y_i | codeword k), -8) ]         (utility)
@@ -101,7 +101,7 @@ def train_bottleneck(
 def train_bottlenecks(
     model: SequenceModel, task: AbstractTask, configs: Sequence[BottleneckConfig], seed: int
 ) -> list[BottleneckedModel]:
-    """Several bottlenecks of one model side by side: what all of them ask, the model is asked at once.
+    """Train several bottlenecks of one model side by side; the model answers all of them in one pass.
 
     Each is what it would be by itself, to rounding.
 
@@ -121,7 +121,7 @@ def train_bottlenecks(
         raise ValueError(f"steps are {sorted(steps)}; allowed: one number for all bottlenecks; train them apart")
     annealers = [_Annealer(model, task, config, seed) for config in configs]
     for step in range(configs[0].steps):
-        asked = [annealer.ask(step) for annealer in annealers]
+        asked = [annealer.ask() for annealer in annealers]
         answers = iter(_answer_all(annealers[0].machine, [question for own in asked for question in own]))
         losses = [a.loss(step, [next(answers) for _ in own]) for a, own in zip(annealers, asked, strict=True)]
         # Only the bottlenecks' own gradients: the model stays as it is, and may be in use elsewhere.
@@ -142,7 +142,7 @@ class _Question:
 
 
 class _Annealer:
-    """One bottleneck in training: what it asks in a step, and its loss given the answers."""
+    """One bottleneck in training: its queries in a step, and its loss given the answers."""
 
     def __init__(self, model: SequenceModel, task: AbstractTask, config: BottleneckConfig, seed: int) -> None:
         self.config, key = config, (config.n_entries, config.entry_bits)
@@ -171,7 +171,7 @@ class _Annealer:
             (AdamW(bottleneck.encoder.parameters()), config.encoder_rate),
         )
 
-    def ask(self, step: int) -> list[_Question]:
+    def ask(self) -> list[_Question]:
         """Draw states; for each entry the alternatives that are to be answered from, or every codeword once."""
         bottleneck = self.machine.bottleneck
         self.rows = torch.randint(len(self.entries), (self.batch,), generator=self.rng).to(self.entries.device)
@@ -242,7 +242,7 @@ def _alternatives(bottleneck: Bottleneck, scores: Tensor, entry: int, suffixes: 
 
 
 def _worth(log_p: Tensor, answers: Tensor) -> Tensor:
-    """What a right answer is worth where it is defined, 0 elsewhere."""
+    """Value of each right answer, from its probability and log-probability; 0 where undefined."""
     worth = log_p.exp() + LOG_WEIGHT * log_p.clamp_min(LEAST_LOG)
     return torch.where(answers == IGNORE, 0.0, worth)
 
@@ -269,7 +269,7 @@ def _gained(log_p: Tensor, answers: Tensor) -> Tensor:
 
 
 def _shares(n_answers: int, entry: int, n_entries: int, done: float) -> Tensor:
-    """How much each answer counts for an entry: its own share first, later all of them."""
+    """Weights of the answers for one entry: its own share at first, all answers later."""
     weights = torch.full((n_answers,), max(0.0, (done - OWN_SHARE) / (1 - OWN_SHARE)))
     first = entry * n_answers // n_entries
     weights[first : max((entry + 1) * n_answers // n_entries, first + 1)] = 1.0

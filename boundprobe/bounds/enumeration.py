@@ -1,4 +1,4 @@
-"""The slow, obvious oracles: every encoder of a small answer table, tried one by one.
+"""Brute-force oracles: enumeration of every encoder of a small answer table.
 
 An answer table has one row per prefix and one column per query.  Prefixes are equally likely and every query
 is asked equally often.

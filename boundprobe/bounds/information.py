@@ -1,4 +1,4 @@
-"""Entropies and Fano's loss, in bits: what one wrong answer is worth (theory, section 2)."""
+"""Entropies and Fano's loss, in bits (theory, section 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every machine of a tiny answer table, with what it has and what it gets wrong: what no bound may be above."""
+"""All encoder-decoder pairs of a tiny answer table, with sizes and errors: no lower bound may exceed them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boundprobe.tasks.base import IGNORE
 
 @dataclass(frozen=True)
 class Machine:
-    """One encoder of a table's prefixes with one decoder: what a lower bound must not be above.
+    """One encoder of a table's prefixes with one decoder; a lower bound must not exceed it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a stack that sees only the last tokens can and cannot answer (theory, section 3).
+"""Bounds for a stack that sees only the last tokens (theory, section 3).
 
 A layer of window w lets a position see itself and the w - 1 positions before it.
 """
@@ -255,11 +255,11 @@ def _plurality_accuracy(remaining: int, visible: int, n_values: int) -> float:
 
 
 def _chance_of_sum(cut_poisson: FloatArray, mean: float, total: int, n_terms: int) -> float:
-    """Chance that cut-off Poisson counts, independent and all alike, add up to ``total``.
+    """Probability that i.i.d. truncated Poisson counts add up to ``total``.
 
     By the inverse Fourier transform of phi^q, phi the characteristic function of one count.
 
-    ``cut_poisson`` holds the chances of 1, 2, ... up to the cut.  The transform is that of phi - 1, so that
+    ``cut_poisson`` holds the probabilities of 1, 2, ... up to the cut.  The transform is that of phi - 1, so that
     rounding is relative to the mean of one count, not to 1, and the power q does not blow it up.
     """
     # A sum of 3 n + 256 or more, which would fold back onto n, has a chance far below 1e-100.

@@ -1,4 +1,4 @@
-"""States whose information about the answers is known: what a method of measuring memory is held against."""
+"""States whose information about the answers is known, to test methods that measure it."""
 
 import lazy_loader
 

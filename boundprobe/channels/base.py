@@ -15,7 +15,7 @@ States = NDArray[np.float32]
 Answers = NDArray[np.int64]
 Logits = NDArray[np.float64]
 
-#: Natural logarithm that stands for the probability 0, so that scores stay finite whatever is done with them.
+#: Finite natural logarithm used for the probability 0, so that sums of scores stay finite.
 LOG_OF_ZERO = -700.0
 
 
@@ -59,7 +59,7 @@ class AbstractChannel(ABC):
 
     @property
     def ideal_bits(self) -> float:
-        """H(Y) minus the expected code length of ``ideal_logits``: what a method can see through that decoder.
+        """H(Y) minus the expected code length of ``ideal_logits``: the bits visible through that decoder.
 
         ``true_bits``, unless the channel says otherwise: answers that stand or fall together without a sign of
         it are not seen whole by a decoder that reads them one by one.

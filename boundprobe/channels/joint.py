@@ -1,4 +1,4 @@
-"""Answers that are stored in combinations: what linear decoders, or decoders of single answers, cannot see."""
+"""Answers stored in combinations, which linear decoders or decoders of single answers cannot read."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Rotated(AbstractChannel):
 
     @property
     def entropy_bits(self) -> float:
-        """That of the inner channel."""
+        """Entropy of the inner channel."""
         return self.inner.entropy_bits
 
     @property
@@ -105,7 +105,7 @@ class Rotated(AbstractChannel):
 
     @property
     def ideal_bits(self) -> float:
-        """That of the inner channel, up to the noise."""
+        """Information of the inner channel, up to the noise."""
         return self.inner.ideal_bits
 
     @property

@@ -1,4 +1,4 @@
-"""Answers that are stored one by one, and lost one by one or all together."""
+"""Answers stored one by one, and lost one by one or all together."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from boundprobe.channels.base import AbstractChannel, Answers, Logits, States
 from boundprobe.checks import check_integer
 from boundprobe.tasks.base import IGNORE
 
-#: Most tokens of a token stream: the law of its answers has (n + 1)^n entries.
+#: Most tokens of a token stream: the distribution of its answers has (n + 1)^n entries.
 MOST_TOKENS = 5
 
 
@@ -122,35 +122,35 @@ class TokenStream(AbstractChannel):
         return self.n_tokens * codes.signs_per_value(self.n_tokens)
 
     @cached_property
-    def answer_law(self) -> NDArray[np.float64]:
+    def answer_pmf(self) -> NDArray[np.float64]:
         """Probability of each table of answers ((n + 1)^n,); digit v of its number is 1 + Y_v, 0 if undefined."""
         n = self.n_tokens
         tables = np.arange((n + 1) ** n)
-        law = np.zeros((len(tables), n))  # of the answers so far and the last token
-        law[0] = 1 / n
+        pmf = np.zeros((len(tables), n))  # of the answers so far and the last token
+        pmf[0] = 1 / n
         for _ in range(self.seq_len - 1):
-            after = np.zeros_like(law)
+            after = np.zeros_like(pmf)
             for last in range(n):
                 place = (n + 1) ** last
                 cleared = tables - tables // place % (n + 1) * place
                 for token in range(n):
-                    moved = np.bincount(cleared + (token + 1) * place, law[:, last] / n, minlength=len(tables))
+                    moved = np.bincount(cleared + (token + 1) * place, pmf[:, last] / n, minlength=len(tables))
                     after[:, token] += moved
-            law = after
-        whole: NDArray[np.float64] = law.sum(axis=1)
+            pmf = after
+        whole: NDArray[np.float64] = pmf.sum(axis=1)
         return whole
 
     @property
     def joint_entropy_bits(self) -> float:
-        """H(Y), which of the answers are undefined among what it tells, in bits."""
-        return _entropy_bits(self.answer_law)
+        """H(Y), including which answers are undefined, in bits."""
+        return _entropy_bits(self.answer_pmf)
 
     @cached_property
     def entropy_bits(self) -> float:
         """H(Y | which are defined) = H(Y) - H(which are defined), in bits."""
-        n, tables = self.n_tokens, np.arange(len(self.answer_law))
+        n, tables = self.n_tokens, np.arange(len(self.answer_pmf))
         came = tables[:, None] // (n + 1) ** np.arange(n) % (n + 1) > 0  # (tables, n)
-        which_came: NDArray[np.float64] = np.bincount(came @ (1 << np.arange(n)), self.answer_law).astype(np.float64)
+        which_came: NDArray[np.float64] = np.bincount(came @ (1 << np.arange(n)), self.answer_pmf).astype(np.float64)
         return self.joint_entropy_bits - _entropy_bits(which_came)
 
     def _information_bits(self) -> float:
@@ -170,7 +170,7 @@ class TokenStream(AbstractChannel):
         return base.logarithms(base.one_hot(codes.values_of(states, self.n_values), self.n_values))
 
 
-def _entropy_bits(law: NDArray[np.float64]) -> float:
+def _entropy_bits(pmf: NDArray[np.float64]) -> float:
     """Entropy of a distribution, in bits."""
-    positive = law[law > 0]
+    positive = pmf[pmf > 0]
     return float(-(positive @ np.log2(positive)))

@@ -1,4 +1,4 @@
-"""Random vectors that are summed: what is there is bounded from above, and decoders fall short of it."""
+"""Sums of random vectors, with an upper bound on their information that decoders do not reach."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Superposition(AbstractChannel):
 
     @property
     def ideal_bits(self) -> float:
-        """Not known; what the matched filter can see is no more than ``true_bits``."""
+        """Not known; the matched filter sees at most ``true_bits``."""
         return math.nan
 
     def _information_bits(self) -> float:

@@ -1,4 +1,4 @@
-"""``boundprobe bounds``: what a state must hold, how far a window must reach, and what that says of a model."""
+"""``boundprobe bounds``: required state and window, and what they imply for a model."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
-    """What can be found of a user's own task; None for the package's."""
+    """Bounds of a user's own task, found by enumeration; None for the package's tasks."""
     from boundprobe.bounds.table.report import custom_report
     from boundprobe.tasks.custom.task import CustomTask
 
@@ -102,7 +102,7 @@ def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
 
 
 def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, entry_bits: int) -> dict[str, Any]:
-    """What the sizes of a model say about each hard distribution, as plain data."""
+    """Verdicts of a model's sizes on each hard distribution, as plain data."""
     from boundprobe.bounds.report.verdict import model_verdicts
     from boundprobe.bounds.window import receptive_field
     from boundprobe.constructions.theorems import witnesses
@@ -158,7 +158,7 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
 
 
 def print_statements(report: BoundsReport) -> None:
-    """Print each bound with what it assumes."""
+    """Print each bound with its assumptions."""
     print()
     for bound in report.bounds:
         statement = bound.statement

@@ -142,7 +142,7 @@ def write(built: Construction, document: Mapping[str, Any], directory: Path) -> 
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """Print the construction, its checks, and the table on paper."""
+    """Print the construction, its checks, and the scaling table."""
     model, pure = document["model"], document["pure_models"]
     print(f"{_named(document['task'])}: {model['architecture']}, {document['theorem']}\n")
     sizes = f"d_model {model['d_model']}, window {model['window']}, {model['position']} positions"
@@ -196,7 +196,7 @@ def _memory_rows(memory: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _print_table(on_paper: Mapping[str, Any]) -> None:
-    """What the construction costs at other sizes, next to what pure models need."""
+    """Print the cost of the construction at other sizes, next to that of pure models."""
     columns = (
         on_paper["size"], "L", "width", "window", "parameters", "recurrent", "cache", "any state", "attention reaches",
         "precision",

@@ -1,4 +1,4 @@
-"""``boundprobe demo``: two tasks, three architectures, from the bound to the figure, in six minutes."""
+"""``boundprobe demo``: two tasks, three architectures, from bounds to figures, in six minutes."""
 
 from __future__ import annotations
 
@@ -228,13 +228,13 @@ def print_summary(result: dict[str, Any]) -> None:
     print_table(columns, rows)
     print(
         "\nrecurrent, conv, cache: bits of the state at the cut, by kind.  required: bits that theorem S3 asks of any\n"
-        "state with the measured error.  used, present: certified lower limits of I(U;S) (T1), by the model's answers\n"
+        "state with the measured error.  used, present: certified lower bounds of I(U;S) (T1), by the model's answers\n"
         "and by the best of these and of decoders that were trained on the state.\n"
     )
     print_table(*bottleneck_table(models))
     print(
         f"\nThe first {BOTTLENECKED} of each task behind bottlenecks of exactly so many bits at the cut: trained, run\n"
-        "and measured.  ceiling: no machine of so many bits is better (S3).  All limits of both tables hold together\n"
+        "and measured.  ceiling: no machine of so many bits is better (S3).  All bounds of both tables hold together\n"
         f"with probability at least {result['confidence']:.0%}."
     )
     for task in result["tasks"]:
@@ -248,8 +248,8 @@ def print_summary(result: dict[str, Any]) -> None:
 
 
 def bottleneck_table(models: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The machines of exactly so many bits, beside the ceiling and what anyone can build."""
-    columns = ["task", "entries", "bits", "states seen", "used", "store some", "accuracy", "ceiling"]
+    """Table of the bottlenecks of fixed size, beside the ceiling and partial storage."""
+    columns = ["task", "entries", "bits", "states seen", "used", "partial", "accuracy", "ceiling"]
     rows = [
         [
             model["task"]["name"],

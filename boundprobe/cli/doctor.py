@@ -1,4 +1,4 @@
-"""``boundprobe doctor``: versions, devices, which backends are usable, and what to install for the others."""
+"""``boundprobe doctor``: versions, devices, usable backends, and packages to install for the others."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def missing_requirements() -> list[str]:
 
 
 def find_devices() -> dict[str, list[dict[str, Any]]]:
-    """What torch can compute on, by device type."""
+    """List the devices that torch can compute on, by type."""
     import torch
 
     from boundprobe.sweep.executors.base import available_cores
@@ -121,7 +121,7 @@ def find_operations(device_types: Sequence[str]) -> dict[str, Any]:
 
 
 def describe(backend: Backend, device_types: Sequence[str]) -> dict[str, Any]:
-    """Where a backend runs, where it is usable, and why it is not where it is nowhere."""
+    """Device types that a backend runs on and is usable on, with the reason if there is none."""
     from boundprobe.kernels.backends import find_problem
 
     usable_on = [device for device in device_types if find_problem(backend, device) is None]
@@ -134,7 +134,7 @@ def describe(backend: Backend, device_types: Sequence[str]) -> dict[str, Any]:
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """The same for people."""
+    """Print the document as tables."""
     print_section("versions", [(name, found or "not installed") for name, found in document["versions"].items()])
     devices = document["devices"]
     rows = [("cpu", f"{cpu['name']}, {cpu['cores']} cores") for cpu in devices.get("cpu", ())]

@@ -20,7 +20,7 @@ MOST_GROUPS = 16
 
 
 def print_ladder(model: ModelLadder) -> None:
-    """One model: its rungs, what each layer keeps, and which answers are still there."""
+    """Print the ladder of one model: its rungs, layers and retention."""
     ladder = model.ladder
     entropy = "H(Y)" if ladder.stream == "keys-once" else f"{ladder.stream}, H(Y | which are defined)"
     print(f"{model.task_name}, {model.model.architecture}, member {model.member} of "
@@ -102,7 +102,7 @@ def print_ladders(models: Sequence[ModelLadder]) -> None:
 
 
 def print_curve(curve: BottleneckCurve) -> None:
-    """Encoder-decoder pairs of exactly so many bits, beside the ceiling and what anyone can build."""
+    """Print the bottlenecks of fixed size, beside the ceiling and partial storage."""
     print(f"\nthe same model behind a bottleneck at the cut, bounds of all rows together at {curve.confidence:.0%}:")
     rows = [
         [

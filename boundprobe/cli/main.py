@@ -1,4 +1,4 @@
-"""``boundprobe VERB ...``: choose the verb, run it, turn errors into one line and an exit code.
+"""``boundprobe VERB ...``: dispatch to the verb, and turn errors into one line and an exit code.
 
 0 done; 1 a claim or check failed; 2 usage or configuration; 3 a missing optional dependency or device;
 4 a run directory holds another configuration or is damaged; 5 an unexpected error; 130 interrupted.
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"no verb given; allowed: {', '.join(VERBS)}; try 'boundprobe --help'")
         return int(args.run(args))
     except KeyboardInterrupt:
-        return _failed("interrupted; the same command goes on from the last checkpoint", 130)
+        return _failed("interrupted; repeat the command to resume from the last checkpoint", 130)
     except BrokenPipeError:  # the reader of stdout has gone, as in `boundprobe bounds | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

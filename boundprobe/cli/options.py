@@ -1,4 +1,4 @@
-"""Options of the verbs: one table says flag, place in the configuration, and how to read the value.
+"""Options of the verbs: a table of flags, configuration keys and readers.
 
 Defaults < TOML file < flags.  An unknown flag or key is an error that names it.  No torch here.
 """
@@ -114,7 +114,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def _meant(given: str, spellings: Mapping[str, str]) -> str:
-    """What the nearest spelling stands for, as a question; empty where nothing is near."""
+    """Suggest what the nearest spelling stands for; empty if none is near."""
     near = difflib.get_close_matches(given.partition("=")[0], spellings, n=1)
     return f"; did you mean {spellings[near[0]]}?" if near else ""
 
@@ -135,7 +135,7 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def number(text: str) -> float:
-    """Reader of numbers; what range is allowed is said by whoever uses the value."""
+    """Reader of numbers; the configuration checks their range."""
     try:
         return float(text)
     except ValueError:
@@ -148,7 +148,7 @@ def numbers(text: str) -> list[float]:
 
 
 def word(text: str) -> str:
-    """Reader of a name; which are allowed is said by whoever looks it up."""
+    """Reader of a name; the configuration checks it."""
     return text
 
 

@@ -1,4 +1,4 @@
-"""What verbs print: stdout is data, one table for people or one JSON document; stderr is talk."""
+"""Output of verbs: stdout carries data, one table or one JSON document; stderr carries messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``boundprobe probe --states FILE.npz``: certified bits in arrays of states, whoever made them."""
+"""``boundprobe probe --states FILE.npz``: certified bits in arrays of states from any source."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def states_config(given: Mapping[str, Any]) -> StatesConfig:
-    """How states are measured, from seed, decoders and confidence where they are given."""
+    """Settings of the measurement: the given seed, decoders and confidence, else the defaults."""
     names, seed = given.get("decoders", DecoderConfig().names), given.get("seed", 0)
     confidence = {"confidence": given["confidence"]} if "confidence" in given else {}
     return StatesConfig(DecoderConfig(names, seed=seed), seed=seed, **confidence)

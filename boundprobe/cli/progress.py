@@ -1,4 +1,4 @@
-"""A progress bar on stderr: what is being done, how far it is, how long it still takes.  Only on a terminal."""
+"""A progress bar on stderr, with activity, progress and time left; only on a terminal."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     with progress_bar(config.total_steps, quiet=args.quiet) as bar:
         finished = train(config, args.out, device=device, progress=bar.update, largest=args.ensemble)
-    if not leave_processes().is_writer:  # torchrun started several processes: one speaks
+    if not leave_processes().is_writer:  # of the processes that torchrun started, one prints
         return 0
     result: dict[str, Any] | None = finished.result()
     assert result is not None  # train returns finished runs
@@ -74,7 +74,7 @@ def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             f"{member['learning_rate']:g}",
             str(member["seed_index"]),
             f"{member['accuracy']:.3f}",
-            *(f"{member['accuracy_by_distribution'][law]:.3f}" for law in ("state-hard", "window-hard")),
+            *(f"{member['accuracy_by_distribution'][half]:.3f}" for half in ("state-hard", "window-hard")),
             "diverged" if member["loss"] is None else f"{member['loss']:.4f}",
             "yes" if member["converged"] else "no",
             str(member["n_params"]),

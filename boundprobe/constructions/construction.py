@@ -65,7 +65,7 @@ class Construction:
         return theorem.coded_bits(self.task, self.spec, theorem.n_cached(self.task, self.spec))
 
     def in_reach(self, tokens: np.ndarray) -> np.ndarray:
-        """Where it must be right: int64 (n, T) -> bool (n, T); says nothing where no answer is defined."""
+        """Positions at which it must be right: int64 (n, T) -> bool (n, T); arbitrary where no answer is defined."""
         return theorem_of(self.task).reach(self.task, self.spec, tokens)
 
     def witnesses(self) -> tuple[Witness, ...]:

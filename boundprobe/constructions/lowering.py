@@ -37,7 +37,7 @@ SATURATED = 128.0
 
 
 def write_hold(layer: Hold, registers: Registers, mixer: Mamba) -> None:
-    """Hold a register: step size 128 at flagged tokens, where exp(-128) = 0 forgets all, and 0 elsewhere.
+    """Hold a register: step size 128 at flagged tokens, where exp(-128) = 0 erases the state, and 0 elsewhere.
 
     On a held channel, with u = 32 x: ``h = exp(-dt) h + dt B u`` with ``dt B = 1``, so h is 32 times the value held;
     ``y = (h - u) 32 / 1024`` is what has to be added to x (the skip D = -1 takes the token's own value away).

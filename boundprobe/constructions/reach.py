@@ -1,4 +1,4 @@
-"""Where a construction with a short window must be right: the positions whose answer it can see."""
+"""Positions at which a construction with a short window must be right: those whose answer it can see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scaling of the construction and of its rivals to sizes that nobody builds: formulas alone, no model and no torch."""
+"""Scaling of the construction and of its rivals to any size, by formulas alone: no model and no torch."""
 
 from __future__ import annotations
 

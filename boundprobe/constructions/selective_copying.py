@@ -65,7 +65,7 @@ def smallest_spec(task: SelectiveCopying, position: str = "learned", window: int
     fixed = code_width(task.vocab_size) + 2
     if position == "learned":
         return _spec(fixed + code_width(task.n_numbers), w, position)
-    # Every distance in the window is looked at: beyond a size nobody would wait for it.
+    # The search visits every distance in the window, so wide windows would take too long.
     for unit in (FLOAT32, FLOAT64) if w <= WIDEST_ROTARY_WINDOW else ():
         for n_pairs in range(1, code_width(w) + 2):
             d_model = fixed + 2 * n_pairs

@@ -83,7 +83,7 @@ class SampleStream:
         return (self.block(index) for index in range(self.n_blocks))
 
     def shared(self) -> Arrays:
-        """What is the same for every sequence: ``queries`` (n_queries, query_len) for state-hard, else nothing."""
+        """Arrays shared by all sequences: ``queries`` (n_queries, query_len) for state-hard, else none."""
         if self.distribution != "state-hard":
             return {}
         return {"queries": self.task.queries}

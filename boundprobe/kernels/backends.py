@@ -89,7 +89,7 @@ def check_backend(name: str, *operations: Operation) -> str:
 
 
 def find_problem(backend: Backend, device_type: str) -> str | None:
-    """Why a backend cannot be used on a device, and what to do; None if it can."""
+    """Reason why a backend cannot be used on a device, with advice; None if it can."""
     problems = []
     if (problem := _load_problem(backend)) is not None:
         problems.append(f"{problem}; {backend.install}")

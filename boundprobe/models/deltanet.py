@@ -1,4 +1,4 @@
-"""DeltaNet: a matrix of memory for each head, corrected towards each new value instead of added to.
+"""DeltaNet: a matrix-valued state for each head, updated by the delta rule.
 
 Glossary, code to paper (Yang et al. 2024, arXiv 2406.06484, sections 2 and 3):
 B batch, T new tokens, H heads, K = d_state key width of a head, V = d_model / H value width of a head;

@@ -1,4 +1,4 @@
-"""Gates of recurrent layers, computed alike wherever an entry stands in its tensor."""
+"""Gates of recurrent layers, with values independent of an entry's position in its tensor."""
 
 from __future__ import annotations
 

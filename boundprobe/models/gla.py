@@ -1,4 +1,4 @@
-"""Gated linear attention: a matrix of memory for each head, each of whose rows forgets at its own pace.
+"""Gated linear attention: a matrix-valued state for each head, with a decay for each of its rows.
 
 Glossary, code to paper (Yang et al. 2023, arXiv 2312.06635, section 4):
 B batch, T new tokens, H heads, K = d_state key width of a head, V = d_model / H value width of a head;

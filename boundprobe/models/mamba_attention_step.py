@@ -1,4 +1,4 @@
-"""A Mamba layer whose step size listens to attention.
+"""A Mamba layer whose step size depends on attention.
 
 Glossary: as in ``mamba``; w window of the attention.
 """

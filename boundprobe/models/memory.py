@@ -126,7 +126,7 @@ class CutState:
         return CutState(tuple(tuple(replace(t, value=function(t.value)) for t in layer) for layer in self.layers))
 
     def flatten(self) -> Tensor:
-        """All entries side by side, (batch, entries): what a probe reads."""
+        """All entries side by side, (batch, entries), as probes read them."""
         tensors = [tensor.value for layer in self.layers for tensor in layer]
         return torch.cat([value.flatten(1) for value in tensors], dim=1)
 

@@ -1,4 +1,4 @@
-"""The interface of sequence mixers: causal maps whose memory is handed in and out as named tensors."""
+"""The interface of sequence mixers: causal maps whose memory is an argument and a result, as named tensors."""
 
 from __future__ import annotations
 

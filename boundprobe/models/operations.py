@@ -1,4 +1,4 @@
-"""The operations that each mixer rests on, and the backend that each of them takes on a device."""
+"""Operations of each mixer, and the backend of each operation on a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the name of a mixer to the module, and to the norm that stands before it."""
+"""Mixers by name: the module, and the norm before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Round the state at the cut to b bits an entry: a machine that is really run, with exactly so many bits."""
+"""Round the state at the cut to b bits an entry: an encoder-decoder pair of exactly known size, which is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nominal memory of a model from its sizes alone: no torch here, so a bound can speak before a model exists."""
+"""Nominal memory of a model from its sizes alone; torch-free, so that bounds apply before a model is built."""
 
 from __future__ import annotations
 

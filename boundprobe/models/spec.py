@@ -1,4 +1,4 @@
-"""Architecture and sizes of a model; no torch here, so that bounds can speak about a model before it exists."""
+"""Architecture and sizes of a model; torch-free, so that bounds apply before a model is built."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class SequenceModel(nn.Module):
     def return_states(self, tokens: Tensor, positions: Sequence[int]) -> tuple[Tensor, tuple[CutState, ...]]:
         """Logits of whole sequences and the state after each of some positions, from one pass.
 
-        Every token is read once: the pass stops at each position, hands the state out, and goes on from it.
+        Every token is read once: the pass stops at each position, returns the state, and continues from it.
 
         Parameters
         ----------

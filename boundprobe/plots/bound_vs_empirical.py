@@ -1,4 +1,4 @@
-"""Bound against measurement: the forbidden region, what anyone can build, and where trained models are."""
+"""Bound against measurement: the forbidden region, partial storage, and trained models."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def draw_state_panel(ax: Axes, task: AbstractTask, models: Sequence[MeasuredMode
 
 
 def draw_state_region(ax: Axes, task: AbstractTask, largest: float) -> Axes:
-    """What no machine can do on the state-hard half, against bits of state at the cut (log axis).
+    """Draw what is impossible on the state-hard half, against bits of state at the cut (log axis).
 
-    The forbidden region is above the ceiling S3, or S1 where S3 does not hold; the dashed line can be built by anyone.
+    The forbidden region is above the ceiling S3, or S1 where S3 does not hold; the dashed line is partial storage.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def draw_window_panel(ax: Axes, task: AbstractTask, models: Sequence[MeasuredMod
 
 
 def draw_window_region(ax: Axes, task: AbstractTask) -> Axes:
-    """What no model can do on the window-hard half that sees so many of the last tokens: above the ceiling W2."""
+    """Draw what is impossible on the window-hard half, above W2, against the number of last tokens seen."""
     case = task.window_case()
     everything = case.seq_len
     fields = np.arange(1, everything + 1)

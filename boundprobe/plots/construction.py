@@ -1,4 +1,4 @@
-"""A constructed hybrid against pure models: nominal bits over length and over size, and where the built one is."""
+"""A constructed hybrid against pure models: nominal bits over length and over size, with the built one marked."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _draw_hybrid(
 
 
 def _shade(ax: Axes, places: Sequence[int], needs: Sequence[float], holds: Sequence[int], line: str, text: str) -> None:
-    """What is too little, and why: said in the region's wide end, clear of what the hybrid holds."""
+    """Shade sizes that are too small, with the reason at the region's wide end, clear of the hybrid's size."""
     ax.fill_between(places, needs, 0.5, color=FORBIDDEN, lw=0)
     ax.plot(places, needs, color="0.35", lw=1.2, ls=line)
     height = holds[-1] ** 0.75 * needs[-1] ** 0.25

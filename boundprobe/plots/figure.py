@@ -1,4 +1,4 @@
-"""What every figure shares: the project's style, the grey of what is forbidden, and how a figure is written."""
+"""Common parts of all figures: style, the grey of forbidden regions, and writing to a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ladder as a figure: bits that theory requires, that a model uses, holds and could hold, by part and distance."""
+"""The ladder as a figure: required, used, present and nominal bits, by part and distance."""
 
 from __future__ import annotations
 

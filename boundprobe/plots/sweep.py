@@ -1,4 +1,4 @@
-"""A sweep: accuracy over seeds against size, and against the memory at the cut beside what is forbidden."""
+"""A sweep: accuracy over seeds against size, and against memory at the cut with the forbidden region."""
 
 from __future__ import annotations
 

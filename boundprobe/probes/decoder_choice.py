@@ -1,4 +1,4 @@
-"""From three splits to a plan: decoders are fitted, calibrated, and one of them is chosen, before evaluation."""
+"""Fit and calibrate decoders, and choose one of them, before evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY_PRODUCTS = 10**9
 
 @dataclass(frozen=True)
 class Decoded:
-    """The chosen decoder and what it says of the evaluation split.
+    """The chosen decoder and its scores on the evaluation split.
 
     Attributes
     ----------

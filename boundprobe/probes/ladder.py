@@ -1,4 +1,4 @@
-"""The ladder of one trained model: what theory requires, what the model uses, what its state holds and could hold.
+"""The ladder of one trained model: required, used, present and nominal bits.
 
     required   S3 and S1 at the measured error             theory: log2 |S| of any machine with that error
     used       T1 with the model's own answers             certified lower bound of I(U;S)

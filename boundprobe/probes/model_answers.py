@@ -19,7 +19,7 @@ CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
 
 
 class CutModel(Protocol):
-    """A model that answers across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a machine of one's own."""
+    """A model that answers across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a user's own class."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Parameters; the first says on which device the model is."""
@@ -124,7 +124,7 @@ def wrong_answers(
     cut: CutBatch,
     transform: Callable[[CutState], CutState] = unchanged,
 ) -> NDArray[np.bool_]:
-    """Which answers are wrong, (n_sequences, n_answers); arguments are those of ``read_answers``."""
+    """Mask of wrong answers, (n_sequences, n_answers); takes the arguments of ``read_answers``."""
     return read_answers(model, states, cut, np.zeros(1, np.int64), transform).wrong
 
 

@@ -1,4 +1,4 @@
-"""Information in a trained model's state, whether or not the model can use it: T1 with decoders trained on states.
+"""Information in a trained model's state, used by the model or not: T1 with decoders trained on states.
 
 ``used`` takes the model itself as the decoder.  ``present`` chooses, on the calibration split, between the model and
 decoders trained on the whole state; the same is done for what each layer keeps of each kind, with trained decoders

@@ -1,4 +1,4 @@
-"""Ladders of trained runs and of sweeps, each measured once and kept in a run directory of its own."""
+"""Ladders of trained runs and of sweeps, each measured once and kept in its own run directory."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def as_names(name: str, given: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Which decoders are trained on states, and how their certificate is computed.
+    """The decoders to train on states, and the settings of their certificate.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class StatesConfig:
-    """How an array of states is measured.
+    """Settings for measuring an array of states.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class StatesConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How a model is measured.
+    """Settings for measuring a model.
 
     Attributes
     ----------
@@ -120,8 +120,8 @@ class ProbeConfig:
     n_sequences: int = setting(4000, "evaluation sequences", flag="-n,--sequences", metavar="N", least=1)
     n_calibration: int = setting(1000, "sequences that calibrate", flag="--calibration", metavar="N", least=1)
     n_train: int = setting(4000, "sequences that decoders are fitted on", flag="--train", metavar="N", least=4)
-    confidence: float = setting(0.95, "of the whole report", metavar="P", above=0, below=1, why="; take e.g. 0.95")
-    tolerance: float = setting(0.01, "accuracy that rounding may lose", least=0, below=1, why="; take e.g. 0.01")
+    confidence: float = setting(0.95, "of the whole report", metavar="P", above=0, below=1)
+    tolerance: float = setting(0.01, "accuracy that rounding may lose", least=0, below=1)
     decoders: tuple[str, ...] = setting(("linear", "mlp"), f"of {', '.join(DECODER_NAMES)}", metavar="NAME[,..]")
     part_decoders: tuple[str, ...] = setting(("linear",), "the same for each layer", metavar="NAME[,..]")
     stream: str = setting("keys-once", "distribution of the prefix, one of the task's", metavar="NAME")
@@ -134,5 +134,5 @@ class ProbeConfig:
             DecoderConfig(getattr(self, name))
 
     def decoding(self, names: tuple[str, ...]) -> DecoderConfig:
-        """How some of the decoders are trained."""
+        """Settings of the named decoders."""
         return DecoderConfig(names, seed=self.seed)

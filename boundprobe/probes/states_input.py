@@ -1,4 +1,4 @@
-"""States and answers as people have them, read and checked before anything is certified."""
+"""Read and check a user's states and answers, before anything is certified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certified bits in any states with known answers, whoever made them: arrays in, a report out."""
+"""Certified bits in arrays of states with known answers, from any source."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StatesReport:
     ----------
     prior : Prior
     present : CertifiedBound
-        Of I(U;S), by the decoder that the calibration split promised most of.
+        Of I(U;S), by the decoder with the largest expected bound on the calibration split.
     retention : Retention or None
         Answer by answer; None where the answers are not independent and uniform.
     nominal_bits : int

@@ -1,4 +1,4 @@
-"""The inequalities of the ladder, and which of them a measurement breaks.
+"""The inequalities of the ladder, and those that a measurement violates.
 
     used, present, states  <=  nominal          certified from below against the exact size of the state
     present of a part      <=  its nominal bits

@@ -67,9 +67,9 @@ def run_row(run: CollectedRun) -> Row:
     """One run: what was set, its size, the chosen rate, and accuracy over the reported seeds."""
     result = run.result
     members, summary = result["members"], result["summary"]
-    by_law = {
-        f"accuracy_{law}": sum(member["accuracy_by_distribution"][law] for member in members) / len(members)
-        for law in ("state-hard", "window-hard")
+    accuracies = {
+        f"accuracy_{half}": sum(member["accuracy_by_distribution"][half] for member in members) / len(members)
+        for half in ("state-hard", "window-hard")
     }
     return {
         **run.head(),
@@ -80,7 +80,7 @@ def run_row(run: CollectedRun) -> Row:
         "n_seeds": summary["n_seeds"],
         "n_converged": summary["n_converged"],
         **{f"accuracy_{name}": summary[name] for name in ("mean", "median", "percentile_10", "percentile_90")},
-        **by_law,
+        **accuracies,
     }
 
 
@@ -96,7 +96,7 @@ def seed_rows(run: CollectedRun) -> list[Row]:
             **member["memory"],
             "receptive_field": run.receptive_field,
             "accuracy": member["accuracy"],
-            **{f"accuracy_{law}": member["accuracy_by_distribution"][law] for law in ("state-hard", "window-hard")},
+            **{f"accuracy_{half}": member["accuracy_by_distribution"][half] for half in ("state-hard", "window-hard")},
             "loss": member["loss"],
             "steps": member["steps"],
             "converged": member["converged"],

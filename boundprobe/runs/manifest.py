@@ -1,4 +1,4 @@
-"""What made a run: command line, versions, revision, seeds, device, times.  Never read to compute anything."""
+"""Provenance of a run: command line, versions, revision, seeds, device, times.  Nothing is computed from it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Run:
 
     @property
     def verb(self) -> str:
-        """What made the run."""
+        """Verb that made the run."""
         return self.run_id.rsplit("-", 1)[0]
 
     def result(self) -> dict[str, Any] | None:
@@ -116,7 +116,7 @@ class Run:
 
 
 def read_or_refuse(path: Path, read: Callable[[], T]) -> T:
-    """What ``read`` returns, or a ``RunDirectoryError`` that says which file of a run is damaged."""
+    """Return what ``read`` returns, or raise a ``RunDirectoryError`` that names the damaged file."""
     try:
         return read()
     except Exception as error:  # readers of damaged files raise whatever they meet

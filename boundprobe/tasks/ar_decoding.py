@@ -15,7 +15,7 @@ from boundprobe.tasks.base import (
     AbstractTask,
     Batch,
     CutBatch,
-    CutStream,
+    PrefixDistribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -229,7 +229,7 @@ class AssociativeRecallDecoding(AbstractTask):
         answers = np.take_along_axis(prefix, places, axis=1)
         return CutBatch(prefix, self.queries, answers, places=places)
 
-    def _other_stream(self, stream: str) -> CutStream:
+    def _other_stream(self, stream: str) -> PrefixDistribution:
         keys = np.arange(self.n_keys)
         theorem = "Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026), keys with replacement"
         words, values = 2 * keys[:, None] + _FIRST_WORD, self.answer_values

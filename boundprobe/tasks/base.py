@@ -1,4 +1,4 @@
-"""What every task is: parameters, answers, distributions, and the hard cases of the proofs.
+"""Base class of the tasks: parameters, answers, distributions, and the hard cases of the proofs.
 
 A task is a frozen dataclass whose fields are its parameters.  It imports numpy only, so that bounds and
 data can be had without torch.  Positions are 1..L in the theory and 0..L-1 in arrays.
@@ -20,7 +20,7 @@ from boundprobe.tasks.cases import StateCase, WindowCase
 #: Target where no answer is asked or none is defined; the value that cross-entropy ignores.
 IGNORE = -100
 
-#: The law of the cut that every task has: that of ``sample_cut``.
+#: The prefix distribution that every task has: that of ``sample_cut``.
 KEYS_ONCE = "keys-once"
 
 #: The distributions that every task has.
@@ -93,8 +93,8 @@ class CutBatch:
         return np.concatenate([self.prefix, suffix], axis=1)
 
 
-class CutStream(ABC):
-    """A law of the prefix other than that of ``sample_cut``: uniform content in which answers may be absent.
+class PrefixDistribution(ABC):
+    """A prefix distribution other than that of ``sample_cut``: uniform content in which answers may be absent.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class CutStream(ABC):
 
     @abstractmethod
     def case(self) -> StateCase:
-        """The law in numbers, entropies given which answers are defined."""
+        """Its case; entropies are conditional on which answers are defined."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class AbstractTask(ABC):
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]] = DISTRIBUTIONS
     presets: ClassVar[dict[str, dict[str, object]]] = {}
-    #: Laws of the cut that the task has; the first is that of ``sample_cut`` and ``state_case``.
+    #: Prefix distributions that the task has; the first is that of ``sample_cut`` and ``state_case``.
     cut_streams: ClassVar[tuple[str, ...]] = (KEYS_ONCE,)
 
     @property
@@ -231,36 +231,36 @@ class AbstractTask(ABC):
     def sample_cut_stream(self, n_sequences: int, rng: np.random.Generator, stream: str = KEYS_ONCE) -> CutBatch:
         """Draw prefixes of one of the class's ``cut_streams``, with the whole query set.
 
-        'keys-once' is ``sample_cut``.  Other streams are as long, but answers may be absent (``IGNORE``): see
+        'keys-once' is ``sample_cut``.  In others the prefix is as long, but answers may be absent (``IGNORE``): see
         ``boundprobe.tasks.prefix_distributions``.
 
         Raises
         ------
         ValueError
-            For a stream that the task does not have, or a negative count.
+            For a distribution that the task does not have, or a negative count.
         """
         drawn = self._stream(stream)
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
         return self.sample_cut(n_sequences, rng) if drawn is None else drawn.sample(n_sequences, rng)
 
     def stream_case(self, stream: str = KEYS_ONCE) -> StateCase:
-        """The case of a stream in numbers; ``entropy_bits`` is H(Y | which answers are defined), or below it."""
+        """The case of a prefix distribution; ``entropy_bits`` is H(Y | which answers are defined), or below it."""
         drawn = self._stream(stream)
         return self.state_case() if drawn is None else drawn.case()
 
     def stream_values(self, stream: str = KEYS_ONCE) -> np.ndarray:
-        """Token ids that an answer of a stream can take, ascending: int64 (K,), K of ``stream_case``."""
+        """Token ids of answers under a prefix distribution, ascending: int64 (K,), K of ``stream_case``."""
         drawn = self._stream(stream)
         return self.answer_values if drawn is None else drawn.values
 
-    def _stream(self, stream: str) -> CutStream | None:
-        """The law of a stream by its name, None for 'keys-once'."""
+    def _stream(self, stream: str) -> PrefixDistribution | None:
+        """The prefix distribution of a name, None for 'keys-once'."""
         check_word("stream", stream, self.cut_streams, of=f" of {self.name}")
         return None if stream == KEYS_ONCE else self._other_stream(stream)
 
-    def _other_stream(self, stream: str) -> CutStream:
-        """The law of a stream other than 'keys-once'; the name has been checked."""
-        raise NotImplementedError(f"{type(self).__name__} names the stream {stream!r} and has no law for it")
+    def _other_stream(self, stream: str) -> PrefixDistribution:
+        """The prefix distribution of a name other than 'keys-once'; the name has been checked."""
+        raise NotImplementedError(f"{type(self).__name__} lists {stream!r} in cut_streams but does not define it")
 
     def parameters(self) -> dict[str, object]:
         """The task's parameters by name, as in TOML and JSON."""

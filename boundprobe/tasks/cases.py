@@ -1,4 +1,4 @@
-"""The hard cases of a task in numbers: what bounds are computed from."""
+"""The hard cases of a task in numbers, from which bounds are computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boundprobe.checks import check_integer
 
 @dataclass(frozen=True)
 class StateCase:
-    """The state-hard case in numbers: what a state at the cut must tell apart (theory, section 2).
+    """The state-hard case in numbers: prefixes that a state at the cut must distinguish (theory, section 2).
 
     Attributes
     ----------

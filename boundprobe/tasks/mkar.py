@@ -17,7 +17,7 @@ from boundprobe.tasks.base import (
     AbstractTask,
     Batch,
     CutBatch,
-    CutStream,
+    PrefixDistribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -215,7 +215,7 @@ class MultiKeyRecall(AbstractTask):
             places[rows] = draw_key_blocks(prefix[rows], rng, keys, 1, self._values)
         return CutBatch(prefix, self.queries, np.take_along_axis(prefix, places, axis=1), places=places)
 
-    def _other_stream(self, stream: str) -> CutStream:
+    def _other_stream(self, stream: str) -> PrefixDistribution:
         length = self.prefix_len
         if stream == TOKENS:
             why = f"; in the stream {TOKENS!r} every token is a key: set key_length to 1"

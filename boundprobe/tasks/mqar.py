@@ -16,7 +16,7 @@ from boundprobe.tasks.base import (
     AbstractTask,
     Batch,
     CutBatch,
-    CutStream,
+    PrefixDistribution,
     check_tokens,
     row_blocks,
     uniform_integers,
@@ -200,7 +200,7 @@ class MultiQueryRecall(AbstractTask):
         answers = np.take_along_axis(prefix, places, axis=1)
         return CutBatch(prefix, self.queries, answers, places=places)
 
-    def _other_stream(self, stream: str) -> CutStream:
+    def _other_stream(self, stream: str) -> PrefixDistribution:
         keys = np.arange(self.n_pairs)[:, None]
         theorem = "Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023), keys with replacement"
         return PairStream(keys, self.answer_values, keys, np.array([self._filler]), self.prefix_len, theorem)

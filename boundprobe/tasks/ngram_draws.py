@@ -12,7 +12,7 @@ from boundprobe.tasks.sampling import gram_codes, sort_with_places
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands in a sequence; ``bos`` is the id of ``<bos>``, ``<query>`` the next, content below."""
+    """Layout of a sequence; ``bos`` is the id of ``<bos>``, ``<query>`` is the next, content ids lie below."""
 
     seq_len: int
     n: int
@@ -102,7 +102,7 @@ class Layout:
 
 
 def find_gram(x: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often each ``gram`` (n, q) occurs in its row of ``x`` (n, L), and its first place, -1 for none.
+    """Count each ``gram`` (n, q) in its row of ``x`` (n, L), and find its first place, -1 for none.
 
     >>> [part.tolist() for part in find_gram(np.array([[1, 1, 1, 2], [1, 2, 3, 4]]), np.array([[1, 1], [4, 1]]))]
     [[2, 0], [0, -1]]

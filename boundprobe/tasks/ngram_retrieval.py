@@ -206,7 +206,7 @@ class NgramRetrieval(AbstractTask):
         )
 
     def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
-        """All answers in every sequence of the hard laws; 'duplicate-query' asks for none (see ``answer_bins``).
+        """All answers in every sequence of the hard halves; 'duplicate-query' asks for none (see ``answer_bins``).
 
         Raises
         ------
@@ -277,7 +277,7 @@ class NgramRetrieval(AbstractTask):
         self._layout.finish(tokens, draw_duplicates(x, rng, self.vocab_size, self.n, self.query_length)[0])
 
     def answer_bins(self, tokens: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """Which quarter of x, 0 to 3, each answer comes from, (n,); -1 where it follows no occurrence of the query.
+        """Quarter of x, 0 to 3, that each answer comes from, (n,); -1 where it follows no occurrence of the query.
 
         ``tokens`` (n, n_positions) are such as 'duplicate-query' draws; ``answers`` (n, k) are the first k,
         1 to n-q, that a model returned.

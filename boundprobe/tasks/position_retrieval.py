@@ -179,10 +179,10 @@ class PositionRetrieval(AbstractTask):
         )
 
     def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
-        state_hard = partial(self._draw, law="state-hard")
-        window_hard = partial(self._draw, law="window-hard")
+        state_hard = partial(self._draw, distribution="state-hard")
+        window_hard = partial(self._draw, distribution="window-hard")
         draws: dict[str, Draw] = {
-            "uniform": partial(self._draw, law="uniform"),
+            "uniform": partial(self._draw, distribution="uniform"),
             "state-hard": state_hard,
             "window-hard": window_hard,
             "mixture": partial(draw_mixture, first=state_hard, second=window_hard),
@@ -215,14 +215,14 @@ class PositionRetrieval(AbstractTask):
                 places[rows, 0] = x_at + (x == query[:, None]).argmax(axis=1)
         return CutBatch(prefix, self.queries, places + (n - x_at), places=places)
 
-    def _draw(self, tokens: np.ndarray, rng: np.random.Generator, law: str) -> None:
+    def _draw(self, tokens: np.ndarray, rng: np.random.Generator, distribution: str) -> None:
         n = len(tokens)
         x, query = self._split(tokens)
-        # x_L and the query are fixed apart in the state-hard law of the prefix form, see sample_cut.
-        free = self.seq_len - (self.form == "prefix" and law == "state-hard")
+        # x_L and the query are fixed apart in the state-hard distribution of the prefix form, see sample_cut.
+        free = self.seq_len - (self.form == "prefix" and distribution == "state-hard")
         x[...] = np.arange(self.seq_len)
         rng.permuted(x[:, :free], axis=1, out=x[:, :free])
-        query[...] = x[np.arange(n), uniform_integers(rng, 0, 2 if law == "window-hard" else free, (n,))]
+        query[...] = x[np.arange(n), uniform_integers(rng, 0, 2 if distribution == "window-hard" else free, (n,))]
         for place, marker in self._markers:
             tokens[:, place] = marker
 

@@ -1,4 +1,4 @@
-"""Laws of the cut in which answers may be absent: keys with replacement, and plain uniform tokens."""
+"""Prefix distributions in which answers may be absent: keys with replacement, and plain uniform tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boundprobe.tasks.base import IGNORE, CutBatch, CutStream, row_blocks, uniform_integers
+from boundprobe.tasks.base import IGNORE, CutBatch, PrefixDistribution, row_blocks, uniform_integers
 from boundprobe.tasks.cases import StateCase
 from boundprobe.tasks.token_entropy import MOST_EXACT_TOKENS, conditional_floor, exact_entropies
 
@@ -18,7 +18,7 @@ TOKENS = "tokens"
 
 
 @dataclass(frozen=True, eq=False)
-class PairStream(CutStream):
+class PairStream(PrefixDistribution):
     """As many pairs as fit, each a uniform key with a uniform value, after filler where a pair does not fit.
 
     Given which keys came, the last values are independent and uniform: H(Y | which) = n p log2 K bits, with
@@ -57,7 +57,7 @@ class PairStream(CutStream):
         return 1 - (1 - 1 / len(self.keys)) ** self.n_pairs
 
     def case(self) -> StateCase:
-        """The law in numbers; no two rows of the most keys that fit can share a state."""
+        """Its case; no two rows of the most keys that fit can share a state."""
         n, bits = len(self.keys), math.log2(len(self.values))
         return StateCase(
             n_answers=n,
@@ -88,7 +88,7 @@ class PairStream(CutStream):
 
 
 @dataclass(frozen=True, eq=False)
-class TokenStream(CutStream):
+class TokenStream(PrefixDistribution):
     """Independent uniform tokens; each token asks what followed it last, the query itself being read as well.
 
     The query follows the last token of the prefix: asked for that token, the answer is the token itself, and
@@ -112,7 +112,7 @@ class TokenStream(CutStream):
         return np.arange(self.n_tokens)
 
     def case(self) -> StateCase:
-        """The law in numbers, exact up to ``MOST_EXACT_TOKENS`` tokens, rigorous lower bounds beyond."""
+        """Its case, exact up to ``MOST_EXACT_TOKENS`` tokens, rigorous lower bounds beyond."""
         n, length = self.n_tokens, self.prefix_len
         exact = n <= MOST_EXACT_TOKENS
         entropy = exact_entropies(n, length)[0] if exact else conditional_floor(n, length)

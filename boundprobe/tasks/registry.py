@@ -1,4 +1,4 @@
-"""Tasks by name, and from a name and parameters to a task."""
+"""Tasks by name, and construction from a name and parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the samplers share: working in blocks, mixing two laws, distinct integers, keys followed by values."""
+"""Common parts of the samplers: blocks, mixtures of two distributions, distinct integers, key-value pairs."""
 
 from __future__ import annotations
 

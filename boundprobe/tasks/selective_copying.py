@@ -121,7 +121,7 @@ class SelectiveCopying(AbstractTask):
 
     @property
     def distances(self) -> tuple[int, ...]:
-        """How far back each number's target lies, in order of the number's id."""
+        """Distance back to each number's target, in order of the number's id."""
         first = self.first_number - self.offset
         return tuple(range(first, first + self.n_numbers))
 
@@ -259,7 +259,7 @@ class SelectiveCopying(AbstractTask):
         number = rng.random(tokens.shape) < np.where(sparse, _PAPER_SPARSE, _PAPER_DENSE)[:, None]
         # A sparse row needs a number.  The distance d of the last one from the end is geometric, cut at
         # L - 1: P(d) ~ q^d.  Before it positions are free, after it are letters.  Inverting the distribution
-        # function draws from the exact conditional law, with no redrawing.
+        # function draws from the exact conditional distribution, without rejection.
         log_q = math.log1p(-_PAPER_SPARSE)
         some_number = -math.expm1(length * log_q)
         distance = np.floor(np.log1p(-rng.random(n) * some_number) / log_q).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The joint entropy of what followed each token last in a stream of uniform tokens.
+"""Joint entropy of the last successor of each token in a stream of uniform tokens.
 
 Read backwards, the stream is a walk that draws a uniform token at each step; what followed the last place of a
 token is the token that the walk was at when it first came to this one.  So the answers are the walk's tree of
@@ -21,19 +21,19 @@ import numpy as np
 MOST_EXACT_TOKENS = 12
 
 
-def seen_law(n_tokens: int, n_draws: int) -> np.ndarray:
+def distinct_count_pmf(n_tokens: int, n_draws: int) -> np.ndarray:
     """Probability that k distinct tokens are seen in P uniform draws: float64 (n + 1,).
 
-    >>> seen_law(2, 3).tolist()
+    >>> distinct_count_pmf(2, 3).tolist()
     [0.0, 0.25, 0.75]
     """
     k = np.arange(n_tokens + 1)
-    law: np.ndarray = (k == 0).astype(float)
+    pmf: np.ndarray = (k == 0).astype(float)
     for _ in range(n_draws):
-        step = law * k / n_tokens
-        step[1:] += law[:-1] * (n_tokens - k[:-1]) / n_tokens
-        law = step
-    return law
+        step = pmf * k / n_tokens
+        step[1:] += pmf[:-1] * (n_tokens - k[:-1]) / n_tokens
+        pmf = step
+    return pmf
 
 
 def set_entropy(n_tokens: int, n_draws: int) -> float:
@@ -42,8 +42,8 @@ def set_entropy(n_tokens: int, n_draws: int) -> float:
     >>> round(set_entropy(2, 3), 4)
     1.0613
     """
-    law = seen_law(n_tokens, n_draws)
-    return math.fsum(p * (log2_choose(n_tokens, k) - math.log2(p)) for k, p in enumerate(law.tolist()) if p > 0)
+    pmf = distinct_count_pmf(n_tokens, n_draws)
+    return math.fsum(p * (log2_choose(n_tokens, k) - math.log2(p)) for k, p in enumerate(pmf.tolist()) if p > 0)
 
 
 def log2_choose(n: int, k: int) -> float:
@@ -65,9 +65,9 @@ def conditional_floor(n_tokens: int, n_draws: int) -> float:
     >>> round(conditional_floor(3, 200), 6) == round(2 * math.log2(3), 6)
     True
     """
-    law = seen_law(n_tokens, n_draws)
-    k = np.flatnonzero(law)
-    return float(np.sum(law[k] * np.maximum(0.0, (k - 1) * np.log2(k) + log2_cover(n_tokens, n_draws)[k])))
+    pmf = distinct_count_pmf(n_tokens, n_draws)
+    k = np.flatnonzero(pmf)
+    return float(np.sum(pmf[k] * np.maximum(0.0, (k - 1) * np.log2(k) + log2_cover(n_tokens, n_draws)[k])))
 
 
 def log2_cover(n_tokens: int, n_draws: int) -> np.ndarray:
@@ -76,11 +76,11 @@ def log2_cover(n_tokens: int, n_draws: int) -> np.ndarray:
     >>> (2 ** log2_cover(3, 2)[1:3]).round(9).tolist()
     [1.0, 0.5]
     """
-    law = seen_law(n_tokens, n_draws)
+    pmf = distinct_count_pmf(n_tokens, n_draws)
     out = np.full(n_tokens + 1, np.nan)
-    for k in np.flatnonzero(law).tolist():
+    for k in np.flatnonzero(pmf).tolist():
         sets = log2_choose(n_tokens, k) + n_draws * math.log2(max(k, 1) / n_tokens)
-        out[k] = min(0.0, math.log2(law[k]) - sets)
+        out[k] = min(0.0, math.log2(pmf[k]) - sets)
     return out
 
 
@@ -162,10 +162,10 @@ def _settled(tree: str) -> str:
     return _replaced(tree, "()") if "[" in tree else tree
 
 
-def tree_law(n_tokens: int, n_draws: int) -> dict[str, float]:
+def tree_pmf(n_tokens: int, n_draws: int) -> dict[str, float]:
     """Probability of each class of trees of first entries after P >= 1 draws.
 
-    >>> tree_law(2, 2)
+    >>> tree_pmf(2, 2)
     {'()': 0.5, '(())': 0.5}
     """
     classes, starts, ends, p = _steps(n_tokens)
@@ -173,10 +173,10 @@ def tree_law(n_tokens: int, n_draws: int) -> dict[str, float]:
     now[0] = 1.0
     for _ in range(n_draws - 1):
         now = np.bincount(ends, weights=now[starts] * p, minlength=len(classes))
-    law: defaultdict[str, float] = defaultdict(float)
+    pmf: defaultdict[str, float] = defaultdict(float)
     for i in np.flatnonzero(now).tolist():
-        law[_settled(classes[i])] += float(now[i])
-    return dict(law)
+        pmf[_settled(classes[i])] += float(now[i])
+    return dict(pmf)
 
 
 def exact_entropies(n_tokens: int, n_draws: int) -> tuple[float, float]:
@@ -186,7 +186,7 @@ def exact_entropies(n_tokens: int, n_draws: int) -> tuple[float, float]:
     [0.75, 1.8113]
     """
     joint = labelled_entropy(
-        (p, math.perm(n_tokens, len(tree) // 2) // symmetries(tree)) for tree, p in tree_law(n_tokens, n_draws).items()
+        (p, math.perm(n_tokens, len(tree) // 2) // symmetries(tree)) for tree, p in tree_pmf(n_tokens, n_draws).items()
     )
     return max(0.0, joint - set_entropy(n_tokens, n_draws)), joint
 

@@ -1,9 +1,9 @@
-"""Contract checks that anyone can run on a task, a bound or a mixer, and hypothesis strategies for tiny tasks.
+"""Contract checks for tasks, bounds and mixers, and hypothesis strategies for tiny tasks.
 
 ``check_task`` holds a task against its own definition, ``check_bound`` a lower bound against every machine on
 random tiny answer tables: a bound that is too high is caught by the machine that beats it.  ``check_mixer`` holds a
 sequence mixer against the contract of ``boundprobe.models.mixer.AbstractMixer``; it alone needs torch.
-``boundprobe.channels`` has states whose information is known, to test whatever claims to measure it.
+``boundprobe.channels`` has states whose information is known, to test methods that measure it.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""A lower bound against every machine on random tiny answer tables, and hypothesis strategies for those."""
+"""Check a lower bound against every encoder-decoder pair of random tiny answer tables, with hypothesis strategies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promises of a sequence mixer, with one check for each: a check yields a line for each problem.
+"""The contract of a sequence mixer, with one check for each law: a check yields a line for each problem.
 
 Glossary: B batch, T tokens; a mixer reads x (B, T, d_model) after a state.
 """
@@ -108,7 +108,7 @@ def memory(case: Case) -> Iterator[str]:
     mixer(case.other)
     if case.differ(mixer(first)[0], y):
         yield "the same inputs read again give another output: it holds something between calls"
-    again(case.other)  # a copy that has another past goes on from the same state
+    again(case.other)  # a copy with another past continues from the same state
     given = tuple(replace(tensor, value=value) for tensor, value in zip(state, before, strict=True))
     if case.differ(again(second, given)[0], expected):
         yield "a copy of the mixer goes on otherwise from the same state: it holds something outside its state"

@@ -1,4 +1,4 @@
-"""A sequence mixer against the contract of ``boundprobe.models.mixer.AbstractMixer``."""
+"""Check a sequence mixer against the contract of ``boundprobe.models.mixer.AbstractMixer``."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ def _problems(case: Case, check: Check) -> list[str]:
     try:
         for problem in check(case):
             found.append(f"{check.__name__}: {problem}")
-    except Exception as error:  # whatever a mixer of someone else's raises
+    except Exception as error:  # a third-party mixer may raise anything
         found.append(f"{check.__name__}: it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return found

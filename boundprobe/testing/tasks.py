@@ -1,4 +1,4 @@
-"""A task against its own definition."""
+"""Check a task against its own definition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_task(task: AbstractTask, n_sequences: int = 48) -> None:
     >>> check_task(SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6))
     """
     wrong = [
-        *(problem for law in task.distributions for problem in _sample_problems(task, law, n_sequences)),
+        *(problem for name in task.distributions for problem in _sample_problems(task, name, n_sequences)),
         *_cut_problems(task, n_sequences),
         *_case_problems(task),
     ]
@@ -48,27 +48,27 @@ def _oracle(task: AbstractTask, tokens: NDArray[np.int64]) -> int:
     return IGNORE if answer is None else answer
 
 
-def _sample_problems(task: AbstractTask, law: str, n: int) -> Iterator[str]:
-    batch, again = (task.sample(n, np.random.default_rng(1), law) for _ in range(2))
+def _sample_problems(task: AbstractTask, distribution: str, n: int) -> Iterator[str]:
+    batch, again = (task.sample(n, np.random.default_rng(1), distribution) for _ in range(2))
     if not (np.array_equal(batch.tokens, again.tokens) and np.array_equal(batch.targets, again.targets)):
-        yield f"{law}: two samples of one seed differ"
+        yield f"{distribution}: two samples of one seed differ"
     for name, array in (("tokens", batch.tokens), ("targets", batch.targets)):
         if array.shape != (n, task.n_positions) or array.dtype != np.int64:
-            yield f"{law}: {name} are {array.dtype} {array.shape}, not int64 ({n}, {task.n_positions})"
+            yield f"{distribution}: {name} are {array.dtype} {array.shape}, not int64 ({n}, {task.n_positions})"
             return
     if batch.tokens.min() < 0 or batch.tokens.max() >= task.n_token_ids:
-        yield f"{law}: tokens are outside 0..{task.n_token_ids - 1}"
+        yield f"{distribution}: tokens are outside 0..{task.n_token_ids - 1}"
         return
     asked = batch.targets != IGNORE
-    if law in ("state-hard", "window-hard", "mixture") and not asked[:, -1].all():
-        yield f"{law}: a sequence has no answer at its end"
+    if distribution in ("state-hard", "window-hard", "mixture") and not asked[:, -1].all():
+        yield f"{distribution}: a sequence has no answer at its end"
     if (batch.targets[asked] != task.answers(batch.tokens)[asked]).any():
-        yield f"{law}: a target is not what answers() says"
+        yield f"{distribution}: a target is not what answers() says"
     for tokens, target in zip(batch.tokens[:8], batch.targets[:8, -1], strict=True):
-        if target not in (IGNORE, _oracle(task, tokens)):
-            yield f"{law}: {tokens.tolist()} has the target {target}, reference_answer says {_oracle(task, tokens)}"
-    if task.sample(0, np.random.default_rng(1), law).tokens.shape != (0, task.n_positions):
-        yield f"{law}: a sample of none is not empty"
+        if target not in (IGNORE, wanted := _oracle(task, tokens)):
+            yield f"{distribution}: {tokens.tolist()} has the target {target}, reference_answer says {wanted}"
+    if task.sample(0, np.random.default_rng(1), distribution).tokens.shape != (0, task.n_positions):
+        yield f"{distribution}: a sample of none is not empty"
 
 
 def _cut_problems(task: AbstractTask, n: int) -> Iterator[str]:

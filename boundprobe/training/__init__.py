@@ -1,4 +1,4 @@
-"""Training runs: configuration, members trained side by side, results that resume."""
+"""Training runs: configuration, members trained side by side, resumable results."""
 
 import lazy_loader
 

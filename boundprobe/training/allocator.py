@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: training tiny models makes the same few-megabyte arrays again and again."""
+"""Keep freed memory in the process: training tiny models allocates the same few-megabyte arrays in every step."""
 
 from __future__ import annotations
 

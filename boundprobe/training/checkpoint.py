@@ -1,4 +1,4 @@
-"""Checkpoints of a group of runs: what is finished, and how far the members in training are."""
+"""Checkpoints of a group of runs: finished members, and the state of members in training."""
 
 from __future__ import annotations
 

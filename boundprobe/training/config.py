@@ -1,4 +1,4 @@
-"""What a training run is: task, model and schedule.  Torch-free, so that a bad one is refused at once."""
+"""Configuration of a training run: task, model and schedule.  Torch-free, so that a bad one is refused at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boundprobe.tasks.registry import task_of
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
 PHASES = ("calibration", "report")
-#: What is learned: the task's answers, or, as a negative control, answers dealt out at random.
+#: What is learned: the task's answers, or, as a negative control, permuted labels.
 TARGETS = ("task", "random")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -48,12 +48,12 @@ def rename_old_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a member is trained and judged.
+    """Training and evaluation settings of a member.
 
     Attributes
     ----------
     distribution : str
-        Training law.
+        Training distribution.
     steps, batch : int
         Optimizer steps, and sequences in each.
     learning_rates : tuple of float
@@ -118,7 +118,7 @@ class Member:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Phase and seed index: what a member's random streams depend on, beside the run's seed.
+        """Phase and seed index: with the run's seed, they determine a member's RNG streams.
 
         The learning rate is left out on purpose: rates are compared on the same data and initial weights.
         """
@@ -168,7 +168,7 @@ class TrainConfig:
         return [Member("report", learning_rate, i) for i in range(self.schedule.n_seeds)]
 
     def shape(self) -> Shape:
-        """What runs must agree in to be trained side by side: all that is one number for a whole ensemble."""
+        """Settings that runs must share to be trained side by side: those with one value per ensemble."""
         schedule = self.schedule
         shared = (schedule.steps, schedule.batch, schedule.warmup_steps, schedule.precision, schedule.micro_batch)
         return self.model, self.backend, *shared, self.task.n_token_ids, self.task.n_positions

@@ -1,4 +1,4 @@
-"""When a member has learned what it will: a stated rule, on the losses of its draws."""
+"""Convergence of a member: a stated rule on the losses of its draws."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def has_converged(losses: Sequence[float], n_draws: int) -> bool:
 
 
 def may_stop(losses: Sequence[float], n_draws: int, stop_below: float) -> bool:
-    """Whether a member is lost (its loss is not finite), or its mean loss over a tenth of the budget is below a limit.
+    """Return True if a loss is not finite, or the mean loss over a tenth of the budget is below a threshold.
 
     >>> may_stop([0.5, math.nan], 10, stop_below=0.0), may_stop([0.5, 0.01], 10, stop_below=0.1)
     (True, True)

@@ -1,4 +1,4 @@
-"""A step recorded once and replayed: on a GPU, starting the many kernels of a tiny step takes longer than they do.
+"""CUDA graphs of a training step: launching the many kernels of a tiny step takes longer than running them.
 
 CUDA graphs: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.  Nothing in a step may wait for the GPU
 or depend on values, and every tensor keeps its place: ``Stepper.step`` works in place, and what differs between

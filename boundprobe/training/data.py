@@ -1,4 +1,4 @@
-"""Deterministic training batches: a pure function of (config, member, step), whatever else is in the ensemble."""
+"""Deterministic training batches: a pure function of (config, member, step), independent of the other members."""
 
 from __future__ import annotations
 

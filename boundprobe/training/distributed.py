@@ -1,4 +1,4 @@
-"""The processes that train one model together: alone, or as many as torchrun started."""
+"""Process group of one training: a single process, or those that torchrun started."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ProcessGroup:
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process writes."""
+        """True in the process that writes."""
         return self.rank == 0
 
     def add_up(self, x: Tensor) -> None:
@@ -38,7 +38,7 @@ class ProcessGroup:
             dist.all_reduce(x)
 
     def share(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns in process 0, in every process; the others do not call it."""
+        """Call ``make`` in process 0 and return its result in every process."""
         if self.size == 1:
             return make()
         box = [make() if self.is_writer else None]

@@ -1,4 +1,4 @@
-"""How often models are right at the position that a distribution asks about."""
+"""Accuracy of models at the position that a distribution asks about."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _chunks(batch: Batch, size: int, device: torch.device) -> Iterator[tuple[Ten
 
 
 def _right(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many of the sequences (..., B, T, V) are answered right at the end; (...)."""
+    """Count the sequences (..., B, T, V) answered right at their end, (...)."""
     return ((logits[..., -1, :].argmax(-1) == targets) & (targets != IGNORE)).sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""Training of runs: members side by side, calibration members first, from wherever they stopped."""
+"""Training loop of a group of runs: calibration members first, resumed from checkpoints."""
 
 from __future__ import annotations
 

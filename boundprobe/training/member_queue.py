@@ -1,4 +1,4 @@
-"""Queue of the members of a group of runs: who is trained next, and side by side.
+"""Queue of the members of a group of runs: the next batch of members to train side by side.
 
 First the calibration members of all runs, then, at the rates that these chose, the reported ones.
 """
@@ -19,7 +19,7 @@ LARGEST_ENSEMBLE = {"cpu": 16, "cuda": 128}
 
 @dataclass
 class Finished:
-    """What is kept of a member.
+    """Record of a member whose training has ended.
 
     Attributes
     ----------

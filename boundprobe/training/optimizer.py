@@ -77,7 +77,7 @@ class EnsembleAdamW:
         self.first_moments, self.second_moments = (torch.zeros_like(ensemble.values) for _ in range(2))
 
     def corrections(self, step: int) -> tuple[float, float]:
-        """What the moments are divided by at a step, counted from 0: they start from zeros."""
+        """Adam's bias corrections of both moments at a step, counted from 0."""
         return 1 - BETA_1 ** (step + 1), (1 - BETA_2 ** (step + 1)) ** 0.5
 
     @torch.no_grad()

@@ -60,7 +60,7 @@ class RunWriter:
         self.finished_before = frozenset(done)
 
     def restore_metrics(self) -> None:
-        """Write the metrics of the checkpoint: what a killed process wrote after it is dropped, and made again."""
+        """Write the metrics of the checkpoint; later lines of a killed process are dropped and recomputed."""
         if not self.processes.is_writer:
             return
         losses = {member_id: member.losses for member_id, member in self.state.finished.items()}
@@ -92,7 +92,7 @@ class RunWriter:
     def finish(self, backends: Sequence[dict[str, str]]) -> None:
         """Write weights and result of every run, and wait until all processes know."""
         if self.processes.is_writer:
-            self.restore_metrics()  # in the order of the members, whoever was trained beside whom
+            self.restore_metrics()  # in the order of the members, however they were batched
             for i, (config, run) in enumerate(zip(self.configs, self.runs, strict=True)):
                 if i not in self.finished_before:
                     self._finish_run(i, config, run, backends[i])

@@ -1,4 +1,4 @@
-"""Weights of members: at the start, and of a finished run."""
+"""Weights of members: initial, and of a finished run."""
 
 from __future__ import annotations
 

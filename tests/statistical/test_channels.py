@@ -376,7 +376,7 @@ def test_token_streams_by_enumeration(n, seq_len):
     channel = TokenStream(n, seq_len)
     assert channel.joint_entropy_bits == pytest.approx(entropy(answers), rel=1e-9, abs=1e-9)
     assert channel.entropy_bits == pytest.approx(entropy(answers) - entropy(answers >= 0), rel=1e-9, abs=1e-9)
-    assert channel.answer_law.sum() == pytest.approx(1)
+    assert channel.answer_pmf.sum() == pytest.approx(1)
 
 
 def test_the_answers_of_a_token_stream_depend_on_each_other():

@@ -23,7 +23,7 @@ from boundprobe.tasks import (
 )
 from boundprobe.tasks.custom.task import wrap_task
 from boundprobe.tasks.prefix_distributions import PairStream
-from boundprobe.tasks.token_entropy import MOST_EXACT_TOKENS, conditional_floor, exact_entropies, seen_law
+from boundprobe.tasks.token_entropy import MOST_EXACT_TOKENS, conditional_floor, distinct_count_pmf, exact_entropies
 
 CONFIGURATIONS: list[tuple[str, dict[str, object], str | None]] = [
     *((name, {}, preset) for name in TASKS for preset in (None, *TASKS[name].presets)),
@@ -217,7 +217,7 @@ def test_trees_of_first_entries_by_enumeration(n_tokens: int) -> None:
         for t in range(n_draws):
             answers[np.arange(len(draws)), draws[:, t]] = after[:, t]
         seen = np.unique((answers != IGNORE).sum(axis=1), return_counts=True)
-        assert seen_law(n_tokens, n_draws)[seen[0]].tolist() == pytest.approx((seen[1] / len(draws)).tolist())
+        assert distinct_count_pmf(n_tokens, n_draws)[seen[0]].tolist() == pytest.approx((seen[1] / len(draws)).tolist())
         exact = entropy_given_defined(list(map(tuple, answers.tolist())))
         assert exact_entropies(n_tokens, n_draws)[0] == pytest.approx(exact, abs=1e-9)
 

@@ -1,4 +1,4 @@
-"""One bound as an object: its number, what it bounds, which theorem says so and how that is known."""
+"""One bound as an object: its value, the bounded quantity, the theorem and the evidence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INFORMATION = "bits that the state at the cut holds of the memory part, I(U;S)"
 
 @dataclass(frozen=True)
 class Statement:
-    """What a bound is about: the same for every task.
+    """The task-independent meaning of a bound.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Bound:
 
     @property
     def statement(self) -> Statement:
-        """What the value is of."""
+        """The catalogue entry of the bound's key."""
         return STATEMENTS[self.key]
 
     @property
@@ -138,7 +138,7 @@ class Bound:
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound says nothing: a lower bound of 0, or an upper bound of 1 on a probability."""
+        """True for a lower bound of 0 and for an upper bound of 1 on a probability."""
         if not isinstance(self.value, int | float):
             return False
         if self.statement.direction == "lower":

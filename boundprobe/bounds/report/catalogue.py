@@ -1,4 +1,4 @@
-"""Every bound of the package in one list, with its formula, its reference, and how the reference is known to us."""
+"""Catalogue of the bounds, each with its formula, its reference, and how the reference was checked."""
 
 from __future__ import annotations
 

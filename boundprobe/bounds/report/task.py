@@ -1,4 +1,4 @@
-"""All bounds of one task in one object: what `boundprobe bounds` prints, and its JSON."""
+"""All bounds of one task in one object, with its table and its JSON."""
 
 from __future__ import annotations
 

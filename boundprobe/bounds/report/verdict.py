@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Witness:
-    """An argument that models of some sizes do reach an accuracy: what ``can pass`` rests on.
+    """Proof that models of some sizes reach an accuracy: the evidence for ``can pass``.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a model of given sizes can reach an accuracy on one hard distribution.
+    """Decide from sizes alone whether an accuracy on one hard distribution is ruled out.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Absent answers: what a state must hold when a query has an answer for some prefixes only."""
+"""Bits of state required when a query has an answer for some prefixes only."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class RatePoint:
 
     @property
     def gap_bits(self) -> float:
-        """Duality gap: how far apart the two bounds on R at ``distortion`` are."""
+        """Duality gap: the difference of the two bounds on R at ``distortion``."""
         return self.upper_bits - self.lower_bits
 
 
@@ -99,7 +99,7 @@ def blahut_arimoto(
 ) -> RatePoint:
     """The point of a rate-distortion curve with one slope, by Blahut's iteration, with its duality gap.
 
-    With A = 2^(-s d), q the law of reproductions, l(x) = 1 / sum_y q(y) A(x,y) and
+    With A = 2^(-s d), q the distribution of reproductions, l(x) = 1 / sum_y q(y) A(x,y) and
     c(y) = sum_x p(x) l(x) A(x,y), the iteration is q <- q c.  Every q gives a channel q(y) A(x,y) l(x), so
     R(D) <= I, and a feasible dual l / max c, so R(d) >= -s d + sum_x p(x) log2 l(x) - log2 max c at every d.
     Steps q c^power, with a growing power while they help, are hundreds of times faster near corners of the curve;
@@ -125,7 +125,7 @@ def blahut_arimoto(
     Raises
     ------
     ValueError
-        If the source is no law, the distortion does not fit it, or a number is outside its range.
+        If the source is no distribution, the distortion does not fit it, or a number is outside its range.
 
     References
     ----------
@@ -146,7 +146,7 @@ def blahut_arimoto(
 
 
 def checked_source(source: ArrayLike, distortion: ArrayLike) -> tuple[FloatArray, FloatArray, float]:
-    """Law, distortion less each letter's least, and the mean of those least ones; or raise ``ValueError``.
+    """Distribution, distortion less each letter's least, and the mean of those least ones; or raise ``ValueError``.
 
     Letters of probability 0 are dropped.
     """
@@ -206,7 +206,7 @@ def iterate(p: FloatArray, d: FloatArray, floor: float, slope: float, tolerance:
 
 
 def _step(q: FloatArray, c: FloatArray, power: float) -> FloatArray:
-    """The law q c^power, scaled; what is tiny stays above 0, so that it can grow again."""
+    """The distribution q c^power, normalised; what is tiny stays above 0, so that it can grow again."""
     with np.errstate(under="ignore"):
         moved = np.maximum(q * c**power, 1e-300)
     return cast(FloatArray, moved / moved.sum())

@@ -1,4 +1,4 @@
-"""How many bits a state must hold for a given error, and how accurate a given number of bits can be."""
+"""Fano bounds: the bits of state that a given error requires, and the accuracy that given bits allow."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def required_state_entries(case: StateCase, error: float, entry_bits: float = 32
 
 
 def _check_entropy(entropy_bits: float, n_answers: int, n_values: int) -> None:
-    """Raise ``ValueError`` if the answers cannot carry the entropy: S1 would then promise too much."""
+    """Raise ``ValueError`` if the entropy exceeds that of the answers, for which S1 would be invalid."""
     check_integer("n_answers", n_answers, 1)
     check_integer("n_values", n_values, 1)
     most_bits = n_answers * math.log2(n_values)

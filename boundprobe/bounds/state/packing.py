@@ -124,7 +124,7 @@ def packing_bits(error: Floats, n_coordinates: int, n_values: int) -> Floats:
 def _log_tables(n_coordinates: int, n_values: int) -> tuple[FloatArray, FloatArray]:
     """Natural logs of C_d / q^n for d = 0..n, and of the sums of the first d of them for d = 0..n.
 
-    As shares of all q^n words the counts are a binomial law with success 1 - 1/q: its logs are near 0 around
+    As shares of all q^n words the counts are a binomial distribution with success 1 - 1/q: its logs are near 0 around
     the peak, where many terms add up, and the far tail grows by large factors, so rounding does not pile up.
     """
     n = n_coordinates

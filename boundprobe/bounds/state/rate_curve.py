@@ -33,7 +33,7 @@ class Interval:
 
     @property
     def gap(self) -> float:
-        """How far apart the two are: the duality gap."""
+        """The duality gap: upper minus lower end."""
         return self.upper - self.lower
 
 
@@ -61,7 +61,7 @@ def rate_distortion(
     Raises
     ------
     ValueError
-        If the source is no law, the distortion does not fit it, or no channel has so little distortion.
+        If the source is no distribution, the distortion does not fit it, or no channel has so little distortion.
 
     References
     ----------
@@ -102,7 +102,7 @@ def distortion_rate(source: ArrayLike, distortion: ArrayLike, rate_bits: float, 
     Raises
     ------
     ValueError
-        If the source is no law, the distortion does not fit it, or the rate is negative; also if the rate is
+        If the source is no distribution, the distortion does not fit it, or the rate is negative; also if the rate is
         too low for any finite distortion.
 
     References
@@ -162,7 +162,7 @@ class _Curve:
         return interval()
 
     def rate(self, distortion: float) -> Interval:
-        """What is known of R at one distortion: the highest line, the lowest point or chord."""
+        """Enclose R at one distortion between the highest line and the lowest point or chord."""
         lower = max((b - s * distortion for s, b in self.lines), default=0.0)
         d, r = np.array(self.points).T
         left, right = d <= distortion, d > distortion
@@ -173,7 +173,7 @@ class _Curve:
         return _interval(max(0.0, lower), upper)
 
     def distortion(self, bits: float) -> Interval:
-        """What is known of D at one rate, from the same lines, points and chords."""
+        """Enclose D at one rate, from the same lines, points and chords."""
         lower = max(((b - bits) / s for s, b in self.lines if s > 0.0), default=0.0)
         d, r = np.array(self.points).T
         low, high = r <= bits, r > bits

@@ -1,6 +1,6 @@
-"""Streams in which answers may be absent or depend on each other: what answers on them prove, and their entropy.
+"""Streams in which answers may be absent or dependent: their entropy, and the state that they require.
 
-Two laws of a stream of uniform tokens, for each token v that comes at all:
+Two distributions of answers on a stream of uniform tokens, for each token v that occurs:
 
 - *within the stream* (here): Y_v is the token after the last place of v that has one after it;
 - *asked after it* (``boundprobe.tasks.token_entropy``, the stream 'tokens' of mkar): the query is read as well,
@@ -22,13 +22,13 @@ from boundprobe.bounds.state.absent import absent_answers_bits
 from boundprobe.checks import check_integer, check_number
 from boundprobe.tasks.token_entropy import (
     MOST_EXACT_TOKENS,
+    distinct_count_pmf,
     hung_trees,
     labelled_entropy,
     log2_cover,
-    seen_law,
     set_entropy,
     symmetries,
-    tree_law,
+    tree_pmf,
 )
 
 
@@ -109,20 +109,20 @@ def token_stream_entropy(n_tokens: int, seq_len: int) -> float:
     4.17
     """
     _check_stream(n_tokens, seq_len, MOST_EXACT_TOKENS)
-    law: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    pmf: defaultdict[tuple[str, ...], float] = defaultdict(float)
     members: dict[tuple[str, ...], int] = {}
-    for tree, p in tree_law(n_tokens, seq_len - 1).items():
+    for tree, p in tree_pmf(n_tokens, seq_len - 1).items():
         k = len(tree) // 2
         if k < n_tokens:  # the last token came nowhere else
             absent = ("", tree)
-            law[absent] += p * (n_tokens - k) / n_tokens
+            pmf[absent] += p * (n_tokens - k) / n_tokens
             members[absent] = math.perm(n_tokens, k) // symmetries(tree) * (n_tokens - k)
         for around in hung_trees(tree):
             turns = [around[i:] + around[:i] for i in range(len(around))]
             same = math.prod(map(symmetries, around)) * turns.count(around)
-            law[min(turns)] += p / n_tokens
+            pmf[min(turns)] += p / n_tokens
             members[min(turns)] = math.perm(n_tokens, k) // same
-    return labelled_entropy((p, members[shape]) for shape, p in law.items())
+    return labelled_entropy((p, members[shape]) for shape, p in pmf.items())
 
 
 def token_stream_conditional_entropy(n_tokens: int, seq_len: int) -> float:
@@ -142,7 +142,7 @@ def token_stream_entropy_floor(n_tokens: int, seq_len: int) -> float:
         sum_k P(k) max(0, log2 n + (k-1) log2 k + log2 c_k - (k/n) W_k)
 
     P(k) is the probability that k tokens come before the last, c_k that L - 1 uniform draws from k tokens show
-    them all, and W_k the largest mean of log2 j in a share c_k of the law P(j) = (j/k) prod_{i<j} (1 - i/k).
+    them all, and W_k the largest mean of log2 j in a share c_k of the distribution P(j) = (j/k) prod_{i<j} (1 - i/k).
 
     Parameters
     ----------
@@ -166,8 +166,8 @@ def token_stream_entropy_floor(n_tokens: int, seq_len: int) -> float:
     D is covered).  The last token is in D with probability k/n, and Y tells if so.  If not, Y is the tree and one of
     n - k tokens; h(k/n) + (1 - k/n) log2(n - k) + (k/n) log2 k = log2 n.  If so, Y has a cycle of j tokens and comes
     from j pairs of tree and last token: its probability is j k^-k / c_k at most.  j is the place of a uniform vertex
-    below the root; of trees that are all equally likely it has the law above, and under the condition no event is
-    more than 1 / c_k times as likely.
+    below the root; for trees that are all equally likely it has the distribution above, and given the condition no
+    event is more than 1 / c_k times as likely.
 
     The simpler n p log2 n - sum_j (j/n) prod_{i<j}(1 - i/n) log2 j, p = 1 - (1 - 1/n)^(L-1), is no lower bound of
     H(Y | D): 2.549 against 2.486 for n = 3, L = 4.  In the limit of long streams the two agree.
@@ -178,13 +178,13 @@ def token_stream_entropy_floor(n_tokens: int, seq_len: int) -> float:
     (3.822, 380.91)
     """
     _check_stream(n_tokens, seq_len)
-    law = seen_law(n_tokens, seq_len - 1)
+    pmf = distinct_count_pmf(n_tokens, seq_len - 1)
     cover = log2_cover(n_tokens, seq_len - 1)
     terms = []
-    for k in np.flatnonzero(law).tolist():
+    for k in np.flatnonzero(pmf).tolist():
         cycle = k / n_tokens * _longest_cycles(k, float(np.exp2(cover[k])))
         bits = math.log2(n_tokens) + (k - 1) * math.log2(k) + float(cover[k]) - cycle
-        terms.append(float(law[k]) * max(0.0, bits))
+        terms.append(float(pmf[k]) * max(0.0, bits))
     return math.fsum(terms)
 
 
@@ -192,11 +192,11 @@ def _longest_cycles(k: int, share: float) -> float:
     """W_k: the mean of log2 j over the largest j, a share of P(j) = (j/k) prod_{i<j} (1 - i/k)."""
     j: NDArray[np.float64] = np.arange(1.0, min(k, 40 * math.isqrt(k) + 40) + 1)
     left = np.cumprod(np.concatenate([[1.0], 1 - j[:-1] / k]))
-    law = (j / k * left)[::-1]
+    pmf = (j / k * left)[::-1]
     if share < 1e-9:  # too small to be told apart from rounding
         return math.log2(k)
-    before = np.cumsum(law) - law
-    return float(np.sum(np.log2(j[::-1]) * np.clip(share - before, 0.0, law))) / share
+    before = np.cumsum(pmf) - pmf
+    return float(np.sum(np.log2(j[::-1]) * np.clip(share - before, 0.0, pmf))) / share
 
 
 def _check_stream(n_tokens: int, seq_len: int, most: int | None = None) -> None:

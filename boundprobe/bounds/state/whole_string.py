@@ -1,4 +1,4 @@
-"""S5, one wrong is all wrong: when every answer must be right at once, each state serves one memory part."""
+"""S5, exact recall: when every answer must be right at once, each state serves one memory part."""
 
 from __future__ import annotations
 

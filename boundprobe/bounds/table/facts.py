@@ -1,4 +1,4 @@
-"""What an answer table says by itself: conditions that are checked by counting, and bounds that need none."""
+"""Properties of an answer table: conditions checked by counting, and bounds that need no condition."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ class TableFacts:
 
     @property
     def injective(self) -> bool:
-        """Whether the queries tell all prefixes apart."""
+        """True if the queries tell all prefixes apart."""
         return self.distinct_rows == self.n_prefixes
 
     @property
     def all_defined(self) -> bool:
-        """Whether every prefix has an answer to every query."""
+        """True if every prefix has an answer to every query."""
         return min(self.defined) == 1.0
 
     @property
     def packs(self) -> bool:
-        """Whether S3 holds: a uniform product of equal alphabets."""
+        """True if S3 applies: a uniform product of equal alphabets."""
         return self.uniform_product and len(set(self.n_values)) == 1
 
 
@@ -115,7 +115,7 @@ def table_facts(table: IntArray) -> TableFacts:
 
 
 def _independent(rows: IntArray, counts: NDArray[np.int64], values: list[int]) -> bool:
-    """Whether the count of every row is n times the product of the shares of its answers, in whole numbers."""
+    """Check in integers that every row occurs n times the product of the shares of its answers."""
     if math.prod(values) != len(rows) or (rows == IGNORE).any():
         return False  # some combination of answers never occurs
     n = int(counts.sum())
@@ -131,7 +131,7 @@ def _independent(rows: IntArray, counts: NDArray[np.int64], values: list[int]) -
 
 
 def table_fano_bits(facts: TableFacts, errors: ArrayLike) -> float:
-    """S1 for the joint law of a table, answers absent or not: H(Y_A | D) - sum_a e_a Phi_a(p_a).
+    """S1 for the joint distribution of a table, answers absent or not: H(Y_A | D) - sum_a e_a Phi_a(p_a).
 
     D says which answers are defined, a function of the prefix.  I(U;S) >= I(Y_A;S | D), and given D each answer
     leaves open at most Phi_a of its error; Phi_a is concave, so errors may be averaged over D.  No

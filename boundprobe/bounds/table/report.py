@@ -1,4 +1,4 @@
-"""Everything that can be found, and certified, of a user's own task: one bound per question, with its evidence."""
+"""All certified bounds of a user's own task: one bound per question, with its evidence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DOCUMENT_NAMES = {key: f"{key}_bits" for key in ("entropy", "fano", "rate_disto
 
 @dataclass(frozen=True)
 class CustomReport:
-    """What was found of a user's task, in order; ``report["distinct_rows"]`` is one of the bounds.
+    """The bounds of a user's task, in order; ``report["distinct_rows"]`` is one of them.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ def custom_report(task: CustomTask, error: float = 0.0, time_limit: float = 10.0
     (2.0, 'enumerated')
     """
     check_number("error", error, least=0, below=1, why="; give a fraction, such as 0.1")
-    made, whole = task.material, task.material.sampler is None
+    made, whole = task.enumerated, task.enumerated.sampler is None
     facts = table_facts(made.table)
     pair = _about(whole, "success above 1/2 on two inputs needs sum of (window - 1) of at least this", "at least")
     bounds = [
@@ -175,7 +175,7 @@ def _rows(facts: TableFacts, whole: bool) -> list[Bound]:
 
 def _separating_set(task: CustomTask, whole: bool, time_limit: float) -> Bound:
     """A minimum test cover, with the gap that the solver left."""
-    found = smallest_separating_set(task.material.table, time_limit)
+    found = smallest_separating_set(task.enumerated.table, time_limit)
     said = (
         f"{len(found.queries)} queries tell apart all rows that any queries do; "
         f"at least {found.lower_bound} are needed ({found.method}); gap {found.gap:.3g}"
@@ -186,7 +186,7 @@ def _separating_set(task: CustomTask, whole: bool, time_limit: float) -> Bound:
 
 def _vc(task: CustomTask, whole: bool, error: float) -> list[Bound]:
     """VC dimension for binary answers, and the bits that it costs."""
-    found = vc_dimension(task.material.table)
+    found = vc_dimension(task.enumerated.table)
     if found is None:
         note = "for queries with at most two answers, all defined, only"
         return [Bound(key, None, "unavailable", note=note) for key in ("vc_dimension", "vc")]

@@ -53,7 +53,7 @@ class SeparatingSet:
 
     @property
     def optimal(self) -> bool:
-        """Whether no smaller set exists."""
+        """True if no smaller set exists."""
         return len(self.queries) == self.lower_bound
 
     @property
@@ -116,7 +116,7 @@ def smallest_separating_set(table: IntArray, time_limit: float = 10.0) -> Separa
 
 
 def separates_all(table: IntArray, queries: Iterable[int]) -> bool:
-    """Whether some queries tell apart all rows that the whole table tells apart.
+    """Check that some queries tell apart all rows that the whole table tells apart.
 
     >>> separates_all(np.array([[0, 0], [0, 1]]), [0])
     False

@@ -1,4 +1,4 @@
-"""VC dimension of an answer table: queries that can be answered in all ways, and what that costs in state."""
+"""VC dimension of an answer table: queries that take all combinations of answers, and the state that they require."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class VCDimension:
 
     @property
     def lower(self) -> int:
-        """What the dimension is at least."""
+        """Proved lower bound on the dimension."""
         return max(len(self.shattered), self.sauer_shelah)
 
     @property
     def exact(self) -> bool:
-        """Whether the dimension is known."""
+        """True if the dimension is known exactly."""
         return self.lower == self.upper
 
 

@@ -2,7 +2,7 @@
 
 Its kernels multiply on tensor cores, where a product of half-precision numbers is exact and one of float32 numbers is
 good to about three digits.  So q, k and v are given in half precision only; decays, ``beta`` and states are float32.
-Narrow heads are filled up with zeros: rows of the state that nothing is written to, columns that nobody reads.
+Narrow heads are padded with zeros: rows of the state that are never written, columns that are never read.
 The package is imported where its kernels are called, so that this module can be read without it.
 """
 

@@ -125,7 +125,7 @@ def delta_rule(
     *,
     backend: str = AUTO,
 ) -> tuple[Tensor, Tensor]:
-    """Memory corrected towards what it should hold: S_t = S' + beta_t k_t (v_t - S'^T k_t)^T;  o_t = S_t^T q_t.
+    """Delta rule: S_t = S' + beta_t k_t (v_t - S'^T k_t)^T;  o_t = S_t^T q_t.
 
     S' = diag(exp g_t) S_{t-1} is the decayed memory, S'^T k_t what the key brings up from it (Yang et al. 2024,
     arXiv 2406.06484, section 2.2; with decay arXiv 2412.06464, section 3).

@@ -1,4 +1,4 @@
-"""Assumptions of a certificate (A1 to A5): checked where they can be, and said with the result."""
+"""Assumptions of a certificate (A1 to A5): checked where possible, and reported with the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from boundprobe.tasks.base import IGNORE
 #: Scores (N, n, K) of a sample.
 Scorer = Callable[[Sample], NDArray[np.float32]]
 
-#: A check refuses what would happen this rarely if the assumption held: it costs the confidence nothing to speak of.
+#: Significance level of each check, negligible against the error probability of a certificate.
 RARE = 1e-9
 #: Sequences whose states are interchanged.
 N_SWAPPED = 256
@@ -78,7 +78,7 @@ def check_repeats(sample: Sample, prior: Prior) -> str:
     rows = np.hstack([sample.answers, sample.states.astype(np.float64)])
     if (copies := looks_copied(_counts(rows))) is not None:
         raise ValueError(
-            f"many sequences occur exactly {copies} times, as independent draws from no law would; {advice}"
+            f"many sequences occur exactly {copies} times, as independent draws of no distribution would; {advice}"
         )
     if not prior.independent_uniform:
         return "whole sequences are not copies of each other; independence is the sampler's word"
@@ -180,7 +180,7 @@ def check_uniform(answers: NDArray[np.int64], n_values: int) -> str:
 
 
 def check_interchange(scores: Scorer, sample: Sample) -> str:
-    """A4 by an interchange intervention: what the decoder says goes with a state that is swapped between sequences;
+    """A4 by an interchange intervention: the decoder's output follows a state that is swapped between sequences;
     return what was checked.
 
     Half of the sequences are scored again, in another order and without the other half: what a decoder says of a
@@ -208,7 +208,7 @@ def check_interchange(scores: Scorer, sample: Sample) -> str:
 
 
 def check_causal(scores: Scorer, sample: Sample) -> None:
-    """T1's chain form: what a decoder says of an answer never depends on that answer or a later one.
+    """T1's chain form: a decoder's scores of an answer do not depend on that answer or a later one.
 
     Row r gets other answers from place r mod n on; what is said of that place and of those before it must stay.
 
@@ -233,11 +233,11 @@ def check_causal(scores: Scorer, sample: Sample) -> None:
 
 
 def _same(here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
-    """Whether scores are equal, up to the rounding of products of other shapes."""
+    """Compare scores up to the rounding of products of other shapes."""
     return np.allclose(here, there, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(here).max())))
 
 
 def _counts(rows: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each of the different rows occurs."""
+    """Count each distinct row."""
     flat = np.ascontiguousarray(rows)
     return np.unique(flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel(), return_counts=True)[1]

@@ -69,7 +69,7 @@ def betting(values: FloatArray, alpha: float, seen: FloatArray = NOTHING) -> flo
             bound = float(rungs[standing - 1])
         if standing < len(rungs):
             break
-    # The wealth may have peaked early: a bound below the mean holds too, and nobody would believe it.
+    # The wealth may have peaked early: a bound below the sample mean is valid but not credible.
     return max(bound, float(values.mean()))
 
 
@@ -109,7 +109,7 @@ def doubtful_moments(
 def rejected(
     rungs: FloatArray, values: FloatArray, places: NDArray[np.int64], variances: FloatArray, alpha: float
 ) -> NDArray[np.bool_]:
-    """Whether the wealth against each rung (rungs,) reached 1/alpha on the way."""
+    """Return True for each rung (rungs,) against which the wealth ever reached 1/alpha."""
     target = math.log(1 / alpha)
     log_wealth, fell = np.zeros(len(rungs)), np.zeros(len(rungs), bool)
     for start, end, variance in zip(places[:-1], places[1:], variances, strict=True):

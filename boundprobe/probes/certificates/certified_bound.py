@@ -62,7 +62,7 @@ class CertifiedBound:
         return self.value
 
     def exceeds(self, most_bits: float, slack: float) -> bool:
-        """Whether a lower bound contradicts a size of ``most_bits``, by more than the rounding of floats."""
+        """Return True if a lower bound contradicts a size of ``most_bits`` by more than float rounding."""
         return self.lower > most_bits + slack
 
     def to_json(self) -> dict[str, Any]:

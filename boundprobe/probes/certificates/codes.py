@@ -1,4 +1,4 @@
-"""Frozen codes for answers: what turns a decoder's scores into code lengths with a range that they cannot leave.
+"""Frozen codes for answers: from a decoder's scores to code lengths in a fixed range.
 
     z_i                scores of answer i over its K values (natural logs, up to a constant)
     yhat_i             the value with the greatest score
@@ -87,7 +87,7 @@ class AnswerCode:
 
 
 def right_answers(scores: Scores, answers: IntArray) -> NDArray[np.bool_]:
-    """Whether the value with the greatest score is the right one, (N, n); False where undefined."""
+    """Return True where the value with the greatest score is right, (N, n); False where undefined."""
     right: NDArray[np.bool_] = scores.argmax(-1) == answers
     return right
 
@@ -150,7 +150,7 @@ def _probability(scores: Scores, answers: IntArray, inverse_temperature: FloatAr
 
 
 def calibration_penalty(lengths: FloatArray, most_bits: float, n_evaluation: int, alpha: float) -> float:
-    """What an upper limit from ``n_evaluation`` sequences will add to the mean code length, about, in bits.
+    """Approximate bits that an upper bound from ``n_evaluation`` sequences adds to the mean code length.
 
     Bernstein's width for the spread seen on the calibration split: to compare codes before evaluation, not a limit.
     """

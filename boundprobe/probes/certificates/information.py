@@ -46,7 +46,7 @@ FORMS = ("fano", *FITS)
 
 @dataclass(frozen=True)
 class Scored:
-    """What one decoder says of the sequences of one split.
+    """Scores of one decoder for the sequences of one split.
 
     Attributes
     ----------
@@ -61,14 +61,14 @@ class Scored:
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        """Which answers are defined and wrong, (N, n)."""
+        """Mask of the answers that are defined and wrong, (N, n)."""
         wrong: NDArray[np.bool_] = (self.answers != IGNORE) & ~right_answers(self.scores, self.answers)
         return wrong
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a certificate will be computed: fixed before evaluation.
+    """Settings of a certificate, fixed before evaluation.
 
     Attributes
     ----------

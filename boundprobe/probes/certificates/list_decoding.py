@@ -1,4 +1,4 @@
-"""How many states a machine has at least, from how often a frozen decoder gets nearly all answers right.
+"""Lower bound on the number of states, from how often a frozen decoder gets nearly all answers right.
 
 One state names one list of answers, and only sum_{j<=t} C(n,j) (K-1)^j rows of answers lie within t errors of a
 list.  With independent uniform answers, M states are therefore within t errors with probability p_t at most M times

@@ -1,4 +1,4 @@
-"""Upper confidence bounds for the mean of independent values in [0, 1]: what makes a mean code length certain.
+"""Upper confidence bounds for the mean of independent values in [0, 1], such as code lengths.
 
 Each bound c of N independent values with mean mu satisfies P(mu <= c) >= 1 - alpha, for every distribution on [0, 1]:
 

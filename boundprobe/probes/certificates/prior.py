@@ -60,7 +60,7 @@ class Prior:
 
     @classmethod
     def uniform_where_defined(cls, n_answers: int, n_values: int, evidence: str = "stated by the user") -> Prior:
-        """Independent uniform answers that are not always defined, by a distribution that nobody has to know.
+        """Independent uniform answers that are not always defined; the distribution of which ones are is not needed.
 
         >>> Prior.uniform_where_defined(16, 16).undefined_bits
         4.0

@@ -1,4 +1,4 @@
-"""Retention: which answers are still in the state, one by one or by how far back their token lies.
+"""Retention: the answers still in the state, one by one or by distance of their token.
 
 For independent uniform answers every one has information of its own, I(Y_i;S) >= log2 K - Phi(e_i) (S1 for one
 answer; where the decoder was told earlier answers it is I(Y_i;S | Y_<i)), with e_i a Clopper-Pearson upper bound at

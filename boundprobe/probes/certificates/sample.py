@@ -45,7 +45,7 @@ class Sample:
 
     @property
     def defined(self) -> NDArray[np.bool_]:
-        """Which answers are defined, (N, n)."""
+        """Mask of the defined answers, (N, n)."""
         defined: NDArray[np.bool_] = self.answers != IGNORE
         return defined
 

@@ -1,4 +1,4 @@
-"""What every decoder is: natural-log scores of each value of each answer, from a state, frozen once fitted.
+"""Base of the decoders: from a state to natural-log scores of each value of each answer, frozen once fitted.
 
 A certificate holds for any decoder that was fixed before the evaluation split was looked at (assumption A3).  So
 everything here is fitted on the fit split, chosen on the calibration split, and then never changes.

@@ -1,4 +1,4 @@
-"""Each answer from the state and the answers before it: the only way to see what is stored of several jointly.
+"""Each answer from the state and the answers before it: needed to read joint functions of several answers.
 
     scores_i = linear scores_i + g_i * (C_i gelu(A_i z + sum_{j<i} B_ij[y_j] + b_i) + sum_{j<i} D_ij[y_j])
 

@@ -1,4 +1,4 @@
-"""A shared trunk and a head for all answers: what the state holds in products of its entries.
+"""A shared trunk and a head for all answers: reads products of the state's entries.
 
 scores = linear scores + g_i * W_2 gelu(W_1 z + b_1)_(i, k),        z the whitened state
 """

@@ -1,4 +1,4 @@
-"""One classifier of scikit-learn for each answer: slow, well known, what the decoders of this package are held against.
+"""One classifier of scikit-learn for each answer: slow and well known, a reference for the decoders of this package.
 
     q_i(k | s) = g_i classifier_i(k | s) + (1 - g_i) marginal_i(k)
 

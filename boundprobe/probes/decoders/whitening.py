@@ -1,4 +1,4 @@
-"""States in coordinates of mean 0 and covariance 1, by statistics of the fit split alone (assumption A1)."""
+"""Whitening: states in coordinates of mean 0 and covariance 1, by statistics of the fit split alone (assumption A1)."""
 
 from __future__ import annotations
 

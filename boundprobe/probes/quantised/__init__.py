@@ -1,4 +1,4 @@
-"""The state rounded to a few bits an entry: machines that are run, and upper bounds of their entropy."""
+"""The state rounded to a few bits an entry: encoder-decoder pairs that are run, and upper bounds on their entropy."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The tree over columns whose pairs tell most of each other (Chow and Liu 1968, IEEE Trans. Inf. Theory 14:462)."""
+"""Maximum spanning tree of mutual information (Chow and Liu 1968, IEEE Trans. Inf. Theory 14:462)."""
 
 from __future__ import annotations
 

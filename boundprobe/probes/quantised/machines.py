@@ -1,4 +1,4 @@
-"""The state rounded to b bits an entry: machines that are really run, of exactly so many bits.
+"""The state rounded to b bits an entry: encoder-decoder pairs of exactly known size, which are run.
 
 Accuracy and information are measured on the same rounded state.  A rounded state has an entropy; that of the raw one
 is almost always H(U), because real numbers determine the input.
@@ -24,7 +24,7 @@ from boundprobe.tasks.cases import StateCase
 
 @dataclass(frozen=True)
 class RoundedMachine:
-    """A model whose state at the cut was rounded: what it answered when it was run.
+    """Answers of a model that was run with its state at the cut rounded.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the table of answers (prefix by query) says by itself: its rows, and two inputs that a window confuses."""
+"""Properties of an answer table (prefix by query): its rows, and two inputs that a window confuses."""
 
 import lazy_loader
 

@@ -44,7 +44,7 @@ def row_classes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def entropy_bits(counts: np.ndarray) -> float:
-    """Entropy of a law given by counts: log2 N - sum_c (c / N) log2 c, in bits.
+    """Entropy of a distribution given by counts: log2 N - sum_c (c / N) log2 c, in bits.
 
     >>> entropy_bits(np.array([2, 1, 1]))
     1.5
@@ -67,7 +67,7 @@ def answer_case(table: np.ndarray) -> StateCase:
     """The state-hard case of equally likely prefixes, exactly.
 
     ``entropy_bits`` is H(Y_A | D), D telling which answers are defined: which of them are is never asked, so
-    I(U;S) >= I(Y_A;S | D) >= H(Y_A | D) - sum_a e_a Phi(p_a), as in *Absent answers* but for any joint law.
+    I(U;S) >= I(Y_A;S | D) >= H(Y_A | D) - sum_a e_a Phi(p_a), as in *Absent answers* but for any joint distribution.
     Where all are defined it is H(Y_A).  ``zero_error_bits`` counts rows that are defined at the same queries:
     no two of them can share a state, whatever a machine says where nothing is asked.
 
@@ -109,7 +109,7 @@ def answer_case(table: np.ndarray) -> StateCase:
 
 
 def is_uniform_product(table: np.ndarray, values: list[int], counts: np.ndarray) -> bool:
-    """Whether all answers are defined, independent and uniform: all combinations occur, equally often.
+    """Check that all answers are defined, independent and uniform: all combinations occur equally often.
 
     ``values`` are those of ``value_counts``, ``counts`` those of ``row_classes``.
 

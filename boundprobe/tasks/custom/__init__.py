@@ -1,4 +1,4 @@
-"""A user's own task: found, read, checked, and made into a task that everything else works with."""
+"""A user's own task: loaded, checked, and wrapped as a task of the package."""
 
 import lazy_loader
 

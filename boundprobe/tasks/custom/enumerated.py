@@ -1,4 +1,4 @@
-"""A user's task as it is read: prefixes, queries, the answer table and what follows from them."""
+"""The enumerated prefixes, queries and answer table of a user's task."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ N_SAMPLED_PREFIXES = 4096
 SAMPLE_SEED = 0
 
 
-class Material:
-    """What a user's task says, read once: prefixes (all, or a sample), queries and the answer table.
+class EnumeratedTask:
+    """A user's task, enumerated once: prefixes (all, or a sample), queries and the answer table.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a user's task says, read once and checked: prefixes, queries and the table of their answers.
+"""Read and check a user's task: prefixes, queries and the table of their answers.
 
 Everything that a user can get wrong is one line that names the prefix or the query.
 """
@@ -23,7 +23,7 @@ MAX_ANSWERS = 200_000_000
 
 
 class PrefixSampler(Protocol):
-    """What ``prefixes()`` may return where there are too many to list.
+    """Prefixes that are too many to list: an allowed result of ``prefixes()``.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ def shown(word: object) -> str:
 
 
 def called(what: str, call: Callable[[], Any]) -> Any:
-    """Result of a user's code; what it raises becomes one line, with its cause."""
+    """Result of a user's code; its exceptions become one line, with their cause."""
     try:
         return call()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A user's own task: prefixes, queries and answers, made into a task that everything else works with."""
+"""A user's own prefixes, queries and answers, wrapped as a task of the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boundprobe.checks import check_integer
 from boundprobe.tasks.answer_table.rows import answer_case, sampled_case
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.custom.enumerated import Material
+from boundprobe.tasks.custom.enumerated import EnumeratedTask
 from boundprobe.tasks.custom.read import UserTask
 from boundprobe.tasks.custom.source import HASH_KEY, build_object, read_reference
 
@@ -39,14 +39,14 @@ class CustomTask(AbstractTask):
         Of the source file: a changed file is another task.
     arguments : tuple of (name, value)
         What the user's class was built from.
-    material : Material
+    enumerated : EnumeratedTask
         Not compared: it follows from the rest.
     """
 
     reference: str
     source_sha256: str
     arguments: tuple[tuple[str, object], ...]
-    material: Material = field(compare=False, repr=False)
+    enumerated: EnumeratedTask = field(compare=False, repr=False)
 
     def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:
         """Another process reads the source itself, and refuses one that has changed."""
@@ -60,17 +60,17 @@ class CustomTask(AbstractTask):
     @property
     def evidence(self) -> str:
         """``enumerated``, or ``author`` where a sampler stands for the prefixes."""
-        return "enumerated" if self.material.sampler is None else "author"
+        return "enumerated" if self.enumerated.sampler is None else "author"
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids."""
-        return self.material.vocab_size
+        return self.enumerated.vocab_size
 
     @property
     def seq_len(self) -> int:
         """Length of a prefix and a query together."""
-        return int(self.material.prefixes.shape[1] + self.queries.shape[1])
+        return int(self.enumerated.prefixes.shape[1] + self.queries.shape[1])
 
     def parameters(self) -> dict[str, object]:
         """The class's parameters, and ``source_sha256``."""
@@ -79,33 +79,33 @@ class CustomTask(AbstractTask):
     @property
     def queries(self) -> np.ndarray:
         """The user's queries: int64 (n_queries, query_len)."""
-        return self.material.queries
+        return self.enumerated.queries
 
     @property
     def answer_values(self) -> np.ndarray:
         """Values of all defined answers, maybe more than any one answer takes; all ids where prefixes are sampled."""
-        if self.material.sampler is not None:
+        if self.enumerated.sampler is not None:
             return np.arange(self.vocab_size)
-        return np.setdiff1d(self.material.table, [IGNORE]).astype(np.int64)
+        return np.setdiff1d(self.enumerated.table, [IGNORE]).astype(np.int64)
 
     def answers(self, tokens: np.ndarray) -> np.ndarray:
         """Answer at the last position, ``IGNORE`` elsewhere and for inputs that are none of the task's."""
         tokens = check_tokens(tokens, self.vocab_size)
         out = np.full(tokens.shape, IGNORE, np.int64)
         if tokens.shape[1] == self.seq_len:
-            out[:, -1] = [self.material.one_answer(tuple(word)) for word in tokens.tolist()]
+            out[:, -1] = [self.enumerated.one_answer(tuple(word)) for word in tokens.tolist()]
         return out
 
     def reference_answer(self, tokens: Sequence[int]) -> int | None:
         """The user's own answer at the end of a whole input, None for any other sequence."""
-        word, n = tuple(int(token) for token in tokens), self.material.prefixes.shape[1]
-        if len(word) != self.seq_len or self.material.one_answer(word) == IGNORE:
+        word, n = tuple(int(token) for token in tokens), self.enumerated.prefixes.shape[1]
+        if len(word) != self.seq_len or self.enumerated.one_answer(word) == IGNORE:
             return None
-        return self.material.task.answer(word[:n], word[n:])
+        return self.enumerated.task.answer(word[:n], word[n:])
 
     def state_case(self) -> StateCase:
         """From the answer table; from the author's entropy where a sampler stands for the prefixes."""
-        table, sampler = self.material.table, self.material.sampler
+        table, sampler = self.enumerated.table, self.enumerated.sampler
         return answer_case(table) if sampler is None else sampled_case(table, sampler, self.vocab_size)
 
     def window_case(self) -> WindowCase:
@@ -114,7 +114,7 @@ class CustomTask(AbstractTask):
         As candidates they are in sight at any receptive field and never equal, so the ceiling is 1/2 up to
         R = d, exactly, and 1 beyond.
         """
-        distance = self.material.pair[0]
+        distance = self.enumerated.pair[0]
         return WindowCase(
             seq_len=self.seq_len,
             n_values=_NEVER_EQUAL,
@@ -139,17 +139,17 @@ class CustomTask(AbstractTask):
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
         """Draw prefixes with all queries and answers, ``IGNORE`` where undefined."""
         check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
-        prefix, answers = self.material.cut(n_sequences, rng)
+        prefix, answers = self.enumerated.cut(n_sequences, rng)
         return CutBatch(prefix, self.queries, answers)
 
     def _draw_window_hard(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        made = self.material
+        made = self.enumerated
         inputs = np.array(made.pair[1:])[rng.integers(2, size=n)].reshape(n, 2)
         tokens = np.concatenate([made.prefixes[inputs[:, 0]], made.queries[inputs[:, 1]]], axis=1)
         return tokens, made.table[inputs[:, 0], inputs[:, 1]]
 
     def _draw_state_hard(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        made = self.material
+        made = self.enumerated
         if made.sampler is None:
             flat = rng.integers(made.table.size if made.defined_pairs is None else len(made.defined_pairs), size=n)
             chosen = flat if made.defined_pairs is None else made.defined_pairs[flat]
@@ -189,7 +189,7 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> CustomTask:
             "allowed: the file as it was; restore it, or start a new run"
         )
     built, arguments = build_object(target, settings, reference)
-    return CustomTask(reference, found, tuple(sorted(arguments.items())), Material(cast(UserTask, built)))
+    return CustomTask(reference, found, tuple(sorted(arguments.items())), EnumeratedTask(cast(UserTask, built)))
 
 
 def wrap_task(task: UserTask) -> CustomTask:
@@ -209,4 +209,4 @@ def wrap_task(task: UserTask) -> CustomTask:
     """
     file = inspect.getsourcefile(type(task))
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
-    return CustomTask(f"{type(task).__module__}:{type(task).__qualname__}", digest, (), Material(task))
+    return CustomTask(f"{type(task).__module__}:{type(task).__qualname__}", digest, (), EnumeratedTask(task))

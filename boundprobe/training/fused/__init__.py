@@ -35,7 +35,7 @@ MOST_NUMBERS = 2**24
 
 
 def find_obstacle(config: TrainConfig, dtype: torch.dtype, device_type: str) -> str | None:
-    """Why members of a configuration cannot be trained by the fused step, in one line; None if they can.
+    """Reason, in one line, why the fused step cannot train a configuration; None if it can.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def find_obstacle(config: TrainConfig, dtype: torch.dtype, device_type: str) -> 
 
 
 def _find_large(config: TrainConfig) -> str | None:
-    """Why sizes are better left to autograd."""
+    """Reason why autograd is faster for these sizes; None if it is not."""
     spec, task = config.model, config.task
     in_window = min(spec.window, task.n_positions) * spec.d_model // spec.n_heads
     if spec.d_model > LARGEST_WIDTH:
@@ -85,7 +85,7 @@ def count_kept(spec: ModelSpec, n_token_ids: int, n_steps: int) -> int:
 
 
 def chosen_step(config: TrainConfig, device: str) -> dict[str, str]:
-    """How gradients are computed on a device, for the record of a run."""
+    """Name the implementation of gradients on a device, for the record of a run."""
     obstacle = find_obstacle(config, torch.float32, torch.device(device).type)
     return {OPERATION: FUSED if obstacle is None else AUTOGRAD}
 
@@ -104,7 +104,7 @@ class FusedGradients:
         self._plans: dict[tuple[int, torch.dtype], Plan] = {}
 
     def plan(self, n_steps: int, dtype: torch.dtype) -> Plan:
-        """What is where for sequences of a length."""
+        """Layout for sequences of a given length."""
         from boundprobe.training.fused.layout import make_plan
 
         key = n_steps, dtype

@@ -1,4 +1,4 @@
-"""Machine code of this package, kept on disk under the text of all files that it is made from."""
+"""Compilation of the fused step, cached on disk under a hash of its source files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boundprobe.kernels.simd import compilation
 
 
 def once(function: Callable[..., Any]) -> Any:
-    """A part that is called in one place, where its text is put: machine code is made once for both."""
+    """A function that is called in one place and inlined there."""
     return njit(function, inline="always", nogil=True, error_model="numpy")
 
 

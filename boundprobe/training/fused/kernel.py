@@ -1,4 +1,4 @@
-"""Losses and gradients of all members as one compiled function: member after member, sequence after sequence.
+"""Losses and gradients of all members in one compiled function, sequence by sequence.
 
 What a sequence needs stays in the cache of a core from the embedding to the gradient of the embedding.  A member is
 computed alike whoever is beside it, and its gradients are summed in the order of its sequences.

@@ -1,4 +1,4 @@
-"""Where everything is in the vectors that a fused step works on: weights of a member, and what is kept of a sequence.
+"""Layout of the vectors that a fused step works on: a member's weights, and the activations kept of a sequence.
 
 Glossary: T tokens in V vectors of ``LANES``, S = V LANES numbers to a row; D inner channels of Mamba, ``d_lanes``
 numbers of them in whole vectors; N state entries, R the rank of dt, c taps; H heads of width E, w window.  A block is
@@ -108,7 +108,7 @@ def make_plan(model: SequenceModel, n_steps: int, dtype: torch.dtype) -> Plan:
         _place_block(row, name, module, places, sizes, space)
         rows.append(row)
         x = out
-    tables, rows[-1][MASK], rows[-1][COS], rows[-1][SIN] = _tables(model, sizes, dtype)
+    tables, rows[-1][MASK], rows[-1][COS], rows[-1][SIN] = _tables(sizes, dtype)
     return Plan(sizes, np.stack(rows), tables, space.end)
 
 
@@ -206,8 +206,8 @@ def _place_mamba(row: Array, name: str, places: dict[str, int], s: Sizes, space:
     row[SUM_B], row[SUM_C] = space.share("sum_b", n_held), space.share("sum_c", n_held)
 
 
-def _tables(model: SequenceModel, s: Sizes, dtype: torch.dtype) -> tuple[Array, int, int, int]:
-    """What hides keys before the first, then cosines and sines (E/2, S) of rotary positions, and their places."""
+def _tables(s: Sizes, dtype: torch.dtype) -> tuple[Array, int, int, int]:
+    """Mask of keys before the first, then cosines and sines (E/2, S) of rotary positions, and their places."""
     half = s.d_model // s.n_heads // 2
     exponents = torch.arange(half, dtype=dtype) / max(half, 1)
     angles = torch.arange(s.step, dtype=dtype)[:, None] * ROTARY_BASE ** (-exponents)[None, :]

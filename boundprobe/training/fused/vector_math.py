@@ -1,4 +1,4 @@
-"""More for vectors of ``LANES`` numbers in compiled functions: what a whole training step needs beside ``lanes``.
+"""More operations on SIMD vectors of ``LANES`` numbers in compiled functions, for a whole training step.
 
 ``spread_from``, ``like``, ``root``, ``above``, ``transpose``, ``softplus``, ``silu`` and ``gelu`` are for use inside
 functions that numba compiles.
