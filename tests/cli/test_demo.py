@@ -6,8 +6,8 @@ from pathlib import Path
 SMALL = ["demo", "--steps", "30", "--seeds", "1", "--sequences", "100", "--workers", "2"]
 
 
-def test_the_demo_ends_well_and_is_done_once(typed, call, tmp_path):
-    code, out, err = typed(*SMALL, "--out", tmp_path / "runs", "--json")
+def test_the_demo_ends_well_and_is_done_once(call, here, tmp_path):
+    code, out, err = call(*SMALL, "--out", tmp_path / "runs", "--json")
     assert code == 0, err
     assert err == ""  # progress only on a terminal
     result = json.loads(out)
