@@ -4,15 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 import boundprobe
 from boundprobe.cli.main import main
-
-Outcome = namedtuple("Outcome", "code out err")
+from tests.helpers.commands import Done, run_here
 
 #: A training run of a few seconds: two learning rates, two reported members.
 TINY = [
@@ -29,7 +27,7 @@ def call(capsys):
     def run(*argv):
         capsys.readouterr()
         code = main([str(word) for word in argv])
-        return Outcome(code, *capsys.readouterr())
+        return Done(code, *capsys.readouterr())
 
     return run
 
@@ -44,6 +42,12 @@ def document(call):
         return json.loads(out)
 
     return run
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """No worker processes."""
+    run_here(monkeypatch)
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def typed(command, tmp_path):
             command["args"] + [str(word) for word in argv], env=command["env"], cwd=cwd, capture_output=True,
             text=True, timeout=300, check=False,
         )  # fmt: skip
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return Done(done.returncode, done.stdout, done.stderr)
 
     return run
 

@@ -1,6 +1,7 @@
 """``boundprobe bounds`` beyond one task's numbers: --list, --statements, and the verdict on a model."""
 
-import time
+import subprocess
+import sys
 
 import pytest
 
@@ -81,9 +82,9 @@ def test_the_configuration_holds_the_model(call, tmp_path):
     assert "[model]" not in call("bounds", "--task", "ar-decoding", "--print-config").out
 
 
-def test_a_cold_start_needs_no_torch_and_little_time(typed):
-    begin = time.monotonic()
-    outcome = typed("bounds", *MODEL, "--statements", "--json")
-    # 0.5 s is the aim on a free core; a busy machine gets six times that.
-    assert time.monotonic() - begin < 3.0
-    assert outcome.code == 0
+def test_a_verdict_does_without_torch(command):
+    """With torch made unimportable: with it, a cold start would take seconds."""
+    argv = ["bounds", *MODEL, "--statements", "--json"]
+    program = f"import sys; sys.modules['torch'] = None; from boundprobe.cli.main import main; sys.exit(main({argv!r}))"
+    done = subprocess.run([sys.executable, "-c", program], env=command["env"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -24,6 +24,7 @@ def registered(monkeypatch):
 def small_case_is_smaller(monkeypatch):
     """The exhaustive check of every run here would take longer than the rest: it has its own tests."""
     monkeypatch.setattr("boundprobe.constructions.verification.every_sequence", lambda n_token_ids, length: iter([]))
+    monkeypatch.setattr("boundprobe.plots.construction.POINTS_PER_DECADE", 1)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def small_case_is_smaller(monkeypatch):
         (RECALL, "ssm-attn", 2),
         ([*RECALL, "--layers", "3", "--window", "5"], "ssm-attn-attn", 3),
     ],
-    ids=str,
+    ids=["copying", "copying, rope", "recall", "recall, three layers"],
 )
 def test_the_document(document, small_case_is_smaller, argv, architecture, n_layers):
     found = document(*argv)

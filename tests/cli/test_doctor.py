@@ -95,13 +95,6 @@ def test_for_people(call):
     assert not any(line != line.rstrip() for line in lines)
 
 
-def test_as_typed(typed):
-    code, out, err = typed("doctor", "--json")
-    assert (code, err) == (0, "")
-    assert json.loads(out)["schema"] == "boundprobe.doctor/1"
-    assert typed("doctor").code == 0
-
-
 def test_what_it_does_not_know_is_refused(refused):
     assert "--backend" in refused("doctor", "--backend", "numba")
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tomllib
 from collections import namedtuple
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,8 +14,7 @@ import torch
 
 from boundprobe.runs.store import load_run, open_run
 from boundprobe.sweep.config import SweepConfig
-from boundprobe.sweep.executors.base import AbstractExecutor, attempt
-from boundprobe.sweep.executors.registry import EXECUTORS
+from tests.helpers.commands import run_here, run_line
 
 SWEEP = """
 [task]
@@ -51,7 +49,7 @@ decoders = ["linear"]
 #: The same without the seeds' memory, for what is about something else.
 PLAIN = SWEEP.partition("[probe]")[0]
 N_SEEDS, N_MODELS = 3, 4 * (2 * 2 + 3)
-Done = namedtuple("Done", "path code out err")
+Swept = namedtuple("Swept", "path code out err")
 
 
 @pytest.fixture
@@ -66,34 +64,16 @@ def file(tmp_path):
     return write
 
 
-@dataclass(frozen=True)
-class HereExecutor(AbstractExecutor):
-    """Jobs one after the other in this process, which has torch already; options are those of the local executor."""
-
-    n_workers: int
-    devices: tuple = ()
-
-    def run(self, jobs, on_news):
-        return [attempt(job, lambda done, what, i=i: on_news(i, done, what)) for i, job in enumerate(jobs)]
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """No worker processes."""
-    monkeypatch.setitem(EXECUTORS, "local", lambda: HereExecutor)
-
-
 @pytest.fixture(scope="module")
-def swept(command, tmp_path_factory):
-    """The sweep in a process of its own, with two worker processes: its directory, and what it said."""
+def swept(tmp_path_factory):
+    """The sweep: its directory, and what it said."""
     root = tmp_path_factory.mktemp("swept")
     (root / "sweep.toml").write_text(SWEEP)
-    done = subprocess.run(
-        [*command["args"], "sweep", "sweep.toml", "--workers", "2"], env=command["env"], cwd=root, capture_output=True,
-        text=True, timeout=300, check=False,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        run_here(patch)
+        done = run_line("boundprobe sweep sweep.toml --workers 2", root)
     (path,) = (root / "runs").glob("sweep-*")
-    return Done(path, done.returncode, done.stdout, done.stderr)
+    return Swept(path, *done)
 
 
 def read_csv(path):
@@ -166,6 +146,9 @@ def test_tables_are_what_the_runs_say(swept):
     runs, seeds = (read_csv(swept.path / name) for name in ("runs.csv", "seeds.csv"))
     assert len(runs) == len(result["runs"]) == 4
     assert len(seeds) == 4 * N_SEEDS
+    measured = [json.loads(path.read_text()) for path in root.glob("probe-*/result.json")]
+    ladders = {(ladder["trained"], ladder["seed_index"]): ladder for ladder in measured}
+    assert len(ladders) == len(seeds)
     for i, (row, kept) in enumerate(zip(runs, result["runs"], strict=True)):
         assert row == {key: "" if value is None else str(value) for key, value in kept.items()}
         trained = load_run(root / row["run_id"])
@@ -181,7 +164,9 @@ def test_tables_are_what_the_runs_say(swept):
             assert (int(own["seed_index"]), float(own["accuracy"])) == (member["seed_index"], member["accuracy"])
             assert (float(own["loss"]), own["converged"]) == (member["loss"], str(member["converged"]))
             assert (own["receptive_field"], own["n_violations"]) == ("3" if row["architecture"] == "attn" else "", "0")
-            assert (float(own["used_bits_lower"]) >= 0, float(own["required_bits"]) >= 0) == (True, True)
+            ladder = ladders[row["run_id"], member["seed_index"]]
+            assert float(own["used_bits_lower"]) == ladder["used_bits"]["lower"]
+            assert float(own["required_bits"]) == ladder["required_bits"]
 
 
 def test_the_directory_of_a_sweep(swept):

@@ -1,14 +1,14 @@
 """The commands of the README and the Python of every page run as they stand; what they show is in the repository."""
 
-import os
+import contextlib
+import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from boundprobe.cli.main import VERBS
+from tests.helpers.commands import run_line
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,14 +23,6 @@ SNIPPETS = [
     for path, page in TEXTS.items()
     for i, text in enumerate(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
 ]
-
-
-def run(command: list[str] | str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    shell = isinstance(command, str)
-    return subprocess.run(
-        command, cwd=cwd, env=environment, shell=shell, capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def test_the_readme_has_the_two_commands_and_an_example_of_each_kind() -> None:
@@ -49,19 +41,20 @@ def test_commands_run_in_order(tmp_path: Path) -> None:
     for command in COMMANDS:
         if command.split()[:2] == ["boundprobe", "demo"]:
             continue  # minutes: tests/cli runs the demo, at a smaller size
-        done = run(command, tmp_path)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        assert done.stdout, command
+        done = run_line(command, tmp_path)
+        assert done.code == 0, f"{command}: {done.err}"
+        assert done.out, command
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_python_examples_print_what_they_say(snippet: str, tmp_path: Path) -> None:
-    done = run([sys.executable, "-c", snippet], tmp_path)
-    assert done.returncode == 0, done.stderr
+    printed = io.StringIO()
+    with contextlib.chdir(tmp_path), contextlib.redirect_stdout(printed):
+        exec(compile(snippet, "<example>", "exec"), {"__name__": "__main__"})
     # A comment at the end of a print line is what the line prints.
     said = re.findall(r"^\s*print\(.*\)  # (.+)$", snippet, flags=re.MULTILINE)
     assert said, "an example shows what it prints"
-    assert done.stdout.split("\n")[: len(said)] == said
+    assert printed.getvalue().split("\n")[: len(said)] == said
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=str)

@@ -1,12 +1,11 @@
 """Tutorials run as they are written."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.commands import run_line
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = (ROOT / "docs/tutorials/own-task.md").read_text(encoding="utf-8")
@@ -17,11 +16,6 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TUTORIAL, flags=re.MULTILINE | re.
 def walked(tmp_path_factory):
     """The directory after the whole tutorial, and what each command printed."""
     directory = tmp_path_factory.mktemp("own-task")
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
     printed = []
     for kind, text in BLOCKS:
         if kind == "python":
@@ -29,19 +23,9 @@ def walked(tmp_path_factory):
             (directory / name).write_text(text, encoding="utf-8")
             continue
         for command in text.splitlines():
-            assert command.startswith("boundprobe ")
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=directory,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-            assert done.returncode == 0, f"{command}: {done.stderr}"
-            printed.append(done.stdout)
+            done = run_line(command, directory)
+            assert done.code == 0, f"{command}: {done.err}"
+            printed.append(done.out)
     return directory, printed
 
 

@@ -32,7 +32,15 @@ CASES = [
     (RECALL, document("ssm-attn")),
     (RECALL, document("ssm-attn-attn", n_layers=3, recurrent=0)),
 ]
-each_case = pytest.mark.parametrize(("task", "found"), CASES, ids=str)
+each_case = pytest.mark.parametrize(
+    ("task", "found"), CASES, ids=["copying", "copying, rope", "recall", "three layers"]
+)
+
+
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch):
+    """Angles of large sizes take a quarter of a second each."""
+    monkeypatch.setattr("boundprobe.plots.construction.POINTS_PER_DECADE", 2)
 
 
 def lines(ax):
@@ -43,7 +51,7 @@ def lines(ax):
 def test_lines_are_the_formulas(task, found):
     window_of = next(iter(SCALES[type(task)].windows.values()))
     scale = SCALES[type(task)]
-    for ax, size, length in zip(draw(task, found).axes, (None, scale.sizes[1]), (10_000, LONGEST), strict=True):
+    for ax, size, length in zip(draw(task, found).axes, (None, scale.sizes[2]), (10_000, LONGEST), strict=True):
         grown = scale.of_size(task, size or scale.size_of(task), length)
         row = scaling_row(grown, found["model"]["position"], found["n_layers"], window_of(grown))
         drawn = lines(ax)

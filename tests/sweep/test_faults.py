@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 import boundprobe
+from boundprobe.cli.main import main
+from tests.helpers.commands import run_here
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through Linux's /proc")
 
@@ -53,12 +55,17 @@ n_calibration = 20
 """
 
 
-def start(root: Path, *more: str) -> subprocess.Popen[bytes]:
-    """``boundprobe sweep`` in a process of its own, with two workers."""
+def arguments(root: Path) -> list[str]:
+    """Of ``boundprobe``: the sweep with two workers, in a directory."""
     root.mkdir(exist_ok=True)
     file = root.parent / "sweep.toml"
     file.write_text(SWEEP)
-    command = [sys.executable, "-m", "boundprobe", "sweep", str(file), "--out", str(root), "--workers", "2", *more]
+    return ["sweep", str(file), "--out", str(root), "--workers", "2"]
+
+
+def start(root: Path, *more: str) -> subprocess.Popen[bytes]:
+    """The sweep in a process of its own."""
+    command = [sys.executable, "-m", "boundprobe", *arguments(root), *more]
     here = str(Path(boundprobe.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -71,10 +78,18 @@ def finish(process: subprocess.Popen[bytes], *, code: int = 0, seconds: float = 
     return said.decode()
 
 
+def finish_here(root: Path) -> None:
+    """The same sweep in this process, without workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        run_here(patch)
+        assert main([*arguments(root), "-q"]) == 0
+
+
 def tables(root: Path) -> dict[str, bytes]:
-    """The collected tables of the one sweep in a directory."""
+    """The collected tables of the one sweep in a directory, and the losses of every member of its runs."""
     (path,) = root.glob("sweep-*")
-    return {name: (path / name).read_bytes() for name in ("runs.csv", "seeds.csv")}
+    losses = {file.parent.name: file.read_bytes() for file in root.glob("train-*/metrics.jsonl")}
+    return {name: (path / name).read_bytes() for name in ("runs.csv", "seeds.csv")} | losses
 
 
 def finished(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -105,7 +120,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("undisturbed") / "runs"
-    finish(start(root))
+    finish_here(root)
     return tables(root)
 
 
@@ -151,9 +166,34 @@ def assert_same_tables(base: Path, expected: dict[str, bytes]) -> None:
         assert tables(root) == expected
 
 
-def test_killed_three_times(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    kill_again_and_again(tmp_path / "runs", 3, random.Random(1), longest=7)
-    assert_same_tables(tmp_path, undisturbed)
+def interrupted(root: Path) -> None:
+    """A sweep that was killed when a group had a checkpoint."""
+    process = start(root)
+    wait_until(lambda: list(root.glob("ensemble-*/train_state.pt")))
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not still_locked(root))  # its workers notice, and end
+
+
+def still_locked(root: Path) -> bool:
+    for path in root.glob("*/.lock"):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
+def test_killed_between_two_checkpoints(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    """kill -9 of the driver, whose workers end with it; the slow test kills at any moment, and workers as well."""
+    root = tmp_path / "runs"
+    interrupted(root)
+    assert not list(root.glob("sweep-*/result.json"))
+    before = finished(root)
+    finish_here(root)
+    assert before.items() <= finished(root).items(), "a finished run was repeated"
+    assert tables(root) == undisturbed
 
 
 @pytest.mark.slow
@@ -180,25 +220,6 @@ def test_shards_together_are_the_sweep(tmp_path: Path, undisturbed: dict[str, by
     assert not list((tmp_path / "runs").glob("sweep-*/result.json"))
     finish(start(tmp_path / "runs", "--shard", "1/2"))
     assert tables(tmp_path / "runs") == undisturbed
-
-
-def interrupted(root: Path) -> None:
-    """A sweep that was killed when both groups had a checkpoint."""
-    process = start(root)
-    wait_until(lambda: len(list(root.glob("ensemble-*/train_state.pt"))) == 2)
-    process.kill()
-    process.communicate()
-    wait_until(lambda: not still_locked(root))  # its workers notice, and end
-
-
-def still_locked(root: Path) -> bool:
-    for path in root.glob("*/.lock"):
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def ask(command: list[str], environment: dict[str, str]) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def wait_for(condition: Callable[[], bool], folder: Path, seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], folder: Path, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
