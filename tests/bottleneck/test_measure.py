@@ -16,22 +16,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boundprobe.bottleneck import (
+    BottleneckCurve,
+    BottleneckPoint,
+    CurveConfig,
+    ceiling_and_floor,
+    curve_config,
+    load_bottleneck,
+    measure_bottleneck,
+    parse_budgets,
+    probe_bottleneck,
+)
 from boundprobe.bottleneck import measure as probing
-from boundprobe.bottleneck.curve import BottleneckCurve, BottleneckPoint
-from boundprobe.bottleneck.measure import ceiling_and_floor, load_bottleneck, measure_bottleneck, probe_bottleneck
-from boundprobe.bottleneck.settings import CurveConfig, curve_config, parse_budgets
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.models.spec import ModelSpec
-from boundprobe.probes.settings import ProbeConfig
-from boundprobe.runs.store import Run, load_run, open_run
+from boundprobe.models import CutState, ModelSpec, StateTensor
+from boundprobe.probes import ProbeConfig
+from boundprobe.runs import Run, load_run, open_run
 from boundprobe.seeds import generator
-from boundprobe.tasks import TASKS, SelectiveCopying
-from boundprobe.tasks.cases import StateCase
-from boundprobe.training.config import Schedule, TrainConfig
-from boundprobe.training.loop import train
-from boundprobe.training.weights import load_models
+from boundprobe.tasks import TASKS, SelectiveCopying, StateCase
+from boundprobe.training import Schedule, TrainConfig, load_models, train
 
 #: Four of eight tokens are asked for: 12 bits, 3 an answer.
 TASK = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=12)

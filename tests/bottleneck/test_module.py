@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from boundprobe.bottleneck.module import MOST_ENTRY_BITS, Bottleneck, BottleneckedModel
-from boundprobe.models.memory import CutState, MemoryBits
-from boundprobe.models.spec import MIXERS, ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.bottleneck import Bottleneck, BottleneckedModel
+from boundprobe.bottleneck.module import MOST_ENTRY_BITS
+from boundprobe.models import MIXERS, CutState, MemoryBits, ModelSpec, SequenceModel
 
 VOCAB, PREFIX_LEN = 4, 5
 SIZES = {"d_model": 4, "window": 4, "d_state": 2, "d_conv": 3, "d_head": 4, "chunk": 2, "mlp_ratio": 1}

@@ -13,17 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from boundprobe.bottleneck import Bottleneck, BottleneckConfig, BottleneckedModel, train_bottleneck, train_bottlenecks
 from boundprobe.bottleneck import train as training
-from boundprobe.bottleneck.module import MOST_ENTRY_BITS, Bottleneck, BottleneckedModel
-from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck, train_bottlenecks
+from boundprobe.bottleneck.module import MOST_ENTRY_BITS
 from boundprobe.bounds import packing_accuracy_ceiling
-from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.model_answers import states_at_cut, wrong_answers
-from boundprobe.tasks import TASKS, SelectiveCopying
-from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
-from boundprobe.tasks.custom.task import wrap_task
+from boundprobe.models import CutState, ModelSpec, SequenceModel, StateTensor
+from boundprobe.probes import states_at_cut, wrong_answers
+from boundprobe.tasks import IGNORE, TASKS, AbstractTask, CutBatch, SelectiveCopying, wrap_task
 
 #: Two of four tokens are asked for: 4 bits.  Prefixes are 3 tokens long, so all 64 can be read.
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=4)

@@ -13,7 +13,7 @@ from boundprobe.bounds import (
     encoders,
     zero_error_bits,
 )
-from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks import IGNORE
 
 THREE_BITS = np.array(list(np.ndindex(2, 2, 2)))
 

@@ -14,7 +14,7 @@ from boundprobe.bounds import (
     required_state_entries,
     window_accuracy_ceiling,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks import StateCase, WindowCase
 
 RECALL = StateCase(16, 16, 64.0, True, 64.0, "Theorem 4.5", "by hand")
 SELECTIVE_COPYING = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 4.2", "by hand")

@@ -18,7 +18,7 @@ from boundprobe.bounds import (
     receptive_field,
     window_accuracy_ceiling,
 )
-from boundprobe.tasks.cases import WindowCase
+from boundprobe.tasks import WindowCase
 
 SELECTIVE_COPYING = WindowCase(100, 26, (99,), (10,), tuple(range(1, 11)), "Theorem 4.2", "by hand")
 RECALL = WindowCase(100, 16, (99, 98, 97, 96, 95), (2, 4, 8, 16, 16), tuple(range(0, 32, 2)), "Theorem 4.5", "by hand")

@@ -6,8 +6,7 @@ import pytest
 from safetensors.torch import load_file
 
 from boundprobe.cli import main as cli
-from boundprobe.constructions.construction import construct
-from boundprobe.constructions.verification import verify
+from boundprobe.constructions import construct, verify
 from boundprobe.tasks import SelectiveCopying
 
 SMALL = ["-p", "n_numbers=3", "-p", "n_letters=4", "-p", "seq_len=9", "--inputs", "110"]

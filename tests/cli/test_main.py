@@ -10,7 +10,7 @@ import pytest
 import boundprobe
 from boundprobe.cli.main import VERBS
 from boundprobe.cli.options import options_of
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import ModelSpec
 from boundprobe.training import Schedule
 
 BOUNDS = ["bounds", "--task", "selective-copying"]

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from boundprobe.runs.store import load_run, open_run
-from boundprobe.sweep.config import SweepConfig
+from boundprobe.runs import load_run, open_run
+from boundprobe.sweep import SweepConfig
 from tests.helpers.commands import run_here, run_line
 
 SWEEP = """

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.bounds.report.verdict import model_verdicts
-from boundprobe.bounds.state.fano import required_bits
+from boundprobe.bounds import model_verdicts, required_bits
 from boundprobe.constructions import (
     Construction,
     ar_decoding,
@@ -28,8 +27,7 @@ from boundprobe.constructions.sizes import count_parameters
 from boundprobe.constructions.verification import check_sequences
 from boundprobe.kernels import SELECTIVE_SCAN
 from boundprobe.models import ModelSpec
-from boundprobe.tasks import IGNORE, AssociativeRecallDecoding, Needle, SelectiveCopying
-from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks import IGNORE, AbstractTask, AssociativeRecallDecoding, Needle, SelectiveCopying
 
 COPYING = SelectiveCopying(n_numbers=4, first_number=2, n_letters=5, seq_len=16)
 TEXT = dataclasses.replace(COPYING, offset=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from boundprobe.bounds.state.fano import required_bits
+from boundprobe.bounds import required_bits
 from boundprobe.constructions import construct, run_rounded
 from boundprobe.constructions.rounded import GRID, Levels
 from boundprobe.constructions.sizes import bits_of_levels

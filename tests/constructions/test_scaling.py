@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from boundprobe.bounds.state.fano import required_bits
+from boundprobe.bounds import required_bits
 from boundprobe.constructions import SCALES, construct, decades, float32_suffices, scaling_row, scaling_rows
 from boundprobe.constructions.selective_copying import WIDEST_ROTARY_WINDOW
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying

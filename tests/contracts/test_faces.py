@@ -76,11 +76,34 @@ def test_documents_analyses_and_benchmarks_import_from_faces(file: str, source: 
     assert [name for name in modules_imported(source) if name not in PACKAGES] == []
 
 
+def offered() -> dict[tuple[str, str], str]:
+    """(module, name) to the package whose face offers it."""
+    found = {}
+    for stub in sorted((ROOT / "boundprobe").rglob("__init__.pyi"), reverse=True):
+        package = ".".join(stub.relative_to(ROOT).parent.parts)
+        for node in ast.parse(stub.read_text("utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.module and package != "boundprobe":
+                found |= {(f"{package}.{node.module}", alias.name): package for alias in node.names}
+    return found
+
+
+OFFERED = offered()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_import_from_a_face_what_it_offers(path: Path) -> None:
+    """Tests of internals may import modules, for what no face has."""
+    nodes = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ImportFrom)]
+    past = [(node.module or "", alias.name) for node in nodes for alias in node.names]
+    assert [f"{name} from {module}" for module, name in past if (module, name) in OFFERED] == []
+
+
 def test_an_import_past_a_face_is_seen() -> None:
     """The negative control."""
     assert modules_imported("from boundprobe.models.stack import SequenceModel\nimport numpy") == [
         "boundprobe.models.stack"
     ]
+    assert OFFERED["boundprobe.models.stack", "SequenceModel"] == "boundprobe.models"
 
 
 USER_SCRIPT = """

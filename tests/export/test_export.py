@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boundprobe.export import blocks
-from boundprobe.export.blocks import SampleStream
-from boundprobe.export.files import WRITERS, write_stream
-from boundprobe.export.hugging_face import to_hugging_face
-from boundprobe.export.torch_dataset import SequenceDataset
+from boundprobe.export import SampleStream, SequenceDataset, blocks, to_hugging_face, write_stream
+from boundprobe.export.files import WRITERS
 from boundprobe.tasks import TASKS, AssociativeRecallDecoding, SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6)

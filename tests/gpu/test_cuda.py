@@ -10,17 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.bottleneck import CurveConfig, load_bottleneck, measure_bottleneck, probe_bottleneck
-from boundprobe.bottleneck.train import BottleneckConfig, train_bottleneck
+from boundprobe.bottleneck import (
+    BottleneckConfig,
+    CurveConfig,
+    load_bottleneck,
+    measure_bottleneck,
+    probe_bottleneck,
+    train_bottleneck,
+)
 from boundprobe.models import BUILDERS, MIXERS, CutState, ModelSpec, Rounding, SequenceModel, entry_limits
-from boundprobe.probes import measure
-from boundprobe.probes.settings import ProbeConfig
-from boundprobe.runs.store import load_run
+from boundprobe.probes import ProbeConfig, measure
+from boundprobe.runs import load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.testing import check_mixer
-from boundprobe.training.config import Schedule, TrainConfig
-from boundprobe.training.loop import train
-from boundprobe.training.weights import load_models
+from boundprobe.training import Schedule, TrainConfig, load_models, train
 
 pytestmark = pytest.mark.gpu
 

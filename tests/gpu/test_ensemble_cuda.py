@@ -11,14 +11,19 @@ from torch import Tensor
 
 from boundprobe.models import ModelSpec
 from boundprobe.tasks import SelectiveCopying
-from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
-from boundprobe.training.cuda_graphs import Replayer
+from boundprobe.training import (
+    ActiveMember,
+    Ensemble,
+    Member,
+    ProcessGroup,
+    Replayer,
+    Schedule,
+    Stepper,
+    TrainConfig,
+    build_model,
+    train,
+)
 from boundprobe.training.data import draw
-from boundprobe.training.distributed import ProcessGroup
-from boundprobe.training.ensemble import Ensemble
-from boundprobe.training.loop import train
-from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
 
 pytestmark = pytest.mark.gpu
 

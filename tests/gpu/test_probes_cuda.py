@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from boundprobe.channels import SymmetricStorage, XorPairs
-from boundprobe.probes.settings import DecoderConfig, StatesConfig
-from boundprobe.probes.states_report import certify_states
+from boundprobe.probes import DecoderConfig, StatesConfig, certify_states
 
 pytestmark = pytest.mark.gpu
 

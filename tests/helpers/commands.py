@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from boundprobe.cli.main import main
-from boundprobe.sweep.executors.base import Job, OnNews, Outcome, attempt
-from boundprobe.sweep.executors.local import LocalExecutor
+from boundprobe.sweep.executors import LocalExecutor, Outcome
+from boundprobe.sweep.executors.base import Job, OnNews, attempt
 
 
 class Done(NamedTuple):

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from boundprobe.models.memory import MemoryBits
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import MemoryBits, ModelSpec
+from boundprobe.probes import Ladder, ModelLadder, PartBits
 from boundprobe.probes.certificates import AnswerErrors, CertifiedBound, Proportion, RetainedGroup, Retention
-from boundprobe.probes.ladder import Ladder
-from boundprobe.probes.present import PartBits
 from boundprobe.probes.quantised import RoundedMachine
-from boundprobe.probes.run import ModelLadder
 
 N_ANSWERS, CONFIDENCE = 4, 0.95
 

@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from boundprobe.constructions.scaling import SCALES, scaling_row
+from boundprobe.constructions import SCALES, scaling_row
 from boundprobe.plots.construction import LONGEST, draw, save
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import CutState, ModelSpec, StateTensor
 
 
 class Keeper:

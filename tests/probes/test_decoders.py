@@ -10,15 +10,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from boundprobe.probes.certificates.information import FORMS
-from boundprobe.probes.certificates.sample import Sample
-from boundprobe.probes.decoders.base import FitSettings, cross_entropy
-from boundprobe.probes.decoders.chain import fit_chain
-from boundprobe.probes.decoders.linear import fit_linear
-from boundprobe.probes.decoders.mlp import fit_mlp
-from boundprobe.probes.decoders.registry import DECODERS
+from boundprobe.probes.certificates import FORMS, Sample
+from boundprobe.probes.decoders import DECODERS, FitSettings, fit_chain, fit_linear, fit_mlp
+from boundprobe.probes.decoders.base import cross_entropy
 from boundprobe.probes.settings import DECODER_NAMES, FORM_NAMES
-from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks import IGNORE
 
 SMALL = FitSettings(epochs=15, hidden=32)
 ALL = pytest.mark.parametrize("name", DECODERS)

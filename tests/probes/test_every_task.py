@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from boundprobe.bottleneck import MeasuredModel
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models import ModelSpec
 from boundprobe.plots.bound_vs_empirical import save
-from boundprobe.probes.run import ModelLadder, probe_member, read_ladders
-from boundprobe.probes.settings import ProbeConfig
+from boundprobe.probes import ModelLadder, ProbeConfig, probe_member, read_ladders
 from boundprobe.tasks import TASKS
-from boundprobe.training.config import Schedule, TrainConfig
-from boundprobe.training.loop import train
+from boundprobe.training import Schedule, TrainConfig, train
 
 TINY = {
     "selective-copying": {"n_numbers": 2, "n_letters": 2, "seq_len": 8},

@@ -11,18 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boundprobe.bounds import packing_accuracy_ceiling
-from boundprobe.models.memory import MemoryBits
-from boundprobe.models.rounding import ENTRY_BITS
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, required_by, used_information
-from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.ladder import N_PARTS, Ladder
-from boundprobe.probes.measurement import measure
-from boundprobe.probes.settings import ProbeConfig
+from boundprobe.models import ENTRY_BITS, MemoryBits, ModelSpec, SequenceModel
+from boundprobe.probes import Ladder, ProbeConfig, measure
+from boundprobe.probes.certificates import AnswerErrors, CertifiedBound, answer_errors, required_by, used_information
+from boundprobe.probes.ladder import N_PARTS
 from boundprobe.seeds import generator
-from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
-from boundprobe.tasks.cases import StateCase
+from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying, StateCase
 
 TASK = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=12)  # V = 8: 3 bits an answer, 12 in all
 CONFIG = ProbeConfig(n_sequences=600, n_calibration=200, n_train=150, decoders=("linear",))

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models import ModelSpec, SequenceModel
+from boundprobe.probes import interchange_check, read_answers, states_at_cut, wrong_answers
 from boundprobe.probes import model_answers as states_module
-from boundprobe.probes.model_answers import (
-    answer_suffixes,
-    interchange_check,
-    read_answers,
-    states_at_cut,
-    unchanged,
-    wrong_answers,
-)
+from boundprobe.probes.model_answers import answer_suffixes, unchanged
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=3, n_letters=5, seq_len=8)

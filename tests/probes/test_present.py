@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
-from boundprobe.probes.certificates.information import Scored
-from boundprobe.probes.certificates.prior import Prior
-from boundprobe.probes.certificates.sample import Sample, Splits
-from boundprobe.probes.model_answers import states_at_cut
-from boundprobe.probes.present import classes, count_sketch, entries, present_bits, present_by_part, used_bits
-from boundprobe.probes.settings import ProbeConfig
-from boundprobe.tasks import SelectiveCopying
-from boundprobe.tasks.base import IGNORE
+from boundprobe.models import ModelSpec, SequenceModel
+from boundprobe.probes import ProbeConfig, count_sketch, states_at_cut
+from boundprobe.probes.certificates import Prior, Sample, Scored, Splits
+from boundprobe.probes.present import classes, entries, present_bits, present_by_part, used_bits
+from boundprobe.tasks import IGNORE, SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=4, seq_len=8)
 VALUES = TASK.stream_values("keys-once")

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from boundprobe.probes import DecoderConfig, StatesConfig, StatesReport, certify_states
 from boundprobe.probes import states_report as arrays
-from boundprobe.probes.decoders import registry
-from boundprobe.probes.decoders.base import AbstractDecoder
-from boundprobe.probes.settings import DecoderConfig, StatesConfig
-from boundprobe.probes.states_report import StatesReport, certify_states
+from boundprobe.probes.decoders import AbstractDecoder, registry
 
 LINEAR = StatesConfig(DecoderConfig(("linear",)))
 RNG = np.random.default_rng(0)

@@ -2,10 +2,9 @@
 
 import pytest
 
+from boundprobe.probes import PartBits, find_violations
 from boundprobe.probes.certificates import CertifiedBound, Proportion
-from boundprobe.probes.present import PartBits
 from boundprobe.probes.quantised import RoundedMachine
-from boundprobe.probes.violations import find_violations
 from tests.helpers.ladders import bound
 
 NAMES = ("used", "present", "required", "states")

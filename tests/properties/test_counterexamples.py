@@ -6,16 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.bounds import fano_bits, mean_error_fano_bits, packing_bits, packing_error_floor, zero_error_bits
-from boundprobe.bounds.enumeration import best_encoder_error
-from boundprobe.bounds.state.absent import absent_answers_bits
-from boundprobe.bounds.state.whole_string import whole_success_bits
-from boundprobe.bounds.table.facts import (
-    table_facts,
-    table_fano_bits,
-    table_mean_error_bits,
-    table_packing_bits,
+from boundprobe.bounds import (
+    absent_answers_bits,
+    best_encoder_error,
+    fano_bits,
+    mean_error_fano_bits,
+    packing_bits,
+    packing_error_floor,
+    whole_success_bits,
+    zero_error_bits,
 )
+from boundprobe.bounds.table import table_facts, table_fano_bits, table_mean_error_bits, table_packing_bits
 from boundprobe.bounds.table.vc_dimension import vc_dimension
 from boundprobe.tasks import IGNORE
 from boundprobe.testing import check_bound, machines, tiny_tasks

@@ -270,7 +270,7 @@ class Branching(Leaky):
     """Looks at its weights in Python: one mixer can, a stack cannot."""
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
-        return super().forward(x if float(self.decay.sum()) > -100 else -x, state)
+        return super().forward(x if float(self.decay.detach().sum()) > -100 else -x, state)
 
 
 BROKEN: list[tuple[Callable[[], AbstractMixer], str]] = [

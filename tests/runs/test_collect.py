@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.runs.collect import FORMATS, CollectedRun, check_table, run_row, seed_rows, write_table
+from boundprobe.runs import CollectedRun, check_table, run_row, seed_rows, write_table
+from boundprobe.runs.collect import FORMATS
 from boundprobe.training.results import summarise
 from tests.helpers.ladders import model_ladder
 

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boundprobe.errors import RunDirectoryError
-from boundprobe.runs import files
-from boundprobe.runs.files import write_json, write_text, write_whole
-from boundprobe.runs.store import Run, config_hash, load_run, open_run, without_none
+from boundprobe.runs import Run, config_hash, files, load_run, open_run, write_json, write_text, write_whole
+from boundprobe.runs.store import without_none
 
 CONFIG: dict[str, Any] = {
     "seed": 3,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from boundprobe.bottleneck import BottleneckPoint, measure_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling
-from boundprobe.models.memory import CutState, StateTensor
+from boundprobe.models import CutState, StateTensor
 from boundprobe.tasks import SelectiveCopying
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=5)

@@ -23,8 +23,7 @@ from boundprobe.channels import (
     WholeStateSwap,
     XorPairs,
 )
-from boundprobe.probes.certificates.information import certify
-from boundprobe.probes.certificates.mean_bounds import CONFIDENCE_BOUNDS, upper_confidence_bound
+from boundprobe.probes.certificates import CONFIDENCE_BOUNDS, certify, upper_confidence_bound
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analyses" / "coverage"
 

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from boundprobe.bounds.information import binary_entropy_bits, fano_loss_bits
-from boundprobe.bounds.state.fano import fano_bits
-from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, clopper_pearson, used_information
-from boundprobe.tasks.cases import StateCase
+from boundprobe.bounds import binary_entropy_bits, fano_bits, fano_loss_bits
+from boundprobe.probes.certificates import AnswerErrors, answer_errors, clopper_pearson, used_information
+from boundprobe.tasks import StateCase
 
 ALPHA = 0.05
 REPETITIONS = 2000

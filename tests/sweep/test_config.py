@@ -15,11 +15,12 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.runs.store import config_hash, open_run
-from boundprobe.sweep.config import DEFAULT_SEEDS, SweepConfig, group_runs
+from boundprobe.models import ModelSpec
+from boundprobe.runs import config_hash, open_run
+from boundprobe.sweep import SweepConfig
+from boundprobe.sweep.config import DEFAULT_SEEDS, group_runs
 from boundprobe.tasks import TASKS, AssociativeRecallDecoding, build_task
-from boundprobe.training.config import Schedule, TrainConfig
+from boundprobe.training import Schedule, TrainConfig
 
 COPYING = {"name": "copying", "n_tokens": 3}
 TRAIN = {"steps": 9, "n_seeds": 2}

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.probes.settings import ProbeConfig
-from boundprobe.runs.store import Run, open_run
+from boundprobe.models import ModelSpec
+from boundprobe.probes import ProbeConfig
+from boundprobe.runs import Run, open_run
+from boundprobe.sweep import TrainAndProbe
 from boundprobe.sweep.config import group_runs
-from boundprobe.sweep.executors.base import Outcome, attempt, available_cores
-from boundprobe.sweep.jobs import TrainAndProbe
+from boundprobe.sweep.executors import Outcome, available_cores
+from boundprobe.sweep.executors.base import attempt
 from boundprobe.tasks import SelectiveCopying, build_task
-from boundprobe.training.config import Schedule, TrainConfig
+from boundprobe.training import Schedule, TrainConfig
 
 CONFIG = TrainConfig(
     SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8),

@@ -9,7 +9,8 @@ import pytest
 
 from boundprobe.errors import UnfinishedError
 from boundprobe.sweep import TrainAndProbe
-from boundprobe.sweep.executors.base import AbstractExecutor, Job, OnNews, Outcome
+from boundprobe.sweep.executors import AbstractExecutor, Outcome
+from boundprobe.sweep.executors.base import Job, OnNews
 from boundprobe.sweep.jobs import run_jobs
 from boundprobe.training import TrainConfig
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from boundprobe.bounds import blind_accuracy, bounds_report, min_receptive_field, window_accuracy_ceiling
-from boundprobe.models.spec import ModelSpec
-from boundprobe.tasks import IGNORE, build_task
-from boundprobe.tasks.custom.task import load_task, wrap_task
+from boundprobe.models import ModelSpec
+from boundprobe.tasks import IGNORE, build_task, load_task, wrap_task
 from boundprobe.testing import check_task
-from boundprobe.training.config import Schedule, TrainConfig
+from boundprobe.training import Schedule, TrainConfig
 
 SOURCE = """
 from itertools import product

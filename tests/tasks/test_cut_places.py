@@ -20,8 +20,8 @@ from boundprobe.tasks import (
     MultiKeyRecall,
     MultiQueryRecall,
     build_task,
+    wrap_task,
 )
-from boundprobe.tasks.custom.task import wrap_task
 from boundprobe.tasks.prefix_distributions import PairStream
 from boundprobe.tasks.token_entropy import MOST_EXACT_TOKENS, conditional_floor, distinct_count_pmf, exact_entropies
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import tomli_w
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.runs.store import config_hash, without_none
+from boundprobe.models import ModelSpec
+from boundprobe.runs import config_hash
+from boundprobe.runs.store import without_none
 from boundprobe.tasks import TASKS, SelectiveCopying, build_task
-from boundprobe.training.config import PHASES, Member, Schedule, TrainConfig
+from boundprobe.training import Member, Schedule, TrainConfig
+from boundprobe.training.config import PHASES
 from boundprobe.training.optimizer import schedule_factor
 
 CONFIG = TrainConfig(

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import boundprobe
-from boundprobe.runs.store import load_run
-from boundprobe.training.weights import load_models
+from boundprobe.runs import load_run
+from boundprobe.training import load_models
 
 TRAIN = [
     "-m", "boundprobe", "train", "--task", "selective-copying", "-p", "n_numbers=2", "-p", "n_letters=2",

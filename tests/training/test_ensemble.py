@@ -10,17 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
-from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
-from boundprobe.tasks.base import IGNORE
-from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
+from boundprobe.models import ModelSpec, SequenceModel
+from boundprobe.tasks import IGNORE, AssociativeRecallDecoding, SelectiveCopying
+from boundprobe.training import (
+    ActiveMember,
+    Ensemble,
+    Member,
+    ProcessGroup,
+    Schedule,
+    Stepper,
+    TrainConfig,
+    build_model,
+)
 from boundprobe.training.data import STEPS_PER_DRAW, draw
-from boundprobe.training.distributed import ProcessGroup
-from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.optimizer import schedule_factor
-from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 SIZES = {"d_model": 8, "window": 4, "d_state": 2, "d_head": 8, "mlp_ratio": 2}

@@ -11,18 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
-from boundprobe.tasks import SelectiveCopying
-from boundprobe.tasks.base import IGNORE
-from boundprobe.training.config import ActiveMember, Member, Schedule, TrainConfig
+from boundprobe.models import ModelSpec, SequenceModel
+from boundprobe.tasks import IGNORE, SelectiveCopying
+from boundprobe.training import (
+    ActiveMember,
+    Ensemble,
+    Member,
+    ProcessGroup,
+    Schedule,
+    Stepper,
+    TrainConfig,
+    build_model,
+    train,
+)
 from boundprobe.training.data import draw
-from boundprobe.training.distributed import ProcessGroup
-from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import AUTOGRAD, FUSED, OPERATION, FusedGradients, chosen_step, count_kept, find_obstacle
-from boundprobe.training.loop import train
-from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 SIZES = {"d_model": 6, "window": 3, "d_state": 3, "mlp_ratio": 2}

@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 
 from boundprobe.errors import RunDirectoryError, RunInUseError
-from boundprobe.models.spec import ModelSpec
-from boundprobe.runs.store import Run, open_run
+from boundprobe.models import ModelSpec
+from boundprobe.runs import Run, open_run
 from boundprobe.tasks import AssociativeRecallDecoding
-from boundprobe.training import data, loop, results, run_writer
+from boundprobe.training import Schedule, TrainConfig, data, load_models, loop, results, run_writer, train
 from boundprobe.training.checkpoint import TrainState
-from boundprobe.training.config import Schedule, TrainConfig
-from boundprobe.training.loop import train, train_group
-from boundprobe.training.weights import load_models
+from boundprobe.training.loop import train_group
 
 TASK = AssociativeRecallDecoding(word_bits=2, seq_len=8)
 MODEL = ModelSpec("attn", d_model=8, window=4, d_state=2, mlp_ratio=1)

@@ -21,16 +21,23 @@ import torch
 
 import boundprobe
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.spec import ModelSpec
-from boundprobe.runs.store import Run, load_run
-from boundprobe.tasks import SelectiveCopying
-from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import data, loop, results, run_writer
-from boundprobe.training.config import Member, Schedule, TrainConfig
+from boundprobe.models import ModelSpec
+from boundprobe.runs import Run, load_run
+from boundprobe.tasks import IGNORE, Batch, SelectiveCopying
+from boundprobe.training import (
+    Member,
+    Schedule,
+    TrainConfig,
+    build_model,
+    data,
+    load_models,
+    loop,
+    results,
+    run_writer,
+    train,
+)
 from boundprobe.training.evaluate import count_correct
-from boundprobe.training.loop import train
 from boundprobe.training.member_queue import choose_learning_rate
-from boundprobe.training.weights import build_model, load_models
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 MODEL = ModelSpec("mamba-attn", d_model=8, window=4, d_state=2, mlp_ratio=2)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from boundprobe.models.spec import ModelSpec
-from boundprobe.models.stack import SequenceModel
-from boundprobe.training.ensemble import Ensemble
+from boundprobe.models import ModelSpec, SequenceModel
+from boundprobe.training import Ensemble
 from boundprobe.training.optimizer import EnsembleAdamW, schedule_factor
 
 SPEC = ModelSpec("gru", d_model=4, expand=1)

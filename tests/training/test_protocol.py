@@ -14,18 +14,25 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from boundprobe import seeds
-from boundprobe.models.spec import ModelSpec
-from boundprobe.runs.store import Run
-from boundprobe.tasks import SelectiveCopying, build_task
-from boundprobe.tasks.base import IGNORE, Batch
-from boundprobe.training import data, loop, member_queue, results, run_writer, weights
-from boundprobe.training.config import Schedule, TrainConfig
+from boundprobe.models import ModelSpec
+from boundprobe.runs import Run
+from boundprobe.tasks import IGNORE, Batch, SelectiveCopying, build_task
+from boundprobe.training import (
+    Schedule,
+    TrainConfig,
+    data,
+    load_models,
+    loop,
+    member_queue,
+    results,
+    run_writer,
+    train,
+    weights,
+)
 from boundprobe.training.convergence import has_converged, improvement, may_stop
 from boundprobe.training.data import permute_labels
 from boundprobe.training.evaluate import count_correct
-from boundprobe.training.loop import train
 from boundprobe.training.results import summarise
-from boundprobe.training.weights import load_models
 
 LOSSES = st.floats(0, 10, allow_subnormal=False)
 LAWS = ("mixture", "state-hard", "window-hard")

@@ -15,10 +15,8 @@ from boundprobe.bounds import (
     required_bits,
     window_accuracy_ceiling,
 )
-from boundprobe.models.sizes import nominal_bits
-from boundprobe.models.spec import ModelSpec
-from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
-from boundprobe.tasks.cases import StateCase
+from boundprobe.models import ModelSpec, nominal_bits
+from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying, StateCase
 
 TASKS = [SelectiveCopying(), AssociativeRecallDecoding()]
 NAMES = ("state-hard", "window-hard", "mixture")

@@ -20,7 +20,7 @@ from boundprobe.bounds import (
     required_bits,
     store_some_accuracy,
 )
-from boundprobe.tasks.cases import StateCase
+from boundprobe.tasks import StateCase
 
 SELECTIVE_COPYING = StateCase(10, 36, 10 * math.log2(36), True, 10 * math.log2(36), "Theorem 4.2", "by hand")
 RECALL = StateCase(16, 16, 64.0, True, 64.0, "Theorem 4.5", "by hand")

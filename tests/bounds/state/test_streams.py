@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from boundprobe.bounds.information import fano_loss_bits
-from boundprobe.bounds.state.streams import (
+from boundprobe.bounds import (
+    fano_loss_bits,
     key_value_stream_bits,
     token_stream_conditional_entropy,
     token_stream_entropy,

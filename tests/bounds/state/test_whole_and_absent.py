@@ -16,7 +16,7 @@ from boundprobe.bounds import (
     whole_success_bits,
     whole_success_ceiling,
 )
-from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks import IGNORE
 
 
 def words(n, q):

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.bounds.enumeration import distinct_rows
-from boundprobe.bounds.table.facts import sensitivity_distance, table_facts, table_fano_bits
-from boundprobe.bounds.table.test_cover import separates_all, smallest_separating_set
+from boundprobe.bounds import distinct_rows
+from boundprobe.bounds.table import sensitivity_distance, smallest_separating_set, table_facts, table_fano_bits
+from boundprobe.bounds.table.test_cover import separates_all
 from boundprobe.bounds.table.vc_dimension import vc_dimension
 from boundprobe.tasks import IGNORE
-from boundprobe.tasks.answer_table.window_pair import farthest_pair
+from boundprobe.tasks.answer_table import farthest_pair
 
 
 def random_tables(n, most_values, absent=0.0, max_rows=10, max_columns=6):

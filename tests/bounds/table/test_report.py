@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.bounds.table.report import custom_report, headline
+from boundprobe.bounds import custom_report
+from boundprobe.bounds.table.report import headline
 from boundprobe.cli.main import main
-from boundprobe.tasks.custom.task import wrap_task
+from boundprobe.tasks import wrap_task
 
 
 class Words:

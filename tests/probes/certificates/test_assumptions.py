@@ -6,16 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.probes.certificates.assumptions import (
+from boundprobe.probes.certificates import (
+    Prior,
+    Sample,
     check_causal,
     check_interchange,
     check_repeats,
     check_uniform,
     looks_copied,
 )
-from boundprobe.probes.certificates.prior import Prior
-from boundprobe.probes.certificates.sample import Sample
-from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks import IGNORE
 
 
 def drawn(n, n_answers, k, seed=0, width=6):

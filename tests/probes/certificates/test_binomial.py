@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from boundprobe.bounds import fano_bits, packing_bits
-from boundprobe.probes.certificates.binomial import (
-    AnswerErrors,
-    answer_errors,
-    clopper_pearson,
-    required_by,
-    used_information,
-)
-from boundprobe.tasks.cases import StateCase
+from boundprobe.probes.certificates import AnswerErrors, answer_errors, clopper_pearson, required_by, used_information
+from boundprobe.tasks import StateCase
 
 
 def independent(n_answers, n_values):

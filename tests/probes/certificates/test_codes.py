@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boundprobe.bounds.information import fano_loss_bits
-from boundprobe.probes.certificates.codes import (
-    AnswerCode,
-    calibration_penalty,
-    fit_cross_entropy,
-    fit_tangent_fano,
-    right_answers,
-)
-from boundprobe.tasks.base import IGNORE
+from boundprobe.bounds import fano_loss_bits
+from boundprobe.probes.certificates import AnswerCode, fit_cross_entropy, fit_tangent_fano
+from boundprobe.probes.certificates.codes import calibration_penalty, right_answers
+from boundprobe.tasks import IGNORE
 
 FITS = [fit_tangent_fano, fit_cross_entropy]
 #: Scores are float32: each length is off by no more than this in bits.

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boundprobe.probes.certificates.codes import fit_cross_entropy, fit_tangent_fano
-from boundprobe.probes.certificates.information import FORMS, Plan, Scored, certify, choose, plan
-from boundprobe.probes.certificates.prior import Prior
-from boundprobe.tasks.base import IGNORE
+from boundprobe.probes.certificates import (
+    FORMS,
+    Plan,
+    Prior,
+    Scored,
+    certify,
+    choose,
+    fit_cross_entropy,
+    fit_tangent_fano,
+    plan,
+)
+from boundprobe.tasks import IGNORE
 
 ALPHA = 0.05
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.probes.certificates.list_decoding import ball_bits, choose_threshold, states_certificate
+from boundprobe.probes.certificates import ball_bits, choose_threshold, states_certificate
 
 #: 2,000 repetitions at alpha = 0.05: mean 100, standard deviation 9.75; 131 is 3.2 deviations above.
 REPETITIONS, MOST_VIOLATIONS = 2000, 131

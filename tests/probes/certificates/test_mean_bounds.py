@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from boundprobe.probes.certificates.betting import NOTHING, betting, doubtful_moments, hypotheses, rejected, rounds
-from boundprobe.probes.certificates.mean_bounds import (
+from boundprobe.probes.certificates import (
     CONFIDENCE_BOUNDS,
     chernoff_kl,
     empirical_bernstein,
     hoeffding,
+    hypotheses,
+    rounds,
     upper_confidence_bound,
 )
+from boundprobe.probes.certificates.betting import NOTHING, betting, doubtful_moments, rejected
 from boundprobe.probes.settings import CONFIDENCE_BOUND_NAMES
 
 #: P(more than 131 of 2,000 at 0.05) is below 1e-3 for a method that keeps its level.

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.bounds.information import fano_loss_bits
-from boundprobe.probes.certificates.retention import Retention, by_answer, retention
-from boundprobe.tasks.base import IGNORE
+from boundprobe.bounds import fano_loss_bits
+from boundprobe.probes.certificates import Retention, by_answer
+from boundprobe.probes.certificates.retention import retention
+from boundprobe.tasks import IGNORE
 
 
 def test_closed_forms_at_the_ends():

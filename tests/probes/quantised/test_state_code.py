@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from boundprobe.probes.quantised.chow_liu import chow_liu_parents, pairwise_information
-from boundprobe.probes.quantised.state_code import StateCode, entropy_upper_bound, fit_code
+from boundprobe.probes.quantised import StateCode, chow_liu_parents, entropy_upper_bound, fit_code
+from boundprobe.probes.quantised.chow_liu import pairwise_information
 
 #: Repetitions at alpha = 0.05 and the most violations: 3.2 standard deviations above the mean.
 MANY, FEW = (2000, 131), (400, 34)

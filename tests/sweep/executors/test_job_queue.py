@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from boundprobe.sweep.executors import job_queue
-from boundprobe.sweep.executors.base import Outcome
+from boundprobe.sweep.executors import Outcome, job_queue
 from boundprobe.sweep.executors.job_queue import MOST_DEATHS, JobQueue
 
 BUSY = Outcome("in use", busy=True)

@@ -20,10 +20,8 @@ from typing import Any
 
 import pytest
 
-from boundprobe.sweep.executors import job_queue
-from boundprobe.sweep.executors.base import Outcome
-from boundprobe.sweep.executors.local import LocalExecutor, visible_device
-from boundprobe.sweep.executors.registry import EXECUTORS
+from boundprobe.sweep.executors import EXECUTORS, LocalExecutor, Outcome, job_queue
+from boundprobe.sweep.executors.local import visible_device
 
 #: Long beside all that is waited for, so that a worker which is not ended shows.
 FOREVER = 600.0

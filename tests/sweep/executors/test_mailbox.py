@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import submitit
 
+from boundprobe.sweep.executors import Outcome
 from boundprobe.sweep.executors import progress as news
-from boundprobe.sweep.executors.base import Outcome
 from boundprobe.sweep.executors.mailbox import Mailbox, PostedJob
 from boundprobe.sweep.executors.progress import SeldomReport
 

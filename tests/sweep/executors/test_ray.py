@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.sweep.executors.base import Outcome
-from boundprobe.sweep.executors.ray import RayExecutor
-from boundprobe.sweep.executors.registry import EXECUTORS
+from boundprobe.sweep.executors import EXECUTORS, Outcome, RayExecutor
 
 HERE = Path(__file__).parent
 #: Ray leaves its daemons' handles to the garbage collector.

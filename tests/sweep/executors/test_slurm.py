@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.sweep.executors import slurm
-from boundprobe.sweep.executors.base import Outcome
+from boundprobe.sweep.executors import EXECUTORS, Outcome, SlurmExecutor, slurm
 from boundprobe.sweep.executors.job_queue import JobQueue
 from boundprobe.sweep.executors.mailbox import Mailbox
-from boundprobe.sweep.executors.registry import EXECUTORS
-from boundprobe.sweep.executors.slurm import SlurmExecutor, allocation_variables, import_submitit
+from boundprobe.sweep.executors.slurm import allocation_variables, import_submitit
 from boundprobe.sweep.executors.slurm_states import OVER, STOPPED, TAKEN, parse_states, read_states
 
 HERE = Path(__file__).parent
