@@ -23,7 +23,7 @@ class Setting:
     help : str
         Meaning, in a few words.
     flag : str
-        Its flag where that is not the field's name; further spellings after commas.  "-": the field has no flag.
+        Its flag where that is not the field's name; further spellings after commas.
     metavar : str
         Placeholder of the value in a help text.
     least, above, below : float

@@ -48,7 +48,7 @@ class Option:
     without_value: Any = None
 
 
-def options_of(config: type, table: str = "", *, only: Sequence[str] = ()) -> tuple[Option, ...]:
+def options_of(config: type, table: str = "") -> tuple[Option, ...]:
     """The options that set the fields of a configuration class.
 
     Parameters
@@ -57,8 +57,6 @@ def options_of(config: type, table: str = "", *, only: Sequence[str] = ()) -> tu
         Whose fields are made with ``boundprobe.settings.setting``.
     table : str
         Table of the configuration that the fields lie in; empty: at the top.
-    only : sequence of str
-        Fields that get a flag; all if empty.
     """
     return tuple(
         Option(
@@ -69,7 +67,6 @@ def options_of(config: type, table: str = "", *, only: Sequence[str] = ()) -> tu
             about.metavar,
         )
         for found, about in settings_of(config)
-        if about.flag != "-" and (not only or found.name in only)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from boundprobe.checks import check_word
@@ -158,3 +159,17 @@ class Bound:
             "evidence": self.evidence,
             "vacuous": self.vacuous,
         }
+
+
+def find_bound(bounds: Iterable[Bound], key: str) -> Bound:
+    """The bound of that key.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    for bound in bounds:
+        if bound.key == key:
+            return bound
+    raise KeyError(key)

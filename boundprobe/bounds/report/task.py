@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boundprobe.bounds.report.bound import Bound
+from boundprobe.bounds.report.bound import Bound, find_bound
 from boundprobe.bounds.report.statements import state_bounds, window_bounds
 from boundprobe.bounds.state.fano import (
     fano_accuracy_ceiling,
@@ -124,10 +124,7 @@ class BoundsReport:
         KeyError
             If the report has no such bound.
         """
-        try:
-            return next(bound for bound in (self.entropy, *self.bounds) if bound.key == key)
-        except StopIteration:
-            raise KeyError(key) from None
+        return find_bound((self.entropy, *self.bounds), key)
 
     @property
     def state(self) -> StateBounds:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from boundprobe.bounds.information import binary_entropy_bits
-from boundprobe.bounds.report.bound import Bound
+from boundprobe.bounds.report.bound import Bound, find_bound
 from boundprobe.bounds.report.statements import state_bounds
 from boundprobe.bounds.state.packing import packing_bits
 from boundprobe.bounds.table.facts import TableFacts, table_facts, table_mean_error_bits, table_packing_bits
@@ -57,10 +57,7 @@ class CustomReport:
         KeyError
             If the report has no such bound.
         """
-        try:
-            return next(bound for bound in self.bounds if bound.key == key)
-        except StopIteration:
-            raise KeyError(key) from None
+        return find_bound(self.bounds, key)
 
     def to_json(self) -> dict[str, object]:
         """The report as plain dicts, lists, numbers and None."""
