@@ -31,6 +31,7 @@ STATES_OPTIONS = (
     Option("--states", ("states", "file"), word, "arrays state (N x d), answers (N x n)", "NPZ"),
     Option("--n-values", ("states", "n_values"), whole_number(2), "of them: answers uniform over 0..K-1", "K"),
     Option("--entropy-bits", ("states", "entropy_bits"), number, "of them: joint entropy of the answers", "H"),
+    Option("--groups", ("states", "groups"), word, "of them: array of the file, or TABLE.csv:COLUMN", "NAME"),
 )
 
 OPTIONS = (
@@ -78,7 +79,7 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
     for name in given:
         if name not in FOR_STATES:
             raise ValueError(
-                f"{name} is given with --states; allowed: {', '.join(FOR_STATES)}, n_values, entropy_bits; drop it"
+                f"{name} is given with --states; allowed: {', '.join(FOR_STATES)}, n_values, entropy_bits, groups; drop it"
             )
     if args.run_dir is not None:
         raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")

@@ -25,12 +25,14 @@ from boundprobe.probes.certificates.binomial import (
 )
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.retention import Retention
+from boundprobe.probes.null_control import NullControl
 from boundprobe.probes.present import (
     PartBits,
 )
 from boundprobe.probes.quantised.machines import (
     RoundedMachine,
 )
+from boundprobe.probes.settings import certificate_level
 from boundprobe.tasks.base import KEYS_ONCE
 
 #: Parts of a report that share its failure probability equally: answers from the whole state (accuracy, required),
@@ -55,6 +57,8 @@ class Ladder:
     used, present : CertifiedBound
     parts : tuple of PartBits
         Information in the state of each kind that each layer keeps.
+    null_control : NullControl
+        The same certificate of states that know nothing.
     retention : Retention or None
         None where the answers are not independent and uniform.
     states : CertifiedBound or None
@@ -83,6 +87,7 @@ class Ladder:
     used: CertifiedBound
     present: CertifiedBound
     parts: tuple[PartBits, ...]
+    null_control: NullControl
     retention: Retention | None
     states: CertifiedBound | None
     rounded: tuple[RoundedMachine, ...]
@@ -130,6 +135,7 @@ class Ladder:
             "used_bits": self.used.to_json(),
             "present_bits": self.present.to_json(),
             "present_by_part": [part.to_json() for part in self.parts],
+            "null_control": self.null_control.to_json(),
             "retention": None if self.retention is None else self.retention.to_json(),
             "states_bits": None if self.states is None else self.states.to_json(),
             "needed_bits": self.needed_bits,
@@ -151,7 +157,7 @@ class Ladder:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Ladder:
         """Read a ladder back; ``to_json`` of the result is the document, as far as that is about the ladder."""
-        shared = 1 - (1 - document["confidence"]) / N_PARTS
+        shared = 1 - certificate_level(document["confidence"], N_PARTS)
         entropy, states, retention = (document[name] for name in ("rounded_entropy_bits", "states_bits", "retention"))
         theorem = "S1" if retention is None else "S3"
         rounded = tuple(RoundedMachine.from_json(machine, theorem) for machine in document["rounded"])
@@ -167,6 +173,7 @@ class Ladder:
             used=CertifiedBound.from_json(document["used_bits"], "T1"),
             present=CertifiedBound.from_json(document["present_bits"], "T1"),
             parts=tuple(PartBits.from_json(part) for part in document["present_by_part"]),
+            null_control=NullControl.from_json(document["null_control"]),
             retention=None if retention is None else Retention.from_json(retention, shared),
             states=None if states is None else CertifiedBound.from_json(states, "list decoding"),
             rounded=rounded,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -35,7 +37,8 @@ from boundprobe.probes.quantised.machines import (
     roundings,
     run_rounded,
 )
-from boundprobe.probes.settings import ProbeConfig
+from boundprobe.probes.null_control import null_control
+from boundprobe.probes.settings import ProbeConfig, certificate_level, premise_level
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
@@ -55,7 +58,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     device : str
         Where decoders are trained.
     """
-    alpha = (1 - config.confidence) / N_PARTS
+    alpha = certificate_level(config.confidence, N_PARTS)
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
         task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)
@@ -77,6 +80,12 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     used = used_bits(prior, *own, alpha, config.seed)
     decoded, present = present_bits(prior, splits, own, config, alpha, device)
     parts = present_by_part(prior, (states[0], known, measured), splits, config, alpha, device)
+    control = null_control(
+        prior, splits, decoded, config.decoding(config.decoders), premise_level(config.confidence), device
+    )
+    used, present = control.guard(used), control.guard(present)
+    parts = tuple(replace(part, present=control.guard(part.present)) for part in parts)
+    retention = retention_of(decoded, evaluation, case.n_values, alpha) if case.independent_uniform else None
     log_states = _states_bits(case, read[0], read[1], alpha)
     tried = roundings(known)
     rounded = run_rounded(model, measured, evaluation, case, tried, alpha)
@@ -99,6 +108,8 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         rounded_entropy=entropy,
         window_hard=window_hard,
         window_ceiling=ceiling,
+        retention=retention,
+        n_values=case.n_values,
     )
     return Ladder(
         stream=config.stream,
@@ -108,7 +119,8 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         used=used,
         present=present,
         parts=parts,
-        retention=retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None,
+        null_control=control,
+        retention=retention,
         states=log_states,
         rounded=rounded,
         needed=needed,
@@ -127,7 +139,7 @@ def _assumptions(case: StateCase, outside: str | None, decoder: str) -> tuple[As
     model = outside or "states of the model were swapped between sequences: the answers went with them"
     return all_of(
         "drawn by the task's sampler; limits of the rounding, whitening and decoders come from other draws",
-        f"the sampler's own law, seeded with 128 bits ({case.theorem})",
+        f"the sampler's own distribution, seeded through a pool of 128 bits ({case.theorem})",
         f"{model}; {decoder}",
         frozen="training, calibration and evaluation are streams of their own; the second chooses decoder and form",
     )

@@ -1,9 +1,6 @@
 from .assumptions import Assumption as Assumption
 from .assumptions import check_causal as check_causal
 from .assumptions import check_interchange as check_interchange
-from .assumptions import check_repeats as check_repeats
-from .assumptions import check_uniform as check_uniform
-from .assumptions import looks_copied as looks_copied
 from .betting import MOST_BET as MOST_BET
 from .betting import hypotheses as hypotheses
 from .betting import rounds as rounds
@@ -18,6 +15,10 @@ from .certified_bound import CertifiedBound as CertifiedBound
 from .codes import AnswerCode as AnswerCode
 from .codes import fit_cross_entropy as fit_cross_entropy
 from .codes import fit_tangent_fano as fit_tangent_fano
+from .copies import check_copies as check_copies
+from .copies import check_near_answers as check_near_answers
+from .copies import check_near_states as check_near_states
+from .copies import looks_copied as looks_copied
 from .information import FORMS as FORMS
 from .information import Plan as Plan
 from .information import Scored as Scored
@@ -38,5 +39,10 @@ from .retention import GIVEN_EARLIER as GIVEN_EARLIER
 from .retention import RetainedGroup as RetainedGroup
 from .retention import Retention as Retention
 from .retention import by_answer as by_answer
+from .row_statistics import check_row_statistics as check_row_statistics
 from .sample import Sample as Sample
 from .sample import Splits as Splits
+from .sample import count_units as count_units
+from .sample import unit_means as unit_means
+from .uniformity import check_uniform as check_uniform
+from .uniformity import log_wealth as log_wealth

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betainccinv
 
 from boundprobe.bounds.state.fano import fano_bits, required_bits
 from boundprobe.checks import check_number
@@ -66,8 +66,9 @@ def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: fl
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
         raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
+    # The complement takes alpha as it is: 1 - alpha is 1 from 1e-16 on.
     with np.errstate(invalid="ignore"):  # the end, where a beta parameter is 0, is set here
-        return np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha))
+        return np.where(errors == n_sequences, 1.0, betainccinv(errors + 1, n_sequences - errors, alpha))
 
 
 @dataclass(frozen=True)
