@@ -79,7 +79,7 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
     for name in given:
         if name not in FOR_STATES:
             raise ValueError(
-                f"{name} is given with --states; allowed: {', '.join(FOR_STATES)}, n_values, entropy_bits, groups; drop it"
+                f"with `--states` the settings must be {', '.join(FOR_STATES)}, n_values, entropy_bits or groups; got {name}"
             )
     if args.run_dir is not None:
         raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from boundprobe.probes.states_report import MeasuredStates
 
 ARRAYS = ("state", "answers")
-OPTIONAL = ("defined", "groups")
 
 
 def read_arrays(path: Path, groups: str = "groups") -> dict[str, np.ndarray]:
@@ -127,8 +126,15 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     arrays = read_arrays(path, "groups" if ":" in named else named)
     if ":" in named:
         arrays["groups"] = read_column(named)
-    optional = {name: arrays.get(name) for name in OPTIONAL}
-    given = read_states(arrays["state"], arrays["answers"], **optional, **prior, config=config)
+    given = read_states(
+        arrays["state"],
+        arrays["answers"],
+        defined=arrays.get("defined"),
+        groups=arrays.get("groups"),
+        n_values=states.get("n_values"),
+        entropy_bits=states.get("entropy_bits"),
+        config=config,
+    )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     identity = {"sha256": digest} | prior
     if named != "groups":

@@ -51,6 +51,8 @@ class Ladder:
         The distribution of the prefix.
     entropy_bits : float
         Of the answers, under that distribution.
+    n_values : int
+        Values that each answer can take, K.
     errors : AnswerErrors
         Of all queries answered from the whole state.
     required : CertifiedBound
@@ -82,6 +84,7 @@ class Ladder:
 
     stream: str
     entropy_bits: float
+    n_values: int
     errors: AnswerErrors
     required: CertifiedBound
     used: CertifiedBound
@@ -132,6 +135,7 @@ class Ladder:
         return {
             "stream": self.stream,
             "entropy_bits": self.entropy_bits,
+            "n_values": self.n_values,
             "used_bits": self.used.to_json(),
             "present_bits": self.present.to_json(),
             "present_by_part": [part.to_json() for part in self.parts],
@@ -168,6 +172,7 @@ class Ladder:
         return cls(
             stream=document["stream"],
             entropy_bits=document["entropy_bits"],
+            n_values=document["n_values"],
             errors=AnswerErrors.from_json(document["answer_errors"], shared),
             required=CertifiedBound.from_json(required | {"confidence": shared}, theorem),
             used=CertifiedBound.from_json(document["used_bits"], "T1"),

@@ -23,6 +23,7 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.ladder import N_PARTS, Ladder
 from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
+from boundprobe.probes.null_control import null_control
 from boundprobe.probes.present import (
     classes,
     entries,
@@ -37,7 +38,6 @@ from boundprobe.probes.quantised.machines import (
     roundings,
     run_rounded,
 )
-from boundprobe.probes.null_control import null_control
 from boundprobe.probes.settings import ProbeConfig, certificate_level, premise_level
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
@@ -109,11 +109,13 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         window_hard=window_hard,
         window_ceiling=ceiling,
         retention=retention,
+        n_answers=case.n_answers,
         n_values=case.n_values,
     )
     return Ladder(
         stream=config.stream,
         entropy_bits=case.entropy_bits,
+        n_values=case.n_values,
         errors=errors,
         required=required,
         used=used,

@@ -97,7 +97,8 @@ def null_control(
         If a state that knows nothing is certified to hold a bit.
     """
     nothing = Splits(*(_without_states(sample) for sample in (splits.fit, splits.calibration, splits.evaluation)))
-    names, others = ("linear",), {}
+    names: tuple[str, ...] = ("linear",)
+    others = {}
     if prior.n_answers > 1:
         pairs = fit_pairs(nothing.fit, nothing.calibration, prior.n_values, FitSettings(config.seed, device))
         names, others = ("linear", "chain"), {"pairs": candidate(pairs, nothing)}
@@ -145,5 +146,5 @@ def _refusal(prior: Prior, control: NullControl) -> str:
     )
     return (
         f"{premise}; but a {which} is certified to hold {control.lower:.2f} bits of them (null control, decoder "
-        f"{bound.decoder}), where a true prior gives 0: {how}; state what the answers' entropy is, given which are defined"
+        f"{bound.decoder}), where a true prior gives 0, as {how}; state their entropy, given which are defined"
     )

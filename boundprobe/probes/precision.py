@@ -1,8 +1,9 @@
 """States of any type as float32 entries that say the same: no cast merges what differed.
 
-An integer that float32 does not hold, and a float of which it tells fewer apart, is written as three float32 entries,
-x = f(x) + f(x - f(x)) + .., or as pieces of 24 bits: exact for float64 and for integers of 64 bits.  States of more than a few thousand
-entries are summed up by a count sketch, block by block, so that no second copy of the whole array is made.
+An integer that float32 does not hold, and a float of which it tells fewer apart, is written as several entries:
+x = f(x) + f(x - f(x)) + .., or as pieces of 24 bits, which is exact for float64 and for integers of 64 bits.  States of
+more than a few thousand entries are summed up by a count sketch, block by block, so that no second copy of the whole
+array is made.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Encoding:
         wrong = sum(_check_finite(states[start : start + BLOCK], count=True) for start in range(0, len(states), BLOCK))
         if wrong:
             raise ValueError(
-                f"`state` must have finite entries, at most 3.4e38; got NaN, infinity or more in {wrong} rows"
+                f"`state` must have finite entries that float32 holds, up to 3.4e38; got others in {wrong} rows"
             )
         pieces = [self._encoded(states[start : start + BLOCK]) for start in range(0, len(states), BLOCK)]
         return np.concatenate(pieces)
@@ -127,7 +128,7 @@ def _check_finite(rows: NDArray[Any], *, count: bool = False) -> int:
         n_wrong = int((~np.isfinite(rows.astype(np.float32, copy=False))).any(1).sum())
     if n_wrong and not count:
         raise ValueError(
-            f"`state` must have finite entries, at most 3.4e38; got NaN, infinity or more in {n_wrong} rows"
+            f"`state` must have finite entries that float32 holds, up to 3.4e38; got others in {n_wrong} rows"
         )
     return n_wrong
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -166,6 +165,6 @@ def retention_of(decoded: Decoded, cut: CutBatch, n_values: int, alpha: float) -
     told = decoder == "chain" or (decoder == "model" and cut.suffixes is not None)
     of = GIVEN_EARLIER if told else ALONE
     if cut.places is None:
-        return by_answer(decoded.evaluation, n_values, alpha, of)
+        return by_answer(decoded.evaluation.wrong, n_values, alpha, of)
     distance = np.where(cut.places == IGNORE, IGNORE, cut.prefix.shape[1] - cut.places)
     return retention(decoded.evaluation.wrong, distance, n_values, alpha, by="distance", of=of)

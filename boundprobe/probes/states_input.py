@@ -66,6 +66,8 @@ def read_states(
     config = config or StatesConfig()
     raw, nominal_bits = _states(states)
     answered = _answers(answers, defined)
+    if len(raw) != len(answered):
+        raise ValueError(f"`state` must have a row for each of the {len(answered)} rows of answers; got {len(raw)}")
     labels = _groups(groups, len(answered))
     prior = _prior(answered, n_values, entropy_bits)
     _check_values(answered, prior)
@@ -118,7 +120,7 @@ def _answers(given: ArrayLike, defined: ArrayLike | None) -> NDArray[np.int64]:
             f"`answers` must be whole numbers; got NaN in {int(np.isnan(a).sum())} places: say which answers there are "
             "with `defined`, booleans of the same shape, and put any number there"
         )
-    if a.ndim != 2 or a.dtype.kind not in "iu":
+    if a.ndim != 2 or not a.shape[1] or a.dtype.kind not in "iu":
         raise ValueError(
             f"`answers` must be whole numbers (sequences, answers); got shape {a.shape}, type {a.dtype}: absent ones "
             "are marked with `defined`"
@@ -164,7 +166,7 @@ def _prior(answers: NDArray[np.int64], n_values: int | None, entropy_bits: float
         raise ValueError(
             "the prior of the answers must be stated, as `n_values` (--n-values K, independent uniform answers) or "
             "`entropy_bits` (--entropy-bits H, their joint entropy); got neither: where it is not known, as in natural "
-            "text, nothing can be certified: draw answers of your own, or report a held-out cross-entropy as an estimate"
+            "text, nothing can be certified; draw answers of your own, or report a held-out cross-entropy"
         )
     known = answers[answers != IGNORE]
     if n_values is not None:

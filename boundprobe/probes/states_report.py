@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
@@ -193,6 +192,7 @@ def certify_states(
     --------
     Two of four bits are in the state, as signs:
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> answers = rng.integers(2, size=(4000, 4))
     >>> states = 2.0 * answers[:, :2] - 1
@@ -219,7 +219,7 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
     held = None
     if prior.independent_uniform:
         of = GIVEN_EARLIER if decoded.plan.decoder == "chain" else ALONE
-        held = by_answer(decoded.evaluation, prior.n_values, alpha, of)
+        held = by_answer(decoded.evaluation.wrong, prior.n_values, alpha, of, decoded.evaluation.groups)
     return StatesReport(
         prior,
         present,

@@ -39,7 +39,9 @@ def above_size(bounds: Mapping[str, CertifiedBound], total_bits: int, size: str,
     ]
 
 
-def retention_violations(retention: Retention, n_values: int, entropy_bits: float, nominal_bits: int) -> list[str]:
+def retention_violations(
+    retention: Retention, n_answers: int, n_values: int, entropy_bits: float, nominal_bits: int
+) -> list[str]:
     """What answers hold one by one: at most log2 K each, and together at most H(Y) and the nominal bits.
 
     Sum over i of I(Y_i;S) is at most I(Y;S) where the answers are independent, and so is that of
@@ -53,7 +55,8 @@ def retention_violations(retention: Retention, n_values: int, entropy_bits: floa
         for group in retention.groups
         if group.bits.lower > each + slack
     ]
-    n_sequences = max((group.n_sequences for group in retention.groups), default=1)
+    # Every answer of every sequence is in a group.
+    n_sequences = max(1.0, sum(group.n_sequences for group in retention.groups) / n_answers)
     total = sum(group.bits.lower * group.n_sequences / n_sequences for group in retention.groups)
     if retention.by != "answer":  # Hoeffding at 1e-9, of the sum over the answers of a sequence
         slack += entropy_bits * math.sqrt(math.log(1e9) / (2 * n_sequences))
@@ -72,7 +75,7 @@ def states_violations(
     if present.exceeds(prior.entropy_bits, slack):
         found.append(f"present {present.lower:.3f} bits is more than the entropy of the answers (T1)")
     if retention is not None:
-        found += retention_violations(retention, prior.n_values, prior.entropy_bits, nominal_bits)
+        found += retention_violations(retention, prior.n_answers, prior.n_values, prior.entropy_bits, nominal_bits)
     return tuple(found)
 
 
@@ -88,6 +91,7 @@ def find_violations(
     window_hard: Proportion,
     window_ceiling: float,
     retention: Retention | None = None,
+    n_answers: int = 1,
     n_values: int = 2,
 ) -> tuple[str, ...]:
     """Inequalities that must hold and do not, at the confidence of the ladder; empty when all is well.
@@ -95,7 +99,7 @@ def find_violations(
     Parameters
     ----------
     entropy_bits : float
-        Of the answers; sets the slack for the rounding of floats.
+        Of the answers.
     nominal_bits : int
         Exact size of the state.
     bounds : mapping of CertifiedBound
@@ -111,7 +115,8 @@ def find_violations(
     window_ceiling : float
         W2 at the model's receptive field.
     retention : Retention, optional
-        With ``n_values``, the number of values that an answer can take, K.
+    n_answers, n_values : int
+        Of the retained answers: how many there are, n, and how many values each can take, K.
     """
     slack = rounding_slack(entropy_bits)
     found = above_size(bounds, nominal_bits, f"nominal {nominal_bits} bits", slack)
@@ -119,7 +124,7 @@ def find_violations(
         if name in bounds and bounds[name].exceeds(entropy_bits, slack):
             found.append(f"{name} {bounds[name].lower:.3f} bits is more than the entropy of the answers (T1)")
     if retention is not None:
-        found += retention_violations(retention, n_values, entropy_bits, nominal_bits)
+        found += retention_violations(retention, n_answers, n_values, entropy_bits, nominal_bits)
     for part in parts:
         if part.present.exceeds(part.nominal_bits, slack):
             found.append(

@@ -33,6 +33,10 @@ MOST_SEQUENCES = 4000
 MOST_ENTRIES = 256
 #: Entries of states that are standardised at a time.
 BLOCK = 4096
+#: Shares of the sequences that are taken as centres: half for pairs, less for larger clusters.
+SHARES = (0.5, 0.2)
+#: Fewer centres than that tell nothing.
+LEAST_CENTRES = 50
 #: Quantiles of the distances to the nearest neighbour that are tried as "near".
 QUANTILES = (0.05, 0.1, 0.2, 0.35, 0.5)
 
@@ -168,7 +172,7 @@ def _agreements(answers: IntArray) -> Iterator[NDArray[np.int16]]:
 def check_near_states(sample: Sample) -> None:
     """Refuse states that come in clusters of a fixed size: noisy copies.
 
-    Half of the sequences, A, cut the space into cells: that of a centre in A has what lies nearest to it, within a
+    Some of the sequences, A, cut the space into cells: that of a centre in A has what lies nearest to it, within a
     radius.  How many of the others, B, fall into each cell is then a mixture of Poisson weights if B is independent,
     so that f_r^2 <= (r + 1) / r f_(r-1) f_(r+1).  Of two copies of each sequence one cell holds one at most.
 
@@ -178,15 +182,20 @@ def check_near_states(sample: Sample) -> None:
         If the inequality does not hold.
     """
     order = generator(0, "split", 4).permutation(sample.n_sequences)
-    points = _points(sample.states)
-    centres, others = points[order[::2]], points[order[1::2]]
-    if len(others) < 100:
-        return
+    points = _points(sample.states)[order]
+    for share in SHARES:
+        n_centres = int(share * len(points))
+        if n_centres >= LEAST_CENTRES:
+            _check_clusters(points[:n_centres], points[n_centres:])
+
+
+def _check_clusters(centres: FloatArray, others: FloatArray) -> None:
+    """The inequality of ``check_near_states`` for one choice of the centres."""
     reach, _ = _nearest(centres, centres, itself=True)
     distance, cell = _nearest(others, centres)
     for radius in np.unique(np.quantile(reach, QUANTILES)) * 1.5:
         counts = np.bincount(cell[distance <= radius], minlength=len(centres))
-        occur = np.bincount(counts, minlength=4).astype(np.float64)
+        occur = np.bincount(counts, minlength=int(counts.max(initial=0)) + 2).astype(np.float64)
         for r in range(1, len(occur) - 1):
             if _too_few_follow(occur[r - 1], occur[r], occur[r + 1], r):
                 raise ValueError(

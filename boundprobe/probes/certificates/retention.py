@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from boundprobe.bounds.information import fano_loss_bits
 from boundprobe.probes.certificates.binomial import clopper_pearson_upper
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.certificates.information import Scored
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
-from boundprobe.probes.certificates.sample import FloatArray, unit_means
+from boundprobe.probes.certificates.sample import unit_means
 from boundprobe.tasks.base import IGNORE
 
 IntArray = NDArray[np.int64]
@@ -177,16 +176,16 @@ def retention(
     return Retention(by, of, retained, 1 - alpha)
 
 
-def _wrong_shares(wrong: NDArray[np.bool_], member: NDArray[np.bool_], units: IntArray) -> FloatArray:
+def _wrong_shares(wrong: NDArray[np.bool_], member: NDArray[np.bool_], units: IntArray) -> NDArray[np.float64]:
     """Share of wrong answers among those of ``member``, for each unit that has one."""
     has = member.any(1)
-    shares: FloatArray = unit_means((member & wrong)[has].any(1), units[has])
-    return shares
+    share: NDArray[np.float64] = (member & wrong)[has].sum(1, dtype=np.float64)
+    return unit_means(share, units[has])
 
 
-def by_answer(scored: Scored, n_values: int, alpha: float, of: str = ALONE) -> Retention:
-    """Certified bits of each answer, by what a frozen decoder says of the evaluation split; see ``retention``."""
-    wrong = scored.wrong
-    return retention(
-        wrong, np.broadcast_to(np.arange(wrong.shape[1]), wrong.shape), n_values, alpha, of=of, units=scored.groups
-    )
+def by_answer(
+    wrong: NDArray[np.bool_], n_values: int, alpha: float, of: str = ALONE, units: IntArray | None = None
+) -> Retention:
+    """Certified bits of each answer; arguments are those of ``retention``."""
+    answer = np.broadcast_to(np.arange(wrong.shape[1]), wrong.shape)
+    return retention(wrong, answer, n_values, alpha, of=of, units=units)

@@ -26,18 +26,18 @@ MOST_CELLS = 12
 def repeats(rows: IntArray) -> IntArray:
     """Answers of a row that equal another one of it before, in order of size: 0 if all differ."""
     ordered = np.sort(np.where(rows == IGNORE, -1 - np.arange(rows.shape[1]), rows), axis=1)
-    return (ordered[:, 1:] == ordered[:, :-1]).sum(1)
+    return _per_row(ordered[:, 1:] == ordered[:, :-1])
 
 
 def ascents(rows: IntArray) -> IntArray:
     """Answers that are greater than the one before."""
     known = (rows[:, 1:] != IGNORE) & (rows[:, :-1] != IGNORE)
-    return (known & (rows[:, 1:] > rows[:, :-1])).sum(1)
+    return _per_row(known & (rows[:, 1:] > rows[:, :-1]))
 
 
 def fixed_points(rows: IntArray) -> IntArray:
     """Answers that are their own index."""
-    return (rows == np.arange(rows.shape[1])).sum(1)
+    return _per_row(rows == np.arange(rows.shape[1]))
 
 
 def two_cycles(rows: IntArray) -> IntArray:
@@ -45,7 +45,12 @@ def two_cycles(rows: IntArray) -> IntArray:
     n = rows.shape[1]
     inside = (rows >= 0) & (rows < n)
     there = np.take_along_axis(rows, np.where(inside, rows, 0), axis=1)
-    return (inside & (there == np.arange(n)) & (rows > np.arange(n))).sum(1)
+    return _per_row(inside & (there == np.arange(n)) & (rows > np.arange(n)))
+
+
+def _per_row(holds: NDArray[np.bool_]) -> IntArray:
+    counts: IntArray = holds.sum(axis=1, dtype=np.int64)
+    return counts
 
 
 #: What is counted in each row.
@@ -95,6 +100,6 @@ def check_row_statistics(answers: IntArray, n_values: int, level: float, premise
                 which = f"{low}" if width == 1 else f"{low} to {low + width - 1}"
                 raise ValueError(
                     f"`answers` must be independent and uniform over 0 to {n_values - 1}, {premise}; got {found} of "
-                    f"{n_rows} sequences with {which} {name}, where {expected} of as many that were drawn so have them; "
-                    "state the answers' joint entropy, given which are defined (--entropy-bits)"
+                    f"{n_rows} sequences with {which} {name}, where {expected} of as many that were drawn so are like "
+                    "that; state the answers' joint entropy, given which are defined (--entropy-bits)"
                 )

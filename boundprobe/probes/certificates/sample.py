@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float64] | NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 
-def unit_means(values: NDArray[np.generic], groups: IntArray | None) -> FloatArray:
+def unit_means(values: NDArray[np.generic], groups: IntArray | None) -> NDArray[np.float64]:
     """Mean over the sequences of each group, in ascending order of its number: one observation for each unit.
 
     Parameters
@@ -38,7 +38,7 @@ def unit_means(values: NDArray[np.generic], groups: IntArray | None) -> FloatArr
     names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
     sums = np.zeros((len(names), *rows.shape[1:]))
     np.add.at(sums, index, rows)
-    means: FloatArray = sums / counts.reshape(-1, *[1] * (rows.ndim - 1))
+    means: NDArray[np.float64] = sums / counts.reshape(-1, *[1] * (rows.ndim - 1))
     return means
 
 
@@ -112,8 +112,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Splits:
-    """Three samples that share no sequence and no group: decoders are fitted on one, all else is fixed on the next, and the last is
-    measured."""
+    """Three samples that share no sequence and no group: decoders are fitted on one, all else is fixed on the next, and
+    the last is measured."""
 
     fit: Sample
     calibration: Sample

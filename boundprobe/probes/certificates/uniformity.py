@@ -1,7 +1,7 @@
 """Tests of a stated uniform prior by betting against it: are answers uniform over K values, and independent? (A2)
 
-A bettor who thinks that M equally likely cells are not equally likely draws a distribution from Dirichlet(beta, .., beta)
-and bets on it.  His wealth after N draws with counts c_v is the likelihood ratio
+A bettor who thinks that M cells are not equally likely draws a distribution from Dirichlet(beta, .., beta) and bets
+on it.  His wealth after N draws with counts c_v is the likelihood ratio
 
     E = M^N Gamma(M beta) / Gamma(N + M beta) prod_v Gamma(c_v + beta) / Gamma(beta)
 
