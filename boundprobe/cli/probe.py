@@ -43,6 +43,7 @@ OPTIONS = (
 
 #: Settings that mean something for an array of states.
 FOR_STATES = ("seed", "decoders", "confidence")
+PRIORS = ("n_values", "entropy_bits", "groups")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +79,7 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
         raise ValueError(f"states.file is {states['file']!r}; allowed: the path of an .npz, as a text; name one")
     for name in given:
         if name not in FOR_STATES:
-            raise ValueError(
-                f"with `--states` the settings must be {', '.join(FOR_STATES)}, n_values, entropy_bits or groups; got {name}"
-            )
+            raise ValueError(f"with `--states` settings must be {', '.join((*FOR_STATES, *PRIORS))}; got {name}")
     if args.run_dir is not None:
         raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")
     config = states_config(given)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import torch
-
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.binomial import (
     Proportion,
     answer_errors,
-    clopper_pearson,
+    proportion,
     required_by,
 )
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
@@ -43,7 +40,7 @@ from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
-from boundprobe.training.evaluate import count_correct
+from boundprobe.training.evaluate import scored_answers
 
 
 def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
@@ -155,10 +152,7 @@ def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alp
     return states_certificate(evaluation.wrong, case.n_values, threshold, alpha)
 
 
-@torch.no_grad()
 def _window_hard(model: SequenceModel, task: AbstractTask, config: ProbeConfig, alpha: float) -> Proportion:
-    """Accuracy on the window-hard half with exact confidence bounds."""
+    """Accuracy on the window-hard half with confidence bounds, exact where a sequence has one answer."""
     batch = task.sample(config.n_sequences, generator(config.seed, "evaluation", 3), "window-hard")
-    correct, asked = count_correct(model, batch)
-    lower, upper = clopper_pearson(np.array(correct), asked, alpha)
-    return Proportion(correct / asked, float(lower), float(upper))
+    return proportion(*scored_answers(model, batch, task.answers_per_sequence), alpha)

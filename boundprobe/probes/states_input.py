@@ -156,8 +156,9 @@ def _groups(given: ArrayLike | None, n_sequences: int) -> NDArray[np.int64] | No
             f"`groups` must be numbers or names, one for each of {n_sequences} sequences; got shape {g.shape}, type "
             f"{g.dtype}"
         )
-    names, index = np.unique(g, return_inverse=True)
-    return None if len(names) == n_sequences else index.astype(np.int64)
+    names, first, index = np.unique(g, return_index=True, return_inverse=True)
+    # In order of appearance: what a group is called changes nothing.
+    return None if len(names) == n_sequences else np.argsort(np.argsort(first))[index]
 
 
 def _prior(answers: NDArray[np.int64], n_values: int | None, entropy_bits: float | None) -> Prior:

@@ -83,7 +83,10 @@ HIGH = (12.01, 12.01)
         ),
         ({"rounded": (machine(7, 8.0, required=1.0),)}, "used 8.000 bits is more than the 7 of a rounded state (S1)"),
         ({"rounded_entropy": entropy(11.5)}, "more than the entropy of a rounded state, at most 11.500 (S1)"),
-        ({"entropy_bits": 11.9, "bounds": bounds(present=(11.9, 12.0)), "retention": None}, "used 12.000 bits is more than the entropy"),
+        (
+            {"entropy_bits": 11.9, "bounds": bounds(present=(11.9, 12.0)), "retention": None},
+            "used 12.000 bits is more than the entropy",
+        ),
         ({"retention": held(8.0, 4.5)}, "12.500 bits in all answers one by one is more than nominal, 12.000 bits (S1)"),
         ({"retention": held(8.25, 1.0)}, "8.250 bits of an answer (answer 0) is more than log2 256 (S1)"),
         ({"window_hard": Proportion(0.35, 0.32, 0.4)}, "window-hard accuracy 0.3200 is above the ceiling 0.3000"),

@@ -9,6 +9,7 @@ from .binomial import Proportion as Proportion
 from .binomial import answer_errors as answer_errors
 from .binomial import clopper_pearson as clopper_pearson
 from .binomial import clopper_pearson_upper as clopper_pearson_upper
+from .binomial import proportion as proportion
 from .binomial import required_by as required_by
 from .binomial import used_information as used_information
 from .certified_bound import CertifiedBound as CertifiedBound

@@ -17,6 +17,7 @@ from scipy.special import betainccinv
 from boundprobe.bounds.state.fano import fano_bits, required_bits
 from boundprobe.checks import check_number
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.tasks.cases import StateCase
 
 FloatArray = NDArray[np.float64]
@@ -78,6 +79,36 @@ class Proportion:
     estimate: float
     lower: float
     upper: float
+
+
+def proportion(right: NDArray[np.bool_], asked: NDArray[np.bool_], alpha: float) -> Proportion:
+    """Mean accuracy of independent sequences with two-sided confidence bounds, alpha / 2 on each side.
+
+    Clopper-Pearson where each sequence has one answer; the mean over several is no 0/1 event, so it takes a bound for
+    means of values in [0, 1] (betting, in the order of the sequences, which says nothing).
+
+    Parameters
+    ----------
+    right, asked : bool arrays (N, n)
+        Which answers are right, and which there are; at least one in each sequence that counts.
+    alpha : float
+
+    Examples
+    --------
+    >>> every = np.ones((1000, 4), bool)
+    >>> held = proportion(np.arange(1000)[:, None] >= 10 * every, every, 0.05)
+    >>> held.estimate, round(held.lower, 3), round(held.upper, 3)
+    (0.99, 0.982, 0.995)
+    """
+    counts = asked.any(1)
+    if asked.shape[1] == 1:
+        correct, n_asked = int(right.sum()), int(counts.sum())
+        lower, upper = clopper_pearson(np.array(correct), n_asked, alpha)
+        return Proportion(correct / n_asked, float(lower), float(upper))
+    share = right[counts].sum(1) / asked[counts].sum(1)
+    upper_bounds = (upper_confidence_bound(values, alpha / 2, 0.0, 1.0) for values in (1 - share, share))
+    error, accuracy = upper_bounds
+    return Proportion(float(share.mean()), 1 - error, accuracy)
 
 
 @dataclass(frozen=True)
