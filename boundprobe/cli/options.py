@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.settings import ProbeConfig
+from boundprobe.runs.files import MOST_CONFIG, read_regular
 from boundprobe.settings import Setting, settings_of
+from boundprobe.tasks.custom.source import HASH_KEY
 from boundprobe.tasks.registry import TASKS
 from boundprobe.training.config import rename_old_keys
 
@@ -187,6 +189,9 @@ BOTTLENECK_OPTIONS = (
     Option("--bottleneck-steps", ("bottleneck", "steps"), whole_number(1), "training steps of each (default 400)", "N"),
 )
 
+#: Where the parser keeps a task that the command line names, which is consent to execute it.
+TASK_NAME = "task.name"
+
 SEED_OPTION = Option("--seed", ("seed",), whole_number(0), "seed of everything random (default 0)", "N")
 
 
@@ -203,7 +208,24 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, t
             "-p", dest="task_parameters", type=parameter, metavar="name=value", action="append", default=[],
             help="a parameter of the task; repeatable",
         )  # fmt: skip
+        add_trust(parser)
     add_verb_flags(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust``."""
+    parser.add_argument(
+        "--trust", action="store_true", help="execute the own task that a run directory or its configuration names"
+    )
+
+
+def add_trusted_task(parser: argparse.ArgumentParser) -> None:
+    """Add ``--task`` and ``--trust`` to a verb that takes its task from run directories."""
+    parser.add_argument(
+        "--task", dest=TASK_NAME, default=_MISSING, metavar="NAME",
+        help="the own task of the run, file.py:Name: executed because you name it",
+    )  # fmt: skip
+    add_trust(parser)
 
 
 def add_verb_flags(parser: argparse.ArgumentParser) -> None:
@@ -252,12 +274,7 @@ def _table(config: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
-    try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"--config {path} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
-    except ValueError as error:
-        raise ValueError(f"--config {path} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
+    config = load_toml(path, f"--config {path}")
     allowed = {option.path for option in options}
     if ("backend",) in allowed:
         config = rename_old_keys(config)
@@ -270,6 +287,34 @@ def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
             near = difflib.get_close_matches(wrong, names, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"--config {path} has the unknown key {wrong!r}{meant}; allowed: {', '.join(names)}")
+    return config
+
+
+def load_toml(path: Path, name: str) -> dict[str, Any]:
+    """The tables of a user's TOML file.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, is not TOML, or lies in a run directory and names a user's own task without the hash
+        of its source: then it is not what boundprobe wrote there.
+    """
+    of_run = path.name == "config.toml" and re.fullmatch(r"[a-z]+-[0-9a-f]{12}", path.absolute().parent.name) is not None
+    try:
+        data = read_regular(path, MOST_CONFIG) if of_run else path.read_bytes()
+        config = tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deeply; allowed: tables and lists of a few levels; mend it") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
+    task = config.get("task")
+    if of_run and isinstance(task, Mapping) and ":" in str(task.get("name", "")) and HASH_KEY not in task:
+        raise ValueError(
+            f"{name} names the task {task['name']!r} without the {HASH_KEY} of its source, so boundprobe has not written "
+            "it; allowed: a configuration as it was written; copy it to a file of your own if you trust it"
+        )
     return config
 
 

@@ -11,9 +11,10 @@ from boundprobe.cli.options import (
     LADDER_OPTIONS,
     add_device,
     add_options,
+    add_trusted_task,
     resolve,
 )
-from boundprobe.cli.output import find_device, print_config, print_json
+from boundprobe.cli.output import find_device, print_config, print_json, say
 
 if TYPE_CHECKING:
     from boundprobe.runs.store import Run
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_dirs", type=Path, nargs="+", metavar="RUN", help="directories of finished runs: training, or one sweep"
     )
     add_options(parser, OPTIONS, task=False)
+    add_trusted_task(parser)
     add_device(parser)
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where the figures go (default .)")
 
@@ -104,5 +106,5 @@ def _name(args: argparse.Namespace, paths: list[Path]) -> int:
     if args.json:
         return print_json({"schema": "boundprobe.plot/1", "figures": [str(path) for path in paths]})
     for path in paths:
-        print(path)
+        say(path)
     return 0

@@ -14,6 +14,7 @@ from boundprobe.cli.options import (
     Option,
     add_device,
     add_options,
+    add_trusted_task,
     number,
     resolve,
     whole_number,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_dir", type=Path, metavar="RUN", nargs="?", help="directory of a finished training run, or of a sweep"
     )
     add_options(parser, OPTIONS, task=False)
+    add_trusted_task(parser)
     add_device(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN, or runs)"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from boundprobe.cli.ladder import print_assumptions, print_retention
-from boundprobe.cli.output import print_pairs
+from boundprobe.cli.output import print_pairs, say
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def print_states(measured: MeasuredStates) -> None:
     """Certified bits, the decoder that reads them, the answers that are there, and what that rests on."""
     report = measured.report
     present, prior, counts = report.present, report.prior, report.n_sequences
-    print(f"{measured.file}: {prior.n_answers} answers of {prior.n_values} values\n")
+    say(f"{measured.file}: {prior.n_answers} answers of {prior.n_values} values\n")
     promised = ", ".join(f"{name} {bits:.2f}" for name, bits in report.calibration_estimate_bits.items())
     print_pairs(
         [
@@ -105,4 +105,4 @@ def print_states(measured: MeasuredStates) -> None:
     if report.retention is not None:
         print_retention(report.retention)
     print_assumptions(report.assumptions)
-    print(f"\nAll certified numbers of this report hold together with probability at least {report.confidence:.0%}.")
+    say(f"\nAll certified numbers of this report hold together with probability at least {report.confidence:.0%}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, one_of, resolve, whole_number, word
-from boundprobe.cli.output import note, print_config, print_json
+from boundprobe.cli.output import note, print_config, print_json, say
 from boundprobe.tasks.registry import task_of
 
 HELP = "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     width = len(str(task.n_token_ids - 1))
     for block in stream.blocks():
         for tokens, targets in zip(block["tokens"], block["targets"], strict=True):
-            print("tokens ", " ".join(f"{token:>{width}}" for token in tokens))
-            print("targets", " ".join(f"{target:>{width}}" if target >= 0 else "." * width for target in targets))
+            say(f"tokens  {' '.join(f'{token:>{width}}' for token in tokens)}")
+            shown = (f"{target:>{width}}" if target >= 0 else "." * width for target in targets)
+            say(f"targets {' '.join(shown)}")
     return 0

@@ -31,6 +31,9 @@ from boundprobe.probes.present import (
 from boundprobe.probes.quantised.machines import (
     RoundedMachine,
 )
+from boundprobe.probes.read_back import check_ladder
+from boundprobe.runs.documents import probes as documents
+from boundprobe.runs.documents.read import check_document
 from boundprobe.tasks.base import KEYS_ONCE
 
 #: Parts of a report that share its failure probability equally: answers from the whole state (accuracy, required),
@@ -150,7 +153,14 @@ class Ladder:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Ladder:
-        """Read a ladder back; ``to_json`` of the result is the document, as far as that is about the ladder."""
+        """Read a ladder back; ``to_json`` of the result is the document, as far as that is about the ladder.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, documents.Ladder, only=False)
         shared = 1 - (1 - document["confidence"]) / N_PARTS
         entropy, states, retention = (document[name] for name in ("rounded_entropy_bits", "states_bits", "retention"))
         theorem = "S1" if retention is None else "S3"
@@ -159,7 +169,7 @@ class Ladder:
         if entropy is not None:  # a state without entries has as many bits in every rounding
             needed = [machine for machine in rounded if machine.entry_bits == entropy["entry_bits"]]
         required = {"lower": document["required_bits_lower"], "estimate": document["required_bits"]}
-        return cls(
+        ladder = cls(
             stream=document["stream"],
             entropy_bits=document["entropy_bits"],
             errors=AnswerErrors.from_json(document["answer_errors"], shared),
@@ -179,3 +189,5 @@ class Ladder:
             confidence=document["confidence"],
             violations=tuple(document["violations"]),
         )
+        check_ladder(ladder, document)
+        return ladder

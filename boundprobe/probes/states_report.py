@@ -19,8 +19,11 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
 from boundprobe.probes.certificates.sample import Splits
 from boundprobe.probes.decoder_choice import decode
+from boundprobe.probes.read_back import check_entropy
 from boundprobe.probes.settings import StatesConfig
 from boundprobe.probes.states_input import GivenStates, read_states
+from boundprobe.runs.documents import probes as documents
+from boundprobe.runs.documents.read import check_document
 from boundprobe.seeds import generator
 
 #: How far is searched for a number of sequences that would be enough.
@@ -80,10 +83,17 @@ class StatesReport:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> StatesReport:
-        """Read a report back."""
+        """Read a report back.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, documents.Report, only=False)
         retention = document["retention"]
         shared = 1 - (1 - document["confidence"]) / N_PARTS
-        return cls(
+        report = cls(
             Prior(**document["prior"]),
             CertifiedBound.from_json(document["present_bits"], "T1"),
             None if retention is None else Retention.from_json(retention, shared),
@@ -94,6 +104,10 @@ class StatesReport:
             document["confidence"],
             tuple(document["violations"]),
         )
+        check_entropy({"present": report.present}, report.prior.entropy_bits)
+        if len(report.violations) < len(_violations(report.present, report.nominal_bits)):
+            raise ValueError(f"`violations` must have what its numbers violate; got {list(report.violations)}")
+        return report
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,8 @@ class MeasuredStates:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MeasuredStates:
-        """Read a document back."""
+        """Read a document back; errors are those of ``StatesReport.from_json``."""
+        check_document(document, documents.ProbeStates)
         states = document["states"]
         report = StatesReport.from_json(document)
         return cls(document["run_id"], Path(document["run_dir"]), states["file"], states["sha256"], report)
