@@ -15,8 +15,8 @@ from boundprobe.checks import check_integer
 from boundprobe.runs.documents.read import check_document
 from boundprobe.runs.documents.training import TrainedMember
 from boundprobe.runs.files import MOST_TENSORS, parse_or_refuse, read_regular, write_bytes
+from boundprobe.training import data
 from boundprobe.training.config import Member, MemberId, TrainConfig
-from boundprobe.training.data import STEPS_PER_DRAW
 from boundprobe.training.member_queue import Finished
 from boundprobe.training.weights import build_model
 
@@ -97,14 +97,14 @@ class TrainState:
             If the file is damaged, or is not of these runs.
         """
         try:
-            data = read_regular(path, MOST_TENSORS)
+            content = read_regular(path, MOST_TENSORS)
         except FileNotFoundError:
             return cls()
-        return parse_or_refuse(path, lambda: cls._read(data, configs))
+        return parse_or_refuse(path, lambda: cls._read(content, configs))
 
     @classmethod
-    def _read(cls, data: bytes, configs: Sequence[TrainConfig]) -> TrainState:
-        document: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    def _read(cls, content: bytes, configs: Sequence[TrainConfig]) -> TrainState:
+        document: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         finished = {MemberId(run, index): Finished(**member) for run, index, member in document.pop("finished")}
         in_training = document.pop("batch")
         if document:
@@ -121,7 +121,7 @@ class _Check:
 
     def __init__(self, configs: Sequence[TrainConfig]) -> None:
         self.configs, schedule = configs, configs[0].schedule  # steps and model are those of all
-        self.steps, self.n_draws = schedule.steps, -(-schedule.steps // STEPS_PER_DRAW)
+        self.steps, self.n_draws = schedule.steps, -(-schedule.steps // data.STEPS_PER_DRAW)
         model = build_model(configs[0], Member("report", schedule.learning_rates[0], 0))
         self.weights = {name: value.detach() for name, value in model.named_parameters()}
         self.n_params = sum(value.numel() for value in self.weights.values())
@@ -143,7 +143,7 @@ class _Check:
         config = self._id(member_id)
         check_document(member.result, TrainedMember)
         self._losses(member.losses, range(1, self.n_draws + 1))
-        if member.result["steps"] != min(len(member.losses) * STEPS_PER_DRAW, self.steps):
+        if member.result["steps"] != min(len(member.losses) * data.STEPS_PER_DRAW, self.steps):
             raise ValueError(f"steps of a member must be those of its losses; got {member.result['steps']}")
         reported = member_id.member >= len(config.calibration_members())
         if (member.result["phase"] == "report") != reported or set(member.weights) != set(
@@ -160,9 +160,9 @@ class _Check:
             raise ValueError("members in training must each be there once, and not be finished")
         step, done = check_integer("step", batch.step, 0, self.steps), len(batch.step_losses)
         first = step - done
-        if first % STEPS_PER_DRAW and first != self.steps or not 0 <= done < STEPS_PER_DRAW or first < 0:
+        if first % data.STEPS_PER_DRAW and first != self.steps or not 0 <= done < data.STEPS_PER_DRAW or first < 0:
             raise ValueError(f"step must be that of the losses; got {step}, {done} of them in a draw")
-        n_draws = -(-first // STEPS_PER_DRAW)
+        n_draws = -(-first // data.STEPS_PER_DRAW)
         if batch.training != sorted(set(batch.training) & set(range(len(batch.ids)))):
             raise ValueError("members that still train must be some of the batch")
         if len(batch.losses) != len(batch.ids) or set(batch.stopped) != set(range(len(batch.ids))) - {*batch.training}:

@@ -12,6 +12,7 @@ from boundprobe.runs.documents.shapes import (
     Document,
     EntropyBound,
     Errors,
+    Halves,
     Interval,
     Level,
     LowerBound,
