@@ -35,7 +35,7 @@ class UnfinishedError(RuntimeError):
         self.exit_code = exit_code
 
 
-class Terminated(SystemExit):  # noqa: N818 - it is no error, as KeyboardInterrupt is none
+class Terminated(SystemExit):
     """The process was told to end (SIGTERM), and what it did is in checkpoints.  Exit code 143."""
 
     def __init__(self) -> None:

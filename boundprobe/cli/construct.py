@@ -47,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
         shape = {"position": position, "n_layers": n_layers, "window": window}
         table = {"task": {"name": task.name, **task.parameters()}}
         return print_config({"seed": seed, "n_inputs": n_inputs, **shape, **table})
+    if args.out is not None:
+        from boundprobe.runs.files import check_output_directory
+
+        check_output_directory("--out", args.out)
     from boundprobe.constructions.construction import construct
 
     built = construct(task, position=position, n_layers=n_layers, window=window)

@@ -172,6 +172,7 @@ def summarise(configs: list[TrainConfig], measured: list[list[MeasuredModel]], p
     from boundprobe.bounds.report.task import bounds_report
     from boundprobe.plots import ladder
     from boundprobe.plots.bound_vs_empirical import save
+    from boundprobe.runs.files import make_directory
 
     tasks: list[dict[str, Any]] = []
     for task in dict.fromkeys(config.task for config in configs):
@@ -179,7 +180,7 @@ def summarise(configs: list[TrainConfig], measured: list[list[MeasuredModel]], p
             model for config, of_run in zip(configs, measured, strict=True) if config.task == task for model in of_run
         ]
         directory = path / task.name
-        directory.mkdir(exist_ok=True)
+        make_directory(directory)
         figures = save(task, models, directory / "bound_vs_empirical")
         figures += ladder.save([model.of_model for model in models], directory / "ladder")
         tasks.append(

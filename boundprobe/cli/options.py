@@ -299,7 +299,8 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
         If it cannot be read, is not TOML, or lies in a run directory and names a user's own task without the hash
         of its source: then it is not what boundprobe wrote there.
     """
-    of_run = path.name == "config.toml" and re.fullmatch(r"[a-z]+-[0-9a-f]{12}", path.absolute().parent.name) is not None
+    directory = path.absolute().parent.name
+    of_run = path.name == "config.toml" and re.fullmatch(r"[a-z]+-[0-9a-f]{12}", directory) is not None
     try:
         data = read_regular(path, MOST_CONFIG) if of_run else path.read_bytes()
         config = tomllib.loads(data.decode("utf-8"))
@@ -312,8 +313,8 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
     task = config.get("task")
     if of_run and isinstance(task, Mapping) and ":" in str(task.get("name", "")) and HASH_KEY not in task:
         raise ValueError(
-            f"{name} names the task {task['name']!r} without the {HASH_KEY} of its source, so boundprobe has not written "
-            "it; allowed: a configuration as it was written; copy it to a file of your own if you trust it"
+            f"{name} names the task {task['name']!r} without the {HASH_KEY} of its source, so boundprobe has not "
+            "written it; allowed: a configuration as it was written; copy it to a file of your own if you trust it"
         )
     return config
 

@@ -106,6 +106,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
 
     from boundprobe.bottleneck.settings import curve_config
     from boundprobe.probes.settings import ProbeConfig
+    from boundprobe.runs.files import check_output_directory
     from boundprobe.runs.store import load_run
 
     settings = ProbeConfig(**given)
@@ -113,6 +114,8 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     if args.print_config:
         return print_config({"member": member} | asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
     trained = load_run(args.run_dir)
+    if args.out is not None:
+        check_output_directory("--out", args.out)
     if trained.verb == "sweep":
         if one or bottleneck:
             raise ValueError(

@@ -69,21 +69,26 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     """
     from boundprobe.probes.states_input import read_states
     from boundprobe.probes.states_report import MeasuredStates, certify_read, split
-    from boundprobe.runs.store import open_run
+    from boundprobe.runs.files import check_output_directory
+    from boundprobe.runs.store import find_run, open_run
 
     path, prior = Path(states["file"]), {name: states.get(name) for name in ("n_values", "entropy_bits")}
     arrays = read_arrays(path)
     given = read_states(arrays["state"], arrays["answers"], defined=arrays.get("defined"), **prior)
     split(given, config)  # refuses too few before there is a directory
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    run = open_run(root, "probe", {"states": {"sha256": digest} | prior, "probe": asdict(config)})
-    if (known := run.result()) is None:
-        with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
-            report = certify_read(given, config, device=device)
-            run.finish(MeasuredStates(run.run_id, run.path, path.name, digest, report).to_json())
-        known = run.result()
-        assert known is not None  # just written
-    return MeasuredStates.from_json(known)
+    settings = {"states": {"sha256": digest} | prior, "probe": asdict(config)}
+    found = find_run(root, "probe", settings)
+    if found is not None and (known := found.read_result(MeasuredStates.from_json)) is not None:
+        return known
+    check_output_directory("--out", root)
+    report = certify_read(given, config, device=device)  # which may refuse the premises, so nothing is made before
+    run = open_run(root, "probe", settings)
+    with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
+        run.finish(MeasuredStates(run.run_id, run.path, path.name, digest, report).to_json())
+    known = run.read_result(MeasuredStates.from_json)
+    assert known is not None  # just written
+    return known
 
 
 def print_states(measured: MeasuredStates) -> None:

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, then write or print; numpy only."""
     from boundprobe.checks import check_word
     from boundprobe.export.blocks import SampleStream
+    from boundprobe.runs.files import check_output
 
     given = resolve(OPTIONS, args)
     task = task_of(given.get("task", {}))
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     check_word("format", config["format"], FORMATS)
     if args.print_config:
         return print_config(config | {"task": {"name": task.name, **task.parameters()}})
-    if args.out and not args.out.parent.is_dir():
-        raise ValueError(f"--out is {args.out}, in no directory; allowed: a file in an existing directory; make it")
+    if args.out:
+        check_output("--out", args.out)
     document: dict[str, Any] = {
         "schema": "boundprobe.sample/1",
         "task": {"name": task.name, "parameters": task.parameters()},

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         chosen_backends(point.config.model, point.config.backend, device)
         point.config.check_asks()
     executor, largest = _executor(args, device), args.ensemble or LARGEST_ENSEMBLE[device]
+    executor.check_usable()
     sweep = Sweep(config, args.out)
     if sweep.run.result() is None:
         groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]

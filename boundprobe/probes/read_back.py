@@ -59,7 +59,9 @@ def check_entropy(bounds: Mapping[str, CertifiedBound], entropy_bits: float) -> 
     for name, bound in bounds.items():
         for which, bits in (("bound", bound.value), ("estimate", bound.estimate)):
             if bits > most:
-                raise ValueError(f"{which} of {name} must be at most the entropy {entropy_bits:.6g} bits; got {bits:.6g}")
+                raise ValueError(
+                    f"{which} of {name} must be at most the entropy {entropy_bits:.6g} bits; got {bits:.6g}"
+                )
 
 
 def check_same(made: Any, read: Any, at: str = "") -> None:

@@ -250,7 +250,9 @@ def read_ladders(run: Run) -> list[ModelLadder]:
         return [ladder for trained in _runs_of(run) for ladder in read_ladders(trained)]
     kept = [load_run(path) for path in sorted(run.path.parent.glob("probe-*"))]
     found = [
-        known for probe in kept if probe.config.get("trained") == run.run_id and (known := _read_ladder(probe)) is not None
+        known
+        for probe in kept
+        if probe.config.get("trained") == run.run_id and (known := _read_ladder(probe)) is not None
     ]
     return sorted(found, key=lambda ladder: ladder.member)
 

@@ -72,6 +72,24 @@ def check_output(name: str, path: Path) -> Path:
     return path
 
 
+def check_output_directory(name: str, path: Path) -> Path:
+    """Return a directory that a user gave for output, if it is there and can be written, or can be made.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or lies in what cannot be written; nothing is made.
+    """
+    above = path.absolute()
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        raise ValueError(f"`{name}` must be a directory, or a new name in one; got {path}, and {above} is none")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"`{name}` must be in a directory that can be written; got {path}, and {above} cannot")
+    return path
+
+
 def read_regular(path: Path, most_bytes: int = MOST_DOCUMENT) -> bytes:
     """The bytes of a regular file.
 
@@ -136,8 +154,8 @@ def parse_or_refuse(path: Path, parse: Callable[[], T]) -> T:
         raise RunDirectoryError(f"{path}: {error}") from error
     except Exception as error:  # readers of damaged files raise whatever they meet
         raise RunDirectoryError(
-            f"{path} is damaged ({type(error).__name__}: {one_line(error, 300)}); allowed: the file as boundprobe wrote "
-            f"it; move {path.parent} away and run the command again"
+            f"{path} is damaged ({type(error).__name__}: {one_line(error, 300)}); allowed: the file as boundprobe "
+            f"wrote it; move {path.parent} away and run the command again"
         ) from error
 
 

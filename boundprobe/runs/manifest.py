@@ -45,8 +45,8 @@ def add_session(path: Path, *, device: str, seeds: Mapping[str, Any]) -> None:
     before = manifest["sessions"][-1].get("cpu_capability") if manifest["sessions"] else None
     if None not in (before, capability) and before != capability:
         log.warning(
-            "%s was begun with torch's CPU kernels for %s and goes on with those for %s (ATEN_CPU_CAPABILITY, or another "
-            "machine): its numbers may differ in rounding from a run in one piece",
+            "%s was begun with torch's CPU kernels for %s and goes on with those for %s (ATEN_CPU_CAPABILITY, or "
+            "another machine): its numbers may differ in rounding from a run in one piece",
             path.parent,
             before,
             capability,

@@ -26,6 +26,7 @@ from boundprobe.runs.files import (
     MOST_CONFIG,
     MOST_TENSORS,
     append_text,
+    check_output_directory,
     json_text,
     parse_json,
     parse_or_refuse,
@@ -97,8 +98,8 @@ class Run:
         document = parse_or_refuse(path, lambda: check_result(parse_json(data), self.verb))
         if document.get("run_id", self.run_id) != self.run_id:
             raise RunDirectoryError(
-                f"{path} is of another run: `run_id` must be {self.run_id!r}; got {document['run_id']!r}; restore it, or "
-                f"move {self.path} away"
+                f"{path} is of another run: `run_id` must be {self.run_id!r}; got {document['run_id']!r}; restore it, "
+                f"or move {self.path} away"
             )
         check_hash(self.path / "manifest.json", path, data)
         if "run_dir" in document:  # where it was loaded from, wherever it was made
@@ -218,10 +219,8 @@ def open_run(root: Path, verb: str, config: Config) -> Run:
     resolved: dict[str, Any] = without_none(config)
     path = root.resolve() / run_name(verb, resolved)
     if not os.path.lexists(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise ValueError(f"--out is {root}, which is a file; allowed: a directory; choose another") from None
+        check_output_directory("--out", root)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed, so that a run directory without its configuration never exists.
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:

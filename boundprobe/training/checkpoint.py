@@ -149,7 +149,9 @@ class _Check:
         if (member.result["phase"] == "report") != reported or set(member.weights) != set(
             self.weights if reported else ()
         ):
-            raise ValueError(f"a {'reported' if reported else 'calibration'} member must have its phase and its weights")
+            raise ValueError(
+                f"a {'reported' if reported else 'calibration'} member must have its phase and its weights"
+            )
         for name, value in member.weights.items():
             self._tensor(name, value, tuple(self.weights[name].shape))
 
@@ -160,7 +162,7 @@ class _Check:
             raise ValueError("members in training must each be there once, and not be finished")
         step, done = check_integer("step", batch.step, 0, self.steps), len(batch.step_losses)
         first = step - done
-        if first % data.STEPS_PER_DRAW and first != self.steps or not 0 <= done < data.STEPS_PER_DRAW or first < 0:
+        if (first % data.STEPS_PER_DRAW and first != self.steps) or not 0 <= done < data.STEPS_PER_DRAW or first < 0:
             raise ValueError(f"step must be that of the losses; got {step}, {done} of them in a draw")
         n_draws = -(-first // data.STEPS_PER_DRAW)
         if batch.training != sorted(set(batch.training) & set(range(len(batch.ids)))):
@@ -171,8 +173,8 @@ class _Check:
             self._losses(losses, (n_draws,) if i in batch.training else range(1, n_draws + 1))
         for row in batch.step_losses:
             self._losses(row, (len(batch.training),))
-        for i, row in batch.stopped.items():
-            self._tensor(f"weights of {i}", row, (self.n_params,))
+        for i, weights in batch.stopped.items():
+            self._tensor(f"weights of {i}", weights, (self.n_params,))
         if len(batch.matrices) != N_MATRICES:
             raise ValueError("members in training without their weights")
         for matrix in batch.matrices:

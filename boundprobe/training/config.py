@@ -226,7 +226,9 @@ class TrainConfig:
             check_word("key", key, ("seed", "backend", "task", "model", "train"), "rename or drop it")
         for name in ("task", "model", "train"):
             if not isinstance(config.get(name, {}), Mapping):
-                raise ValueError(f"`{name}` must be a table; got {config[name]!r}; write [{name}] and its keys below it")
+                raise ValueError(
+                    f"`{name}` must be a table; got {config[name]!r}; write [{name}] and its keys below it"
+                )
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
             for key in tables[name]:
@@ -261,13 +263,13 @@ def config_of_run(table: Mapping[str, Any], place: Path) -> TrainConfig:
         If it names a user's own task that the user has not named and does not trust.
     """
     task = table.get("task")
-    own = isinstance(task, Mapping) and ":" in str(task.get("name", ""))
-    if own and HASH_KEY not in task:
-        raise RunDirectoryError(
-            f"{place} names the task {task['name']!r} without the {HASH_KEY} of its source: nothing of it was executed; "
-            "allowed: a directory that boundprobe made; name another"
-        )
-    if own:
+    name = str(task.get("name", "")) if isinstance(task, Mapping) else ""
+    if ":" in name:  # a user's own
+        if HASH_KEY not in table["task"]:
+            raise RunDirectoryError(
+                f"{place} must have the {HASH_KEY} of its task {name!r}, as boundprobe writes it; got none, and "
+                "executed nothing; name another directory"
+            )
         return TrainConfig.from_dict(table)
     return parse_or_refuse(place / "config.toml", lambda: TrainConfig.from_dict(table))
 

@@ -97,6 +97,7 @@ def train_group(
         chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
     ]
     keep_freed_memory()
+    build_model(configs[0], configs[0].report_members(0.0)[0])  # sizes that no memory holds are refused here
     with open_run_writer(configs, root, processes, device=device, set_damaged_aside=set_damaged_aside) as writer:
         largest = largest or LARGEST_ENSEMBLE[torch.device(device).type]
         while active := _active_members(writer, largest):

@@ -101,7 +101,7 @@ def check_result(result: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"`learning_rate` of every member must be {result['learning_rate']}, that of the run")
     for key, value in summarise(members).items():
         if not np.allclose(value, result["summary"][key], rtol=1e-9, atol=1e-9):
-            raise ValueError(f"`summary.{key}` must be {value}, which follows from the members; got {result['summary'][key]}")
+            raise ValueError(f"`summary.{key}` must be {value}, that of the members; got {result['summary'][key]}")
     return result
 
 

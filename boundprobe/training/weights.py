@@ -64,10 +64,8 @@ def load_parameters(module: nn.Module, values: Mapping[str, Tensor]) -> None:
     wanted = module.state_dict()
     for name in (*wanted, *values):
         if name not in values or name not in wanted:
-            raise ValueError(f"tensors must be {len(wanted)}, one for each of the module's; {name!r} is only in one place")
+            raise ValueError(f"tensors must be the module's {len(wanted)}; {name!r} is only in one of both")
         found, own = values[name], wanted[name]
         if found.dtype != own.dtype or found.shape != own.shape:
-            raise ValueError(
-                f"{name} must be {own.dtype} {tuple(own.shape)}; got {found.dtype} {tuple(found.shape)}"
-            )
+            raise ValueError(f"{name} must be {own.dtype} {tuple(own.shape)}; got {found.dtype} {tuple(found.shape)}")
     module.load_state_dict(dict(values))

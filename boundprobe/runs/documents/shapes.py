@@ -15,7 +15,7 @@ Positive = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(max_length=10_000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: Parameters of a task or a model, and cells of a table.
-Plain = dict[str, str | bool | int | float | None | list[Any]]
+Plain = dict[str, str | bool | int | float | list[Any] | None]
 
 
 class Document(BaseModel):

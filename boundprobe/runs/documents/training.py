@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from boundprobe.runs.documents.probes import Probe
 from boundprobe.runs.documents.shapes import Count, Document, Level, Memory, Plain, Positive, Rate, Sha256, Share, Text
@@ -66,6 +66,24 @@ class Tables(Document):
     seeds: Annotated[str, Field(pattern=r"^[\w-]+\.csv$")]
 
 
+class SweepRow(Document):
+    """A run of a sweep's table; what the grid sets stands there as well."""
+
+    model_config = ConfigDict(extra="allow")
+
+    architecture: Text
+    run_id: Text
+    n_params: Positive
+    recurrent_bits: Count
+    conv_bits: Count
+    cache_bits: Count
+    receptive_field: Positive | None
+    learning_rate: Rate
+    n_seeds: Positive
+    n_converged: Count
+    accuracy_mean: Share
+
+
 class Sweep(Document):
     """``boundprobe.sweep/1``."""
 
@@ -73,7 +91,7 @@ class Sweep(Document):
     run_id: Text
     run_dir: Text
     tables: Tables
-    runs: list[Plain]
+    runs: Annotated[list[SweepRow], Field(min_length=1)]
     violations: list[Text]
 
 
@@ -135,6 +153,6 @@ class Session(Document):
 class Manifest(Document):
     """``manifest.json``: provenance, and sha256 of files by name once the run is finished."""
 
-    seeds: dict[str, Any] = {}
+    seeds: dict[str, Any] = Field(default_factory=dict)
     sessions: list[Session]
-    sha256: dict[Text, Sha256] = {}
+    sha256: dict[Text, Sha256] = Field(default_factory=dict)

@@ -51,7 +51,7 @@ class AbstractExecutor(ABC):
         """The executor with a place in this folder for its own files, if it has any and was given none."""
         return self
 
-    def check_usable(self) -> None:
+    def check_usable(self) -> None:  # noqa: B027 - most executors need nothing
         """Raise ``MissingDependencyError`` if what the executor needs is not here; nothing is made."""
 
     @abstractmethod

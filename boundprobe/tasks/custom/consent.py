@@ -53,6 +53,6 @@ def check_consent(reference: str) -> None:
     consent = _CONSENT.get()
     if not consent.everything and reference not in consent.references:
         raise ValueError(
-            f"task {reference!r} must be named by you to be executed; got it from a run or its configuration alone, and "
-            f"executed nothing; read that file, then give --task {reference}, or --trust"
+            f"task {reference!r} must be named by you to be executed; got it from a run or its configuration alone, "
+            f"and executed nothing; read that file, then give --task {reference}, or --trust"
         )
