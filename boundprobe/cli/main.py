@@ -94,8 +94,11 @@ def _logging(verbose: bool) -> Iterator[None]:
 
 
 class _OneLine(logging.Formatter):
+    """One line for each record, but for those that are marked as several (tracebacks)."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return f"boundprobe: {one_line(record.getMessage(), 2000)}"
+        said = record.getMessage()
+        return printable(said, keep="\n") if getattr(record, "lines", False) else f"boundprobe: {one_line(said, 2000)}"
 
 
 def _failed(message: str, exit_code: int) -> int:

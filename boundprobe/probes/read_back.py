@@ -27,7 +27,7 @@ def check_ladder(ladder: Ladder, document: Mapping[str, Any]) -> None:
         What it was read from.
     """
     bounds = {"used": ladder.used, "present": ladder.present}
-    parts = {f"present in layer {part.layer}": part.present for part in ladder.parts}
+    parts = {f"present in {part.kind} of layer {part.layer}": part.present for part in ladder.parts}
     machines = {f"used at {machine.entry_bits} bits": machine.used for machine in ladder.rounded}
     groups = () if ladder.retention is None else ladder.retention.groups
     held = {f"retention of {each.group}": each.bits for each in groups}

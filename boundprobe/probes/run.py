@@ -194,6 +194,7 @@ def _check_trained_by(known: ModelLadder, trained: Run, of_member: Mapping[str, 
     same = (
         known.trained == trained.run_id
         and known.task == trained.config["task"]
+        and asdict(known.model) == trained.config["model"]
         and known.seed_index == of_member["seed_index"]
         and known.n_params == of_member["n_params"]
         and asdict(known.ladder.memory) == of_member["memory"]
@@ -264,7 +265,8 @@ def _runs_of(sweep: Run) -> list[Run]:
         if (run := find_run(sweep.path.parent, "train", point["run"])) is None:
             name = run_name("train", point["run"])
             raise RunDirectoryError(
-                f"{sweep.path.parent / name} is not there; allowed: a sweep beside its runs; give its command again"
+                f"{sweep.path.parent / name} is not a finished training run; allowed: a sweep beside its runs; "
+                "give its command again"
             )
         runs.append(run)
     return runs

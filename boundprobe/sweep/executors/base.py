@@ -75,13 +75,13 @@ def attempt(job: Job, report: Report) -> Outcome:
     >>> def fail(report):
     ...     raise ArithmeticError("no luck")
     >>> attempt(fail, print).error
-    'unexpected error, a bug: ArithmeticError: no luck; -v shows where it happened; please report it'
+    'ArithmeticError: no luck'
     """
     try:
         job(report)
     except Exception as error:  # the other jobs go on
         said, exit_code = describe_error(error)
-        line = one_line(f"{type(error).__name__}: {said}", 2000) if exit_code != UNEXPECTED else said
+        line = one_line(f"{type(error).__name__}: {error if exit_code == UNEXPECTED else said}", 2000)
         return Outcome(line, traceback.format_exc(), isinstance(error, RunInUseError), exit_code)
     return Outcome()
 
