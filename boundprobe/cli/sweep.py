@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boundprobe.cli.options import add_device, add_trust, add_verb_flags, load_toml, one_of, whole_number
+from boundprobe.cli.options import add_device, add_trust, add_verb_flags, one_of, whole_number
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, say
+from boundprobe.cli.toml import load_toml
 
 if TYPE_CHECKING:
     from boundprobe.sweep.executors.base import AbstractExecutor

@@ -31,7 +31,8 @@ from boundprobe.probes.present import (
 from boundprobe.probes.quantised.machines import (
     RoundedMachine,
 )
-from boundprobe.probes.read_back import check_ladder
+from boundprobe.probes.read_back import check_entropy, check_same
+from boundprobe.probes.violations import find_violations
 from boundprobe.runs.documents import probes as documents
 from boundprobe.runs.documents.read import check_document
 from boundprobe.tasks.base import KEYS_ONCE
@@ -189,5 +190,33 @@ class Ladder:
             confidence=document["confidence"],
             violations=tuple(document["violations"]),
         )
-        check_ladder(ladder, document)
+        ladder._check(document)
         return ladder
+
+    def _check(self, document: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` unless a ladder that was read from a document can be what a measurement has given."""
+        bounds = {"used": self.used, "present": self.present}
+        parts = {f"present in {part.kind} of layer {part.layer}": part.present for part in self.parts}
+        machines = {f"used at {machine.entry_bits} bits": machine.used for machine in self.rounded}
+        groups = () if self.retention is None else self.retention.groups
+        held = {f"retention of {each.group}": each.bits for each in groups}
+        check_entropy(bounds | parts | machines | held, self.entropy_bits)
+        counted = bounds | {"required": self.required} | ({} if self.states is None else {"states": self.states})
+        found = find_violations(
+            entropy_bits=self.entropy_bits,
+            nominal_bits=self.nominal_bits,
+            bounds=counted,
+            parts=self.parts,
+            rounded=self.rounded,
+            needed=self.needed,
+            rounded_entropy=self.rounded_entropy,
+            window_hard=self.window_hard,
+            window_ceiling=self.window_ceiling,
+        )
+        # Compared by number, because wordings change between versions; one more is that of A4: the model must be run.
+        if len(self.violations) - len(found) not in (0, 1):
+            said = found[0] if len(found) > len(self.violations) else self.violations[0]
+            raise ValueError(
+                f"`violations` must be the {len(found)} that its numbers have; got {len(self.violations)} ({said})"
+            )
+        check_same(self.to_json(), document)

@@ -1,4 +1,4 @@
-"""Ladders that are read back: what must hold between their numbers holds, or they are refused.
+"""Documents that are read back: what must hold between their numbers holds, or they are refused.
 
 A document in a run directory may have been edited.  Its numbers are computed again as far as others determine them.
 """
@@ -7,50 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.violations import find_violations, rounding_slack
-
-if TYPE_CHECKING:
-    from boundprobe.probes.ladder import Ladder
-
-
-def check_ladder(ladder: Ladder, document: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` unless a ladder can be what a measurement has given.
-
-    Parameters
-    ----------
-    ladder : Ladder
-        As it was read.
-    document : mapping
-        What it was read from.
-    """
-    bounds = {"used": ladder.used, "present": ladder.present}
-    parts = {f"present in {part.kind} of layer {part.layer}": part.present for part in ladder.parts}
-    machines = {f"used at {machine.entry_bits} bits": machine.used for machine in ladder.rounded}
-    groups = () if ladder.retention is None else ladder.retention.groups
-    held = {f"retention of {each.group}": each.bits for each in groups}
-    check_entropy(bounds | parts | machines | held, ladder.entropy_bits)
-    counted = bounds | {"required": ladder.required} | ({} if ladder.states is None else {"states": ladder.states})
-    found = find_violations(
-        entropy_bits=ladder.entropy_bits,
-        nominal_bits=ladder.nominal_bits,
-        bounds=counted,
-        parts=ladder.parts,
-        rounded=ladder.rounded,
-        needed=ladder.needed,
-        rounded_entropy=ladder.rounded_entropy,
-        window_hard=ladder.window_hard,
-        window_ceiling=ladder.window_ceiling,
-    )
-    # Compared by number, because wordings change between versions; one more is that of A4, which a model is run for.
-    if len(ladder.violations) - len(found) not in (0, 1):
-        said = found[0] if len(found) > len(ladder.violations) else ladder.violations[0]
-        raise ValueError(
-            f"`violations` must be the {len(found)} that its numbers have; got {len(ladder.violations)} ({said})"
-        )
-    check_same(ladder.to_json(), document)
+from boundprobe.probes.violations import rounding_slack
 
 
 def check_entropy(bounds: Mapping[str, CertifiedBound], entropy_bits: float) -> None:
