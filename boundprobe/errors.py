@@ -54,8 +54,8 @@ _ADVICE = {
     errno.ENFILE: "close some files, or raise the limit",
     errno.ENOMEM: "free some memory",
 }
-#: Messages of torch's RuntimeErrors for sizes that no memory holds.
-_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|overflowed|would overflow", re.I)
+#: Messages of torch's errors for sizes that no memory holds, or no integer.
+_TOO_LARGE = re.compile(r"can.t allocate|out of memory|not enough memory|overflowed|would overflow|Overflow when", re.I)
 
 
 def describe_error(error: BaseException) -> tuple[str, int]:
@@ -73,7 +73,8 @@ def describe_error(error: BaseException) -> tuple[str, int]:
         return one_line(f"{error.strerror}{place}; {_ADVICE[error.errno]}, and give the same command again"), USAGE
     if isinstance(error, ValueError | OSError):
         return one_line(error, 2000), USAGE
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+    of_torch = isinstance(error, RuntimeError | TypeError) and _TOO_LARGE.search(str(error))
+    if isinstance(error, MemoryError | OverflowError) or of_torch:
         said = one_line(error, 200)
         return f"not enough memory{f' ({said})' if said else ''}; allowed: sizes that fit; make them smaller", USAGE
     if isinstance(error, RecursionError):

@@ -72,7 +72,7 @@ def stamp_finished(path: Path, hashes: Mapping[str, str]) -> None:
     """Note when the last session finished, and the sha256 of the files that it made, by name."""
     manifest = read_manifest(path)
     manifest["sessions"][-1]["finished"] = _now()
-    manifest["sha256"] = manifest.get("sha256", {}) | dict(hashes)
+    manifest["files_sha256"] = manifest.get("files_sha256", {}) | dict(hashes)
     write_json(path, manifest)
 
 
@@ -91,7 +91,7 @@ def check_hash(manifest: Path, file: Path, data: bytes) -> None:
     RunDirectoryError
         If they differ.
     """
-    recorded = read_manifest(manifest).get("sha256", {}).get(file.name)
+    recorded = read_manifest(manifest).get("files_sha256", {}).get(file.name)
     if recorded is None:
         log.info("%s: no hash on record", file)
     elif recorded != sha256(data):

@@ -14,7 +14,7 @@ from boundprobe.runs import config_hash
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.training import TrainConfig
 
-TASK = '''
+TASK = """
 from pathlib import Path
 
 Path({mark!r}).touch()  # what would be the damage
@@ -32,7 +32,7 @@ class Cells:
 
     def answer(self, prefix, query):
         return prefix[query[0] - 2]
-'''
+"""
 TRAIN = ["--model", "attn", "--d-model", "4", "--window", "3", "--steps", "4", "--batch", "4", "--eval-sequences", "20"]
 PROBE = ["-n", "60", "--calibration", "40", "--train", "40", "--decoders", "linear"]
 

@@ -29,7 +29,7 @@ def record(file: Path) -> None:
     """Put the sha256 of a file into the manifest beside it."""
     manifest = file.with_name("manifest.json")
     document = json.loads(manifest.read_text())
-    document.setdefault("sha256", {})[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    document.setdefault("files_sha256", {})[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
     manifest.write_text(json.dumps(document))
 
 
@@ -37,5 +37,5 @@ def forget(run: Path) -> None:
     """Take the hashes out of the manifest, as runs of earlier versions have none."""
     manifest = run / "manifest.json"
     document = json.loads(manifest.read_text())
-    document.pop("sha256", None)
+    document.pop("files_sha256", None)
     manifest.write_text(json.dumps(document))

@@ -206,19 +206,24 @@ def test_told_to_end_when_some_have_stopped(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_first_signal_ends_and_later_ones_do_not_disturb() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    done = []
-    with pytest.raises(Terminated), terminable():
-        try:
+    before, done = signal.getsignal(signal.SIGTERM), []
+
+    def told_twice() -> None:
+        with terminable():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("cleaned up")
+
+    def told_while_it_is_deferred() -> None:
+        with terminable(), deferred() as told:
+            done.append(told())
             os.kill(os.getpid(), signal.SIGTERM)
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-            done.append("cleaned up")
-    assert done == ["cleaned up"]
+            done.append(told())
+
+    for act in (told_twice, told_while_it_is_deferred):
+        with pytest.raises(Terminated):
+            act()
+    assert done == ["cleaned up", False, True]
     assert signal.getsignal(signal.SIGTERM) is before
-    with pytest.raises(Terminated), terminable(), deferred() as told:
-        assert not told()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert told()
-        done.append("to the end")
-    assert done[-1] == "to the end"

@@ -299,7 +299,7 @@ def test_a_checkpoint_of_something_else_is_refused(content: Any, tmp_path: Path)
 
 def without_hashes(manifest: str) -> str:
     """The manifest of a run of an earlier version."""
-    return json.dumps({key: value for key, value in json.loads(manifest).items() if key != "sha256"})
+    return json.dumps({key: value for key, value in json.loads(manifest).items() if key != "files_sha256"})
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

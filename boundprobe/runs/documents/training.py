@@ -155,4 +155,4 @@ class Manifest(Document):
 
     seeds: dict[str, Any] = Field(default_factory=dict)
     sessions: list[Session]
-    sha256: dict[Text, Sha256] = Field(default_factory=dict)
+    files_sha256: dict[Text, Sha256] = Field(default_factory=dict)
