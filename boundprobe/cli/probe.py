@@ -14,6 +14,7 @@ from boundprobe.cli.options import (
     Option,
     add_device,
     add_options,
+    add_trusted_task,
     number,
     resolve,
     whole_number,
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_dir", type=Path, metavar="RUN", nargs="?", help="directory of a finished training run, or of a sweep"
     )
     add_options(parser, OPTIONS, task=False)
+    add_trusted_task(parser)
     add_device(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN, or runs)"
@@ -104,6 +106,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
 
     from boundprobe.bottleneck.settings import curve_config
     from boundprobe.probes.settings import ProbeConfig
+    from boundprobe.runs.files import check_output_directory
     from boundprobe.runs.store import load_run
 
     settings = ProbeConfig(**given)
@@ -111,6 +114,8 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     if args.print_config:
         return print_config({"member": member} | asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
     trained = load_run(args.run_dir)
+    if args.out is not None:
+        check_output_directory("--out", args.out)
     if trained.verb == "sweep":
         if one or bottleneck:
             raise ValueError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from boundprobe.cli.ladder import null_words, print_assumptions, print_retention
-from boundprobe.cli.output import print_pairs
+from boundprobe.cli.output import print_pairs, say
 from boundprobe.probes.settings import DecoderConfig, StatesConfig
 from boundprobe.runs.collect import FORMATS, check_table
 
@@ -117,7 +117,8 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     """
     from boundprobe.probes.states_input import read_states
     from boundprobe.probes.states_report import MeasuredStates, certify_read
-    from boundprobe.runs.store import open_run
+    from boundprobe.runs.files import check_output_directory
+    from boundprobe.runs.store import find_run, open_run
 
     path, prior = Path(states["file"]), {name: states.get(name) for name in ("n_values", "entropy_bits")}
     named = states.get("groups", "groups")
@@ -139,21 +140,25 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     identity = {"sha256": digest} | prior
     if named != "groups":
         identity["groups"] = hashlib.sha256("\n".join(map(str, arrays["groups"])).encode()).hexdigest()
-    run = open_run(root, "probe", {"states": identity, "probe": asdict(config)})
-    if (known := run.result()) is None:
-        with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
-            report = certify_read(given, config, device=device)
-            run.finish(MeasuredStates(run.run_id, run.path, path.name, digest, report).to_json())
-        known = run.result()
-        assert known is not None  # just written
-    return MeasuredStates.from_json(known)
+    settings = {"states": identity, "probe": asdict(config)}
+    found = find_run(root, "probe", settings)
+    if found is not None and (known := found.read_result(MeasuredStates.from_json)) is not None:
+        return known
+    check_output_directory("--out", root)
+    report = certify_read(given, config, device=device)  # which may refuse the premises, so nothing is made before
+    run = open_run(root, "probe", settings)
+    with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
+        run.finish(MeasuredStates(run.run_id, run.path, path.name, digest, report).to_json())
+    known = run.read_result(MeasuredStates.from_json)
+    assert known is not None  # just written
+    return known
 
 
 def print_states(measured: MeasuredStates) -> None:
     """Certified bits, the decoder that reads them, the answers that are there, and what that rests on."""
     report = measured.report
     present, prior, counts = report.present, report.prior, report.n_sequences
-    print(f"{measured.file}: {prior.n_answers} answers of {prior.n_values} values\n")
+    say(f"{measured.file}: {prior.n_answers} answers of {prior.n_values} values\n")
     groups = []
     if report.n_groups is not None:
         each = ", ".join(f"{n} {name}" for name, n in report.n_groups.items())
@@ -174,4 +179,4 @@ def print_states(measured: MeasuredStates) -> None:
     if report.retention is not None:
         print_retention(report.retention)
     print_assumptions(report.assumptions)
-    print(f"\nAll certified numbers of this report hold together with probability at least {report.confidence:.0%}.")
+    say(f"\nAll certified numbers of this report hold together with probability at least {report.confidence:.0%}.")

@@ -16,9 +16,12 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
 from boundprobe.probes.decoder_choice import decode
 from boundprobe.probes.null_control import NullControl, null_control
+from boundprobe.probes.read_back import check_entropy, check_null_control
 from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
 from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states
 from boundprobe.probes.violations import states_violations
+from boundprobe.runs.documents import probes as documents
+from boundprobe.runs.documents.read import check_document
 from boundprobe.seeds import generator
 
 
@@ -80,10 +83,17 @@ class StatesReport:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> StatesReport:
-        """Read a report back."""
+        """Read a report back.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, documents.Report, only=False)
         retention = document["retention"]
         shared = 1 - certificate_level(document["confidence"], N_PARTS)
-        return cls(
+        report = cls(
             Prior(**document["prior"]),
             CertifiedBound.from_json(document["present_bits"], "T1"),
             NullControl.from_json(document["null_control"]),
@@ -96,6 +106,14 @@ class StatesReport:
             document["confidence"],
             tuple(document["violations"]),
         )
+        check_entropy({"present": report.present}, report.prior.entropy_bits)
+        check_null_control(report.null_control)
+        broken = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
+        if len(report.violations) != len(broken):
+            raise ValueError(
+                f"`violations` must be the {len(broken)} that its numbers have; got {list(report.violations)}"
+            )
+        return report
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,8 @@ class MeasuredStates:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MeasuredStates:
-        """Read a document back."""
+        """Read a document back; errors are those of ``StatesReport.from_json``."""
+        check_document(document, documents.ProbeStates)
         states = document["states"]
         report = StatesReport.from_json(document)
         return cls(document["run_id"], Path(document["run_dir"]), states["file"], states["sha256"], report)

@@ -342,7 +342,7 @@ def test_a_finished_curve_is_read_back(
 
 @pytest.mark.parametrize(
     ("where", "when"),
-    [("train_bottlenecks", 1), ("write_whole", 2), ("measure_bottleneck", 1), ("measure_bottleneck", 3)],
+    [("train_bottlenecks", 1), ("save", 2), ("measure_bottleneck", 1), ("measure_bottleneck", 3)],
 )
 def test_an_interrupted_curve_goes_on(
     where: str, when: int, trained: Run, undisturbed: BottleneckCurve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

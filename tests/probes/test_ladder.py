@@ -362,3 +362,18 @@ def test_configs_that_cannot_be_are_refused_and_named(bad):
     name = name.removeprefix("part_")
     with pytest.raises(ValueError, match=name):
         ProbeConfig(**bad)
+
+
+def test_ladders_are_equal_by_their_numbers(planted):
+    ladders = [measure(planted.Keeper(TASK, n_kept), TASK, CONFIG) for n_kept in (1, 1, 2)]
+    one, same, other = ladders
+    assert one == same
+    assert one != other
+    assert one != "a ladder"
+    assert len(set(ladders)) == 2
+    read = Ladder.from_json(json.loads(json.dumps(one.to_json())))
+    assert read == Ladder.from_json(read.to_json())
+    errors = one.errors
+    assert errors == dataclasses.replace(errors, lower=errors.lower.copy())
+    assert errors != dataclasses.replace(errors, lower=errors.lower / 2)
+    assert errors != dataclasses.replace(errors, confidence=0.5)

@@ -111,7 +111,7 @@ def proportion(right: NDArray[np.bool_], asked: NDArray[np.bool_], alpha: float)
     return Proportion(float(share.mean()), 1 - error, accuracy)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AnswerErrors:
     """Error of each answer with confidence bounds that hold for all answers together.
 
@@ -147,6 +147,16 @@ class AnswerErrors:
     def accuracy(self) -> Proportion:
         """Mean accuracy over the answers."""
         return Proportion(1 - self.mean_estimate, 1 - self.mean_upper, 1 - self.mean_lower)
+
+    def _values(self) -> tuple[object, ...]:
+        arrays = (self.estimate, self.lower, self.upper)
+        return (*(tuple(array.tolist()) for array in arrays), self.confidence)
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, AnswerErrors) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
 
     def to_json(self) -> dict[str, list[float]]:
         """``estimate``, ``lower`` and ``upper`` of each answer."""
