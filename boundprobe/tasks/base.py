@@ -159,11 +159,7 @@ class AbstractTask(ABC):
 
     @property
     def answers_per_sequence(self) -> int:
-        """Answers that one sequence of a hard distribution asks for, at its last positions; accuracy is their mean.
-
-        More than one under teacher forcing (``CutBatch.suffixes``), where the ceilings are those of the mean error
-        over all of them: the last one alone may be the easiest.
-        """
+        """Answers at the last positions of a hard sequence, whose mean the ceilings are for: several if forced."""
         return 1
 
     @property
@@ -301,8 +297,3 @@ def row_blocks(n_rows: int, row_len: int, block_size: int = 2**18) -> Iterator[s
     step = max(1, block_size // max(1, row_len))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
-
-
-def uniform_integers(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Independent uniform integers low..high-1, int32: as exact as 64-bit draws, at half the cost."""
-    return rng.integers(low, high, shape, dtype=np.int32)
