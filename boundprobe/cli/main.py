@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"boundprobe {__version__}")
             return 0
         if args.verb is None:
-            parser.error(f"no verb given; allowed: {', '.join(VERBS)}; try 'boundprobe --help'")
+            parser.error(f"a verb must be given, one of {', '.join(VERBS)}; got none. Try 'boundprobe --help'.")
         return int(args.run(args))
     except KeyboardInterrupt:
         return _failed("interrupted; repeat the command to resume from the last checkpoint", 130)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from boundprobe.checks import meant
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.settings import Setting, settings_of
@@ -84,19 +85,19 @@ def _reader(kind: str, about: Setting) -> Callable[[str], Any]:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line: what was wrong, what is allowed, what to do."""
+    """An argument parser whose errors are one line: what must hold, what was got, what to do."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ``ValueError`` instead of printing the usage; ``main`` prints it and exits with 2."""
         if message.startswith("unrecognized arguments: "):
             words = message.removeprefix("unrecognized arguments: ").split()
             message = (
-                f"argument {' '.join(words)} is not known{_meant(words[0], self._spellings())}; "
-                f"allowed: the flags of '{self.prog} --help'"
+                f"arguments must be among those of '{self.prog} --help'; got {' '.join(words)}."
+                f"{_meant(words[0], self._spellings())}"
             )
         elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
             verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}
-            message = f"verb {found[1]!r} is not known{_meant(found[1], verbs)}; allowed: {', '.join(verbs)}"
+            message = f"the verb must be one of {', '.join(verbs)}; got {found[1]!r}.{_meant(found[1], verbs)}"
         raise ValueError(message)
 
     def _spellings(self) -> dict[str, str]:
@@ -113,7 +114,7 @@ class OneLineParser(argparse.ArgumentParser):
 def _meant(given: str, spellings: Mapping[str, str]) -> str:
     """Suggest what the nearest spelling stands for; empty if none is near."""
     near = difflib.get_close_matches(given.partition("=")[0], spellings, n=1)
-    return f"; did you mean {spellings[near[0]]}?" if near else ""
+    return f" Did you mean {spellings[near[0]]}?" if near else ""
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -125,7 +126,7 @@ def whole_number(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: whole numbers from {least} up; change it")
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}; got {text!r}.")
         return value
 
     return read
@@ -136,7 +137,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: a number such as 0.1; change it") from None
+        raise argparse.ArgumentTypeError(f"must be a number, such as 0.1; got {text!r}.") from None
 
 
 def numbers(text: str) -> list[float]:
@@ -159,7 +160,7 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in allowed:
-            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: {', '.join(allowed)}; choose one of them")
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(allowed)}; got {text!r}.")
         return text
 
     return read
@@ -169,7 +170,7 @@ def parameter(text: str) -> tuple[str, str]:
     """Reader of ``name=value``."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: name=value, such as seq_len=64; write it so")
+        raise argparse.ArgumentTypeError(f"must be name=value, such as seq_len=64; got {text!r}.")
     return name, value
 
 
@@ -240,7 +241,7 @@ def resolve(options: Sequence[Option], args: argparse.Namespace) -> dict[str, An
     parameters = given.get("task_parameters", [])
     for name, value in parameters:
         if [other for other, _ in parameters].count(name) > 1:
-            raise ValueError(f"-p {name}=.. is given more than once; allowed: each parameter once; drop all but one")
+            raise ValueError(f"`-p {name}` must be given once; got it more than once.")
         config.setdefault("task", {})[name] = value
     return config
 
@@ -255,9 +256,11 @@ def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"--config {path} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
+        raise ValueError(
+            f"`--config` must be a TOML file; got {path}, which cannot be read ({error.strerror})."
+        ) from None
     except ValueError as error:
-        raise ValueError(f"--config {path} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
+        raise ValueError(f"`--config` must be a TOML file; got {path}, which is not TOML 1.0 ({error}).") from None
     allowed = {option.path for option in options}
     if ("backend",) in allowed:
         config = rename_old_keys(config)
@@ -267,9 +270,9 @@ def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
         if keys not in allowed and not (has_task and keys[0] == "task" and len(keys) == 2):
             names = sorted({".".join(path) for path in allowed})
             wrong = ".".join(keys)
-            near = difflib.get_close_matches(wrong, names, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"--config {path} has the unknown key {wrong!r}{meant}; allowed: {', '.join(names)}")
+            raise ValueError(
+                f"a key in --config {path} must be one of {', '.join(names)}; got {wrong!r}.{meant(wrong, names)}"
+            )
     return config
 
 

@@ -30,10 +30,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     ValueError
         If it is no such file.
     """
-    allowed = "allowed: an .npz with the arrays state (N x d), answers (N x n) and, if some are absent, defined (N x n)"
+    wanted = "must be an .npz with the arrays state (N x d), answers (N x n) and, if some are absent, defined (N x n)"
     if not path.is_file() or not zipfile.is_zipfile(path):
         what = "is no .npz file" if path.is_file() else "is not there"
-        raise ValueError(f"--states {path} {what}; {allowed}; write it with numpy.savez")
+        raise ValueError(f"`--states` {wanted}; got {path}, which {what}. Write it with numpy.savez.")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*ARRAYS, "defined") if name in file.files}
@@ -41,10 +41,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # numpy's own advice about objects, to load them unsafely, is none that is followed here.
         reason = "it holds Python objects" if "allow_pickle" in str(error) else " ".join(str(error).split())
-        raise ValueError(f"--states {path} cannot be read ({reason}); {allowed}; write it with numpy.savez") from None
+        raise ValueError(
+            f"`--states` {wanted}; got {path}, which cannot be read ({reason}). Write it with numpy.savez."
+        ) from None
     for name in ARRAYS:
         if name not in arrays:
-            raise ValueError(f"--states {path} has no array {name!r}, only {', '.join(found) or 'none'}; {allowed}")
+            raise ValueError(
+                f"`--states` {wanted}; got {path}, which has no array {name!r}, only {', '.join(found) or 'none'}."
+            )
     return arrays
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         return print_config(config | {"task": {"name": task.name, **task.parameters()}})
     if args.out and not args.out.parent.is_dir():
-        raise ValueError(f"--out is {args.out}, in no directory; allowed: a file in an existing directory; make it")
+        raise ValueError(f"`--out` must be a file in an existing directory; got {args.out}, in no directory.")
     document: dict[str, Any] = {
         "schema": "boundprobe.sample/1",
         "task": {"name": task.name, "parameters": task.parameters()},

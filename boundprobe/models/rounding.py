@@ -59,5 +59,5 @@ def entry_limits(states: Iterable[CutState]) -> tuple[Tensor, Tensor]:
         low = chunk_low if low is None else torch.minimum(low, chunk_low)
         high = chunk_high if high is None else torch.maximum(high, chunk_high)
     if low is None or high is None:
-        raise ValueError("states is empty; allowed: at least one state; draw calibration sequences")
+        raise ValueError("`states` must hold at least one state; got none. Draw calibration sequences.")
     return low, high

@@ -107,7 +107,8 @@ def collect(sweep: Run, *, device: str) -> list[CollectedRun]:
         trained = open_run(root, "train", config.to_dict())
         if (result := trained.result()) is None:
             raise RunDirectoryError(
-                f"{trained.path} is not finished; allowed: a sweep whose runs all are; give its command again"
+                f"every run of the sweep must be finished; got {trained.path}, which is not. Give the sweep's command "
+                "again."
             )
         ladders = [measured.of_model for measured in TrainAndProbe((config,), probe, root, device).measure(config)]
         reach = receptive_field(config.model.windows)

@@ -74,5 +74,5 @@ def test_bad_tables_are_named():
         best_encoder_error(np.array([[0, IGNORE]]), 1)
     with pytest.raises(ValueError, match=r"labels has shape \(2,\); allowed: \(8,\)"):
         encoder_errors(THREE_BITS, (0, 1))
-    with pytest.raises(ValueError, match="n_states is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match=`"n_states` must be an integer of at least 1; got 0"):
         list(encoders(3, 0))

@@ -84,5 +84,5 @@ def test_bad_probability_is_named(bad):
 def test_bad_loss_and_bad_count_are_named():
     with pytest.raises(ValueError, match=r"loss_bits = 2\.5 .*allowed: 0 to log2\(4\)"):
         inverse_fano_loss(2.5, 4)
-    with pytest.raises(ValueError, match="n_values is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match=`"n_values` must be an integer of at least 1; got 0"):
         fano_loss_bits(0.1, 0)

@@ -257,7 +257,7 @@ def test_sizes_without_a_construction_have_no_witness(spec: ModelSpec) -> None:
 
 def test_other_tasks_have_no_construction() -> None:
     assert witnesses(Needle(), ModelSpec()) == ()
-    with pytest.raises(ValueError, match="construction 'needle' is not known; allowed: selective-copying, ar-decoding"):
+    with pytest.raises(ValueError, match="`construction` must be one of selective-copying, ar-decoding.*; got 'needle'"):
         construct(Needle())
 
 
@@ -265,11 +265,11 @@ def test_other_tasks_have_no_construction() -> None:
     ("task", "shape", "said"),
     [
         (COPYING, {"position": "none"}, "position 'none' of Theorem 4.3"),
-        (COPYING, {"n_layers": 3}, "n_layers is 3 for selective-copying; allowed: 2"),
-        (COPYING, {"window": 5}, "window is 5; allowed: at least 6"),
+        (COPYING, {"n_layers": 3},` "n_layers` must be 2; got 3 for selective-copying"),
+        (COPYING, {"window": 5},` "window` must be an integer of at least 6; got 5"),
         (RECALL, {"position": "rope"}, "position 'rope' of Theorem 4.6"),
-        (RECALL, {"n_layers": 4}, "n_layers is 4 for ar-decoding; allowed: 2 or 3"),
-        (RECALL, {"window": 0}, "window is 0; allowed: at least 1"),
+        (RECALL, {"n_layers": 4},` "n_layers` must be 2 or 3; got 4 for ar-decoding"),
+        (RECALL, {"window": 0},` "window` must be an integer of at least 1; got 0"),
     ],
     ids=str,
 )

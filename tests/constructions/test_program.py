@@ -138,9 +138,9 @@ RECALL = AssociativeRecallDecoding()
     [
         ({"architecture": "attn-mamba"}, "does not fit the program"),
         ({"norm": "pre"}, "does not fit the program"),
-        ({"d_model": 11}, "d_model is 11; allowed: at least 12"),
-        ({"n_heads": 3}, "d_model / n_heads is 4; allowed: at least 6"),
-        ({"window": 10}, "window is 10; allowed: at least 11"),
+        ({"d_model": 11},` "d_model` must be an integer of at least 12; got 11"),
+        ({"n_heads": 3},` "d_model / n_heads` must be an integer of at least 6; got 4"),
+        ({"window": 10},` "window` must be an integer of at least 11; got 10"),
         ({"position": "none"}, "position 'none'"),
     ],
 )
@@ -154,9 +154,9 @@ def test_sizes_that_copying_does_not_fit_into(change: dict, said: str) -> None:
     ("change", "said"),
     [
         ({"architecture": "mamba-attn"}, "architecture 'mamba-attn' of associative recall"),
-        ({"n_heads": 1}, "n_heads is 1; allowed: at least 2"),
-        ({"d_state": 9}, "d_state is 9; allowed: at least 10"),
-        ({"d_model": 14}, "d_model is 14; allowed: at least 16"),
+        ({"n_heads": 1},` "n_heads` must be an integer of at least 2; got 1"),
+        ({"d_state": 9},` "d_state` must be an integer of at least 10; got 9"),
+        ({"d_model": 14},` "d_model` must be an integer of at least 16; got 14"),
         ({"position": "rope", "d_model": 20}, "does not fit the program"),
     ],
 )

@@ -262,10 +262,10 @@ def test_a_position_sees_itself_and_the_window_before_it(window: int, length: in
     ("sizes", "message"),
     [
         ((6, 2, 4, "rope"), "position 'rope' with heads of width 3; allowed: even widths"),
-        ((8, 3, 4, "none"), "d_model is 8 with n_heads 3; allowed: multiples of 3"),
-        ((8, 2, 0, "none"), "window is 0; allowed: at least 1"),
-        ((8, 0, 2, "none"), "n_heads is 0; allowed: at least 1"),
-        ((8, 2, 2, "rpe"), "position 'rpe' is not known;.* allowed: rope, learned, none"),
+        ((8, 3, 4, "none"),` "d_model` must be multiples of 3; got 8 with n_heads 3"),
+        ((8, 2, 0, "none"),` "window` must be an integer of at least 1; got 0"),
+        ((8, 0, 2, "none"),` "n_heads` must be an integer of at least 1; got 0"),
+        ((8, 2, 2, "rpe"), "`position` must be one of rope, learned, none.*; got 'rpe'"),
     ],
 )
 def test_sizes_that_are_not_allowed_are_refused_in_one_line(sizes: tuple[int, int, int, str], message: str) -> None:

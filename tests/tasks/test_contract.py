@@ -176,11 +176,11 @@ def test_sampling_needs_little_more_than_it_returns(name: str, preset: str | Non
 def test_wrong_arguments_are_named(name: str) -> None:
     task, rng = build_task(name, {}), np.random.default_rng(0)
     with pytest.raises(
-        ValueError, match=r"distribution 'state_hard' is not known; did you mean 'state-hard'\? allowed: uniform, "
+        ValueError, match=r"`distribution` must be one of uniform,.*; got 'state_hard'\. Did you mean 'state-hard'"
     ):
         task.sample(2, rng, "state_hard")
     for draw in (task.sample, task.sample_cut):
-        with pytest.raises(ValueError, match="n_sequences is -1; allowed: at least 0"):
+        with pytest.raises(ValueError, match=`"n_sequences` must be an integer of at least 0; got -1"):
             draw(-1, rng)
     with pytest.raises(ValueError, match=f"tokens hold {task.n_token_ids}; allowed: ids 0 to"):
         task.answers(np.full((2, 3), task.n_token_ids))

@@ -152,8 +152,8 @@ def sampled_case(table: np.ndarray, sampler: PrefixSampler, vocab_size: int) -> 
     most = n_answers * math.log2(n_values)
     if sampler.entropy_bits > most * (1 + 1e-9):
         raise ValueError(
-            f"the sampler's entropy_bits is {sampler.entropy_bits}; allowed: at most {most:.6f}, what {n_answers} "
-            f"answers of {n_values} values can carry; give the joint entropy of all answers"
+            f"the sampler's `entropy_bits` must be at most {most:.6f}, what {n_answers} answers of {n_values} values "
+            f"can carry; got {sampler.entropy_bits}. Give the joint entropy of all answers."
         )
     entropy = min(float(sampler.entropy_bits), most)
     # Only independent uniform answers reach the most that answers can carry.

@@ -138,7 +138,7 @@ class CustomTask(AbstractTask):
 
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
         """Draw prefixes with all queries and answers, ``IGNORE`` where undefined."""
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix, answers = self.enumerated.cut(n_sequences, rng)
         return CutBatch(prefix, self.queries, answers)
 
@@ -185,8 +185,8 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> CustomTask:
     target, found = read_reference(reference)
     if wanted is not None and wanted != found:
         raise ValueError(
-            f"the source of {reference} has changed: {HASH_KEY} is {found[:12]}..., the run has {str(wanted)[:12]}...; "
-            "allowed: the file as it was; restore it, or start a new run"
+            f"the source of {reference} must be as it was, with {HASH_KEY} {str(wanted)[:12]}...; got {found[:12]}.... "
+            "Restore it, or start a new run."
         )
     built, arguments = build_object(target, settings, reference)
     return CustomTask(reference, found, tuple(sorted(arguments.items())), EnumeratedTask(cast(UserTask, built)))

@@ -198,13 +198,13 @@ def test_only_numbers_can_be_taken_as_numbers():
 
 @pytest.mark.parametrize("error", [-0.1, 1.0, 1.5, math.nan])
 def test_bad_error_is_named_in_one_line(error):
-    with pytest.raises(ValueError, match=rf"error is {error}; allowed: from 0 and below 1; give") as caught:
+    with pytest.raises(ValueError, match=`rf"error` must be at least 0 and below 1; got {error}") as caught:
         bounds_report(SelectiveCopying(), error=error)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_curve_points_are_named():
-    with pytest.raises(ValueError, match="curve_points is 1; allowed: at least 2"):
+    with pytest.raises(ValueError, match=`"curve_points` must be an integer of at least 2; got 1"):
         bounds_report(SelectiveCopying(), curve_points=1)
 
 

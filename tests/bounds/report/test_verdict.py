@@ -93,7 +93,7 @@ def test_must_fail_is_never_said_of_what_some_encoder_does(state_bits):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="target_accuracy is 0; allowed: above 0 and at most 1"):
+    with pytest.raises(ValueError, match=`"target_accuracy` must be above 0 and at most 1; got 0"):
         model_verdicts(SelectiveCopying(), (None,), 10, 0)
     with pytest.raises(ValueError, match="state_bits is -1"):
         model_verdicts(SelectiveCopying(), (None,), -1)

@@ -154,7 +154,7 @@ def test_keys_drawn_with_replacement_by_simulation():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="memory_bits is -1; allowed: from 0"):
+    with pytest.raises(ValueError, match=`"memory_bits` must be at least 0; got -1"):
         whole_success_ceiling(1.0, -1)
     with pytest.raises(ValueError, match=r"probability = 1\.5 "):
         whole_success_bits(1.5, 3.0)
