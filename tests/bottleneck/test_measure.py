@@ -239,17 +239,17 @@ def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
     [
         ({"budgets": ()}, "budgets are []; allowed: one or more, each once"),
         ({"budgets": ((1, 2), (1, 2))}, "budgets are ['1x2', '1x2']; allowed: one or more, each once"),
-        ({"budgets": ((0, 2),)},` "n_entries` must be an integer of at least 1; got 0"),
-        ({"budgets": ((1, 2), (1, 13))},` "entry_bits` must be an integer from 1 to 12; got 13"),
-        ({"steps": 0},` "steps` must be an integer of at least 1; got 0"),
-        ({"n_sequences": 0},` "n_sequences` must be an integer of at least 1; got 0"),
-        ({"confidence": 1.0},` "confidence` must be above 0 and below 1; got 1.0"),
-        ({"seed": -1},` "seed` must be an integer of at least 0; got -1"),
+        ({"budgets": ((0, 2),)}, "`n_entries` must be an integer of at least 1; got 0"),
+        ({"budgets": ((1, 2), (1, 13))}, "`entry_bits` must be an integer from 1 to 12; got 13"),
+        ({"steps": 0}, "`steps` must be an integer of at least 1; got 0"),
+        ({"n_sequences": 0}, "`n_sequences` must be an integer of at least 1; got 0"),
+        ({"confidence": 1.0}, "`confidence` must be above 0 and below 1; got 1.0"),
+        ({"seed": -1}, "`seed` must be an integer of at least 0; got -1"),
     ],
     ids=str,
 )
 def test_curves_that_cannot_be_are_refused_and_named(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=" must .*; got ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         CurveConfig(**{"budgets": ((1, 2),)} | change)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
@@ -442,7 +442,7 @@ def test_another_models_bottleneck_is_refused(trained: Run, undisturbed: Bottlen
 
 @pytest.mark.parametrize("member", [-1, 1, 7])
 def test_a_member_that_there_is_not_is_refused(trained: Run, member: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=`f"member` must be an integer from 0 to 0 for {trained.run_id}; got {member}"):
+    with pytest.raises(ValueError, match=f"`member` must be an integer from 0 to 0 for {trained.run_id}; got {member}"):
         probe_bottleneck(trained, member, CURVE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import tomllib
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
         (["--states", "GOOD", "--n-values", "2", "--confidence", "1"], "confidence is 1.0"),
         (["--states", "GOOD", "--n-values", "2", "--stream", "keys-once"], "stream is given with --states"),
         (["--states", "GOOD", "--n-values", "2", "--budgets", "1x2"], "bottleneck is given with --states"),
-        (["RUN", "--states", "GOOD", "--n-values", "2"], "allowed: one of them"),
+        (["RUN", "--states", "GOOD", "--n-values", "2"], "one of RUN and --states must be given; got both"),
         (["--n-values", "2"], "without --states"),
         ([], "nothing to measure is given"),
     ],

@@ -136,7 +136,7 @@ def test_limits_are_those_of_all_states():
 
 
 def test_limits_of_no_states_are_refused():
-    with pytest.raises(ValueError, match="states is empty"):
+    with pytest.raises(ValueError, match="`states` must hold at least one state; got none"):
         entry_limits([])
 
 

@@ -167,7 +167,7 @@ def test_many_words_work() -> None:
         ({"word_bits": 1}, "^`word_bits` must be an integer from 2 to 16; got 1"),
         ({"word_bits": 17}, "^`word_bits` must be an integer from 2 to 16; got 17"),
         ({"word_bits": True}, r"^`word_bits` must be an integer from 2 to 16; got True \(bool\)"),
-        ({"word_bits": "5"}, r"^word_bits is '5' \(str\)"),
+        ({"word_bits": "5"}, r"^`word_bits` must be an integer from 2 to 16; got '5' \(str\)"),
         ({"bit_probability": 1}, "^`bit_probability` must be above 0 and below 1; got 1"),
         ({"bit_probability": None}, "^`bit_probability` must be above 0 and below 1; got None"),
     ],

@@ -180,11 +180,13 @@ def test_wrong_arguments_are_named(name: str) -> None:
     ):
         task.sample(2, rng, "state_hard")
     for draw in (task.sample, task.sample_cut):
-        with pytest.raises(ValueError, match=`"n_sequences` must be an integer of at least 0; got -1"):
+        with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 0; got -1"):
             draw(-1, rng)
-    with pytest.raises(ValueError, match=f"tokens hold {task.n_token_ids}; allowed: ids 0 to"):
+    with pytest.raises(ValueError, match=rf"`tokens` must lie in \[0, n_token_ids\) with .*; got {task.n_token_ids}"):
         task.answers(np.full((2, 3), task.n_token_ids))
-    with pytest.raises(ValueError, match=r"tokens have shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"`tokens` must be integers of shape \(n, seq_len\); got shape \(3,\) and type int64"
+    ):
         task.answers(np.zeros(3, int))
     assert set(DISTRIBUTIONS) <= set(task.distributions)
     assert task.sample(0, rng).tokens.shape == (0, task.n_positions)

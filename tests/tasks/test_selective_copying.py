@@ -159,14 +159,14 @@ def test_cases_in_numbers() -> None:
     ("parameters", "message"),
     [
         ({"seq_len": 11}, r"^`seq_len` must be an integer of at least 12 \(the largest number is 10\); got 11"),
-        ({"n_numbers": 1}, "^`n_numbers` must be an integer of at least 2; got 1"),
-        ({"n_numbers": True}, r"^`n_numbers` must be an integer; got True \(bool\)"),
-        ({"n_letters": 2.0}, r"^`n_letters` must be an integer; got 2.0 \(float\)"),
-        ({"offset": 1}, "^`first_number` must be an integer of at least 2; got 1"),
+        ({"n_numbers": 1}, r"^`n_numbers` must be an integer of at least 2 \(one number alone asks nothing\); got 1"),
+        ({"n_numbers": True}, r"^`n_numbers` must be an integer of at least.*; got True \(bool\)"),
+        ({"n_letters": 2.0}, r"^`n_letters` must be an integer of at least.*; got 2\.0 \(float\)"),
+        ({"offset": 1}, r"^`first_number` must be an integer of at least.*; got 1"),
         ({"offset": 2}, "^`offset` must be an integer from 0 to 1; got 2"),
-        ({"first_number": 0}, "^`first_number` must be an integer of at least 1; got 0"),
+        ({"first_number": 0}, r"^`first_number` must be an integer of at least.*; got 0"),
         ({"number_probability": 0.0}, "^`number_probability` must be above 0 and below 1, or None; got 0.0"),
-        ({"number_probability": math.nan}, "^number_probability is nan"),
+        ({"number_probability": math.nan}, "^`number_probability` must be above 0 and below 1, or None; got nan"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, object], message: str) -> None:

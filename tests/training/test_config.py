@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tomllib
 from dataclasses import replace
 from typing import Any
@@ -111,7 +112,7 @@ def test_a_schedule_that_cannot_be_is_refused(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("change", [{"seed": -1}, {"seed": 1.5}, {"schedule": Schedule(distribution="hard")}])
 def test_a_run_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=" must .*; got ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         replace(CONFIG, **change)
     assert "\n" not in str(caught.value)
 
