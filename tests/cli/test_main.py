@@ -86,14 +86,24 @@ def test_version(call):
         (["sample", "--task", "ar-decoding", "--out", "missing/x.npz"], "missing"),
         (["train"], "a task must be given, one of "),
         (["train", "--task", "ar-decoding", "--model", "mamba-atn"], "'atn'"),
-        (["train", "--task", "ar-decoding", "--model", "attn", "--d-model", "7"], (("`d_model` must be a multiple of 2 (rotary " "encoding turns ") "pairs); got 7 with n_heads=1")),
+        (
+            ["train", "--task", "ar-decoding", "--model", "attn", "--d-model", "7"],
+            "`d_model` must be a multiple of 2 (rotary "
+            "encoding turns "
+            "pairs); got 7 with n_heads=1",
+        ),
         (["train", "--task", "ar-decoding", "--d-model", "0"], "'0'"),
         (["train", "--task", "ar-decoding", "--lr", "0"], "0"),
         (["train", "--task", "ar-decoding", "--lr", "0.1,x"], "'x'"),
         (["train", "--task", "ar-decoding", "--lr", "nan"], "nan"),
         (["train", "--task", "ar-decoding", "--lr", "0.1,0.1"], "0.1"),
         (["train", "--task", "ar-decoding", "--backend", "fastest"], "'fastest'"),
-        (["train", "--task", "ar-decoding", "--scan", "fastest"], (("`backend` must be one of auto, numba, mamba-ssm, " "reference, ") "chunked, fla, blocks; got 'fastest'")),
+        (
+            ["train", "--task", "ar-decoding", "--scan", "fastest"],
+            "`backend` must be one of auto, numba, mamba-ssm, "
+            "reference, "
+            "chunked, fla, blocks; got 'fastest'",
+        ),
         (["train", "--task", "ar-decoding", "--distribution", "easy"], "'easy'"),
         (["train", "--task", "ar-decoding", "--device", "tpu"], "auto, cpu, cuda"),
         (["train", "--task", "ar-decoding", "--steps", "-5"], "'-5'"),

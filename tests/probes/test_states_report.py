@@ -262,7 +262,7 @@ NAN = np.where(np.arange(600)[:, None] == 7, np.nan, SIGNS)
         ({"n_values": "2"}, "`n_values` must be an integer of at least 2; got '2' (str)"),
         ({"n_values": None}, "the prior of the answers is not stated"),
         ({"n_values": 0, "entropy_bits": 4.0}, "`n_values` must be an integer of at least 2; got 0"),
-        ({"entropy_bits": 4.1}, "`entropy_bits` must be above 0, at most 4; got 4.1"),
+        ({"entropy_bits": 4.1}, "entropy_bits is 4.1; allowed: above 0, at most 4"),
         ({"entropy_bits": 0.0}, "`entropy_bits` must be above 0; got 0.0"),
         ({"entropy_bits": float("nan")}, "`entropy_bits` must be above 0; got nan"),
         ({"entropy_bits": "x"}, "`entropy_bits` must be above 0; got 'x'"),

@@ -180,7 +180,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist; allowed: a directory that boundprobe made"):
         load_run(tmp_path / "train-0123456789ab")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="`which` must be a directory; got a file") as caught:
+    with pytest.raises(ValueError, match="which is a file; allowed: a directory") as caught:
         open_run(tmp_path / "file", "train", CONFIG)
     assert "\n" not in str(caught.value)
 

@@ -238,17 +238,52 @@ REFUSED = {
     "grid over probes": ({"grid": {"probe.seed": [1]}}, "'probe.seed'"),
     "grid key of spaces": ({"grid": {"model.d_model, seed": [[8, 1]]}}, "' seed'"),
     "grid value": ({"grid": {"train.steps": [5, "a"]}}, "`steps` must be an integer of at least 1; got 'a' (str)"),
-    "grid value of another kind": ({"grid": {"model.d_model": [8, 8.0]}}, (("`d_model` must be an integer of at least 1; " "got ") "8.0 (float)")),
+    "grid value of another kind": (
+        {"grid": {"model.d_model": [8, 8.0]}},
+        "`d_model` must be an integer of at least 1; "
+        "got "
+        "8.0 (float)",
+    ),
     "no list": ({"grid": {"model.d_model": 8}}, "`model.d_model` in [grid] must be a list of values; got 8"),
-    "a text": ({"grid": {"model.architecture": "attn"}}, (("`model.architecture` in [grid] must be a " "list of ") "values; got 'attn'")),
+    "a text": (
+        {"grid": {"model.architecture": "attn"}},
+        "`model.architecture` in [grid] must be a "
+        "list of "
+        "values; got 'attn'",
+    ),
     "empty list": ({"grid": {"model.d_model": []}}, "`model.d_model` in [grid] must be a list of values; got []"),
     "joined, no lists": ({"grid": {"model.d_model,seed": [8, 1]}}, "lists of 2 values"),
-    "joined, too short": ({"grid": {"model.d_model,seed": [[8, 1], [8]]}}, (("`model.d_model,seed` in [grid] must have lists of " "2 values, ") "one for each key; got [8]")),
-    "joined, too long": ({"grid": {"model.d_model,seed": [[8, 1, 2]]}}, (("`model.d_model,seed` in [grid] must have lists of 2 " "values, one ") "for each key; got [8, 1, 2]")),
+    "joined, too short": (
+        {"grid": {"model.d_model,seed": [[8, 1], [8]]}},
+        "`model.d_model,seed` in [grid] must have lists of "
+        "2 values, "
+        "one for each key; got [8]",
+    ),
+    "joined, too long": (
+        {"grid": {"model.d_model,seed": [[8, 1, 2]]}},
+        "`model.d_model,seed` in [grid] must have lists of 2 "
+        "values, one "
+        "for each key; got [8, 1, 2]",
+    ),
     "twice": ({"grid": {"model.d_model": [8, 4, 8]}}, "`[grid]` must give each run once; got one twice, as {"),
-    "twice, by a default": ({"grid": {"train.distribution": ["mixture"], "seed": [0, 0]}}, (("`[grid]` must give each run once; got " "one ") "twice, as {")),
-    "twice, joined": ({"grid": {"model.d_model,seed": [[8, 1], [4, 1], [8, 1]]}}, (("`[grid]` must give each run once; got " "one ") "twice, as {")),
-    "twice, in other words": ({"grid": {"train.learning_rates": [0.1, [0.1]]}}, (("`[grid]` must give each run once; got " "one ") "twice, as {")),
+    "twice, by a default": (
+        {"grid": {"train.distribution": ["mixture"], "seed": [0, 0]}},
+        "`[grid]` must give each run once; got "
+        "one "
+        "twice, as {",
+    ),
+    "twice, joined": (
+        {"grid": {"model.d_model,seed": [[8, 1], [4, 1], [8, 1]]}},
+        "`[grid]` must give each run once; got "
+        "one "
+        "twice, as {",
+    ),
+    "twice, in other words": (
+        {"grid": {"train.learning_rates": [0.1, [0.1]]}},
+        "`[grid]` must give each run once; got "
+        "one "
+        "twice, as {",
+    ),
     "a key in two places": ({"grid": {"model.d_model": [8], "model.d_model,seed": [[4, 1], [6, 2]]}}, "d_model"),
     "a key twice in one": ({"grid": {"seed,seed": [[1, 2], [2, 3]]}}, "seed"),
 }  # fmt: skip

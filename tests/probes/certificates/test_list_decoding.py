@@ -133,5 +133,5 @@ def test_wrong_arguments_are_named() -> None:
         states_certificate(wrong, 1, 1, 0.05)
     with pytest.raises(ValueError, match=r"wrong has shape \(4, 3\) and type int64; allowed: bool"):
         states_certificate(wrong.astype(int), 4, 1, 0.05)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="n_evaluation is 0"):
+    with pytest.raises(ValueError, match="`n_evaluation` must be an integer of at least 1; got 0"):
         choose_threshold(wrong, 4, 0, 0.05)
