@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from boundprobe.probes.certificates.binomial import Proportion
     from boundprobe.probes.certificates.retention import Retention
     from boundprobe.probes.ladder import Ladder
+    from boundprobe.probes.null_control import NullControl
     from boundprobe.probes.run import ModelLadder
 
 #: Groups of answers that are printed; the document has them all.
@@ -45,6 +46,15 @@ def print_ladder(model: ModelLadder) -> None:
         print_retention(ladder.retention)
     print_assumptions(ladder.assumptions)
     say(f"\nAll certified numbers of this report hold together with probability at least {ladder.confidence:.0%}.")
+
+
+def null_words(control: NullControl) -> str:
+    """The null control of a report in words, beside its certificate in bits."""
+    taken = f"; {control.excess_bits:.2f} bits were taken off" if control.excess_bits else ""
+    return (
+        f"certified of a constant state and of other sequences' states (confidence {control.constant.confidence:.7%})"
+        f"{taken}"
+    )
 
 
 def print_assumptions(assumptions: Sequence[Assumption]) -> None:

@@ -32,6 +32,7 @@ STATES_OPTIONS = (
     Option("--states", ("states", "file"), word, "arrays state (N x d), answers (N x n)", "NPZ"),
     Option("--n-values", ("states", "n_values"), whole_number(2), "of them: answers uniform over 0..K-1", "K"),
     Option("--entropy-bits", ("states", "entropy_bits"), number, "of them: joint entropy of the answers", "H"),
+    Option("--groups", ("states", "groups"), word, "of them: array of the file, or TABLE.csv:COLUMN", "NAME"),
 )
 
 OPTIONS = (
@@ -43,6 +44,7 @@ OPTIONS = (
 
 #: Settings that mean something for an array of states.
 FOR_STATES = ("seed", "decoders", "confidence")
+PRIORS = ("n_values", "entropy_bits", "groups")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,9 +81,7 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
         raise ValueError(f"states.file is {states['file']!r}; allowed: the path of an .npz, as a text; name one")
     for name in given:
         if name not in FOR_STATES:
-            raise ValueError(
-                f"{name} is given with --states; allowed: {', '.join(FOR_STATES)}, n_values, entropy_bits; drop it"
-            )
+            raise ValueError(f"with `--states` settings must be {', '.join((*FOR_STATES, *PRIORS))}; got {name}")
     if args.run_dir is not None:
         raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")
     config = states_config(given)

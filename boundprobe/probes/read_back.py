@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.null_control import NullControl
 from boundprobe.probes.violations import rounding_slack
 
 
@@ -22,6 +23,12 @@ def check_entropy(bounds: Mapping[str, CertifiedBound], entropy_bits: float) -> 
                 raise ValueError(
                     f"{which} of {name} must be at most the entropy {entropy_bits:.6g} bits; got {bits:.6g}"
                 )
+
+
+def check_control(control: NullControl) -> None:
+    """Raise ``ValueError`` if states that know nothing are certified to hold a bit: then nothing was reported."""
+    if control.lower > 0:
+        raise ValueError(f"`null_control` must be certified to hold 0 bits; got {control.lower:.6g}")
 
 
 def check_same(made: Any, read: Any, at: str = "") -> None:

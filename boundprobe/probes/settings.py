@@ -13,6 +13,19 @@ DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
 FORM_NAMES = ("fano", "tangent-fano", "cross-entropy")
 CONFIDENCE_BOUND_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
 
+#: Share of the probability that a report may err which its premise tests and its null control take: 1e-6 of 0.05.
+PREMISE_SHARE = 2e-5
+
+
+def premise_level(confidence: float) -> float:
+    """Probability, at most, that a true prior is refused by the premise tests, and by the null control: half each."""
+    return (1 - confidence) * PREMISE_SHARE / 2
+
+
+def certificate_level(confidence: float, n_parts: int) -> float:
+    """Probability, at most, that one of ``n_parts`` certificates of a report errs."""
+    return (1 - confidence) * (1 - PREMISE_SHARE) / n_parts
+
 
 def as_names(name: str, given: object) -> tuple[str, ...]:
     """A list of names, as configurations have them, as a tuple.

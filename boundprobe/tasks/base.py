@@ -158,6 +158,15 @@ class AbstractTask(ABC):
         """
 
     @property
+    def answers_per_sequence(self) -> int:
+        """Answers that one sequence of a hard distribution asks for, at its last positions; accuracy is their mean.
+
+        More than one under teacher forcing (``CutBatch.suffixes``), where the ceilings are those of the mean error
+        over all of them: the last one alone may be the easiest.
+        """
+        return 1
+
+    @property
     def prefix_len(self) -> int:
         """Number of tokens before the cut: ``n_positions - query_len``."""
         return self.n_positions - int(self.queries.shape[1])

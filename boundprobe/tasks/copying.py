@@ -83,6 +83,11 @@ class Copying(AbstractTask):
         return np.empty((0, self.n_tokens), np.int64)
 
     @property
+    def answers_per_sequence(self) -> int:
+        """Every token of the copy, n."""
+        return self.n_tokens
+
+    @property
     def answer_values(self) -> np.ndarray:
         """The content tokens: int64 (V,)."""
         return np.arange(self.vocab_size)

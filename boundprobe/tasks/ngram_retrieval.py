@@ -115,6 +115,11 @@ class NgramRetrieval(AbstractTask):
         return self.n - self.query_length
 
     @property
+    def answers_per_sequence(self) -> int:
+        """Every token asked for, n - q."""
+        return self.n_targets
+
+    @property
     def split(self) -> int:
         """Number of key tokens in the hard cases, K: maximises ``n_grams * log2(V-K)``; values are the others."""
         most = min(self.vocab_size - 2, self.seq_len // self.n)  # more key tokens make no more key grams

@@ -66,7 +66,7 @@ def _accuracies(config: TrainConfig, role: str, ensemble: Ensemble) -> list[dict
         rng = generator(config.seed, role, 0, i)
         batch = config.task.sample(config.schedule.n_eval, rng, distribution)
         batch = permute_labels(batch, rng) if config.schedule.targets == "random" else batch
-        correct, asked = count_correct_of_members(ensemble, batch)
+        correct, asked = count_correct_of_members(ensemble, batch, config.task.answers_per_sequence)
         columns.append([n / asked for n in correct])
     return [dict(zip(distributions, row, strict=True)) for row in zip(*columns, strict=True)]
 

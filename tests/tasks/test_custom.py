@@ -154,8 +154,8 @@ def raises(prefix, query):
         (Task(answer=lambda p, q: None), "no answer is defined"),
         (Task(vocab_size="4"), "vocab_size is '4'"),
         (Task(prefixes=Coins(2)), "vocab_size is not given"),
-        (Task(prefixes=Coins(2, claimed="2"), vocab_size=4), "entropy_bits is '2'"),
-        (Task(prefixes=Coins(2, claimed=9), vocab_size=4), "entropy_bits is 9; allowed: at most 4"),
+        (Task(prefixes=Coins(2, claimed="2"), vocab_size=4), "`entropy_bits` must be a number above 0, .*; got '2'"),
+        (Task(prefixes=Coins(2, claimed=9), vocab_size=4), "must be at most 4.000000 bits, .*; got 9"),
         (Task(prefixes=Coins(2, n_values=1), vocab_size=4), "n_values is 1; allowed: 2 to 4"),
         (Task(answers=lambda p, q: np.zeros((2, 2))), "answers.prefixes, queries. has shape"),
         (Task(answers=lambda p, q: 1 - p), r"answers\(prefixes, queries\) is \d at prefix .*mend one of them"),
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_said_in_one_line(task, message):
         Task(answer=lambda p, q: q[0]),
         Task(prefixes=Coins(2), vocab_size=4, answers=lambda p, q: p),
         Task(prefixes=Coins(2, n_values=2), vocab_size=4),
-        Task(prefixes=Coins(2), vocab_size=4, answer=absent),
+        Task(prefixes=Coins(2, conditional_entropy_bits=1.5), vocab_size=4, answer=absent),
     ],
 )
 def test_every_user_task_keeps_the_contract(task):

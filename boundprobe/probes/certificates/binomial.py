@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betainccinv
 
 from boundprobe.bounds.state.fano import fano_bits, required_bits
 from boundprobe.checks import check_number
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.tasks.cases import StateCase
 
 FloatArray = NDArray[np.float64]
@@ -66,8 +67,9 @@ def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: fl
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
         raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
+    # The complement takes alpha as it is: 1 - alpha is 1 from 1e-16 on.
     with np.errstate(invalid="ignore"):  # the end, where a beta parameter is 0, is set here
-        return np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha))
+        return np.where(errors == n_sequences, 1.0, betainccinv(errors + 1, n_sequences - errors, alpha))
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,36 @@ class Proportion:
     estimate: float
     lower: float
     upper: float
+
+
+def proportion(right: NDArray[np.bool_], asked: NDArray[np.bool_], alpha: float) -> Proportion:
+    """Mean accuracy of independent sequences with two-sided confidence bounds, alpha / 2 on each side.
+
+    Clopper-Pearson where each sequence has one answer; the mean over several is no 0/1 event, so it takes a bound for
+    means of values in [0, 1] (betting, in the order of the sequences, which says nothing).
+
+    Parameters
+    ----------
+    right, asked : bool arrays (N, n)
+        Which answers are right, and which there are; at least one in each sequence that counts.
+    alpha : float
+
+    Examples
+    --------
+    >>> every = np.ones((1000, 4), bool)
+    >>> held = proportion(np.arange(1000)[:, None] >= 10 * every, every, 0.05)
+    >>> held.estimate, round(held.lower, 3), round(held.upper, 3)
+    (0.99, 0.982, 0.995)
+    """
+    counts = asked.any(1)
+    if asked.shape[1] == 1:
+        correct, n_asked = int(right.sum()), int(counts.sum())
+        lower, upper = clopper_pearson(np.array(correct), n_asked, alpha)
+        return Proportion(correct / n_asked, float(lower), float(upper))
+    share = right[counts].sum(1) / asked[counts].sum(1)
+    upper_bounds = (upper_confidence_bound(values, alpha / 2, 0.0, 1.0) for values in (1 - share, share))
+    error, accuracy = upper_bounds
+    return Proportion(float(share.mean()), 1 - error, accuracy)
 
 
 @dataclass(frozen=True, eq=False)

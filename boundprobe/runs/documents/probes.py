@@ -71,11 +71,21 @@ class Assumption(Document):
     checked: Text
 
 
+class NullControl(Document):
+    """The same certificate of states that know nothing."""
+
+    constant: LowerBound
+    others: LowerBound
+    excess_bits: Bits
+
+
 class Ladder(Document):
     """The part of a probe's document that ``Ladder.from_json`` reads."""
 
     stream: Text
     entropy_bits: Bits
+    n_values: Positive
+    null_control: NullControl
     used_bits: LowerBound
     present_bits: LowerBound
     present_by_part: list[Part]
@@ -165,10 +175,12 @@ class Report(Document):
 
     prior: Prior
     present_bits: LowerBound
+    null_control: NullControl
     retention: Retention | None
     nominal_bits: Count
     calibration_estimate_bits: dict[str, float]
     n_sequences: Split
+    n_groups: Split | None
     assumptions: list[Assumption]
     confidence: Level
     violations: list[Text]
