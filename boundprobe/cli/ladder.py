@@ -154,6 +154,8 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
                 f"of log2 of the number of states, not of information; at most {states.threshold} wrong",
             )
         )
+    control = ladder.null_control
+    rows.append(("null control", f"{control.lower:.2f} bits", null_words(control)))
     needed = "none" if ladder.needed_bits is None else f"{ladder.needed_bits} bits"
     rows.append(("needed", needed, "coarsest rounding of the state that keeps the accuracy, really run"))
     if ladder.rounded_entropy is not None:

@@ -32,7 +32,7 @@ from boundprobe.probes.present import (
 from boundprobe.probes.quantised.machines import (
     RoundedMachine,
 )
-from boundprobe.probes.read_back import check_control, check_entropy, check_same
+from boundprobe.probes.read_back import check_entropy, check_null_control, check_same
 from boundprobe.probes.settings import certificate_level
 from boundprobe.probes.violations import find_violations
 from boundprobe.runs.documents import probes as documents
@@ -228,11 +228,11 @@ class Ladder:
             n_answers=len(self.errors.estimate),
             n_values=self.n_values,
         )
+        check_null_control(self.null_control)
         # Compared by number, because wordings change between versions; one more is that of A4: the model must be run.
         if len(self.violations) - len(found) not in (0, 1):
             said = found[0] if len(found) > len(self.violations) else self.violations[0]
             raise ValueError(
                 f"`violations` must be the {len(found)} that its numbers have; got {len(self.violations)} ({said})"
             )
-        check_control(self.null_control)
         check_same(self.to_json(), document)

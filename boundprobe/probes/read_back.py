@@ -25,10 +25,10 @@ def check_entropy(bounds: Mapping[str, CertifiedBound], entropy_bits: float) -> 
                 )
 
 
-def check_control(control: NullControl) -> None:
-    """Raise ``ValueError`` if states that know nothing are certified to hold a bit: then nothing was reported."""
+def check_null_control(control: NullControl) -> None:
+    """Raise ``ValueError`` if a state that knows nothing is certified to hold something: no report is made then."""
     if control.lower > 0:
-        raise ValueError(f"`null_control` must be certified to hold 0 bits; got {control.lower:.6g}")
+        raise ValueError(f"`null_control` must certify 0 bits; got {control.lower:.6g}")
 
 
 def check_same(made: Any, read: Any, at: str = "") -> None:

@@ -16,7 +16,7 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
 from boundprobe.probes.decoder_choice import decode
 from boundprobe.probes.null_control import NullControl, null_control
-from boundprobe.probes.read_back import check_control, check_entropy
+from boundprobe.probes.read_back import check_entropy, check_null_control
 from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
 from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states
 from boundprobe.probes.violations import states_violations
@@ -106,12 +106,12 @@ class StatesReport:
             document["confidence"],
             tuple(document["violations"]),
         )
-        check_control(report.null_control)
         check_entropy({"present": report.present}, report.prior.entropy_bits)
-        found = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
-        if len(report.violations) != len(found):  # wordings change between versions
+        check_null_control(report.null_control)
+        broken = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
+        if len(report.violations) != len(broken):
             raise ValueError(
-                f"`violations` must be the {len(found)} that its numbers have; got {len(report.violations)}"
+                f"`violations` must be the {len(broken)} that its numbers have; got {list(report.violations)}"
             )
         return report
 

@@ -139,7 +139,7 @@ def test_more_bits_than_the_state_has_are_a_violation(monkeypatch):
     answers = np.column_stack([ANSWERS[:, :2], ANSWERS[:, 0] ^ ANSWERS[:, 1]])
     config = StatesConfig(DecoderConfig(("mlp",)))
     states = answers[:, :2].astype(bool)
-    with pytest.raises(ValueError, match="must be the joint entropy of the answers; got 2.9; .*null control"):
+    with pytest.raises(ValueError, match=r"must be the joint entropy of the answers; got 2.9; .*null control"):
         certified(states, answers, config, n_values=2, entropy_bits=2.9)
     monkeypatch.setattr(NullControl, "lower", 0.0)
     monkeypatch.setattr(NullControl, "excess_bits", 0.0)

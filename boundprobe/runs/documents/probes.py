@@ -63,6 +63,14 @@ class Machine(Document):
     required_bits: LowerBound
 
 
+class NullControl(Document):
+    """Certificates of states that know nothing: both must be 0."""
+
+    constant: LowerBound
+    others: LowerBound
+    excess_bits: Bits
+
+
 class Assumption(Document):
     """An assumption, and how it was checked."""
 
@@ -71,24 +79,16 @@ class Assumption(Document):
     checked: Text
 
 
-class NullControl(Document):
-    """The same certificate of states that know nothing."""
-
-    constant: LowerBound
-    others: LowerBound
-    excess_bits: Bits
-
-
 class Ladder(Document):
     """The part of a probe's document that ``Ladder.from_json`` reads."""
 
     stream: Text
     entropy_bits: Bits
-    n_values: Positive
-    null_control: NullControl
+    n_values: Annotated[int, Field(ge=2)]
     used_bits: LowerBound
     present_bits: LowerBound
     present_by_part: list[Part]
+    null_control: NullControl
     retention: Retention | None
     states_bits: LowerBound | None
     needed_bits: Count | None

@@ -24,7 +24,7 @@ def repeated(sample, n_times, noise=0.0, flips=0.0, k=2):
 
 
 def refused(check, *given):
-    with pytest.raises(ValueError, match="sequences must be independent; got .*`groups`, --groups") as caught:
+    with pytest.raises(ValueError, match=r"sequences must be independent; got .*`groups`, --groups") as caught:
         check(*given)
     assert "\n" not in str(caught.value)
 

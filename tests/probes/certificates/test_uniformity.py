@@ -85,7 +85,7 @@ def test_answers_of_which_the_presence_tells_another_are_refused(n_columns, k):
     answers = drawn(3000, n_columns + 1, k)
     told = answers[:, -1:]
     answers[:, :-1] = np.where(told == np.arange(n_columns), answers[:, :-1], IGNORE)
-    with pytest.raises(ValueError, match="depend on which|depend on whether|that depend on each other"):
+    with pytest.raises(ValueError, match=r"depend on which|depend on whether|that depend on each other"):
         check_uniform(answers, k, LEVEL)
 
 
