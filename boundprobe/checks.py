@@ -1,29 +1,63 @@
-"""Checks of values that people give: one line that says what was wrong, what is allowed, what to do."""
+"""Checks of values that people give: one line that says what must hold, what was got and, if it helps, what to do."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import NoReturn
 
 
-def check_integer(
-    name: str, value: object, at_least: int, at_most: int | None = None, *, why: str = "; change it"
-) -> int:
-    """Return ``value`` as an int, or raise ``ValueError`` unless it is a whole number within the limits.
+def refuse(name: str, must: str, got: str, why: str = "") -> NoReturn:
+    """Raise ``ValueError("`name` must be <must>; got <got>.")``: the one spelling of every refused value.
 
-    A bool is no whole number.  ``why`` ends the message: the reason for the limit and what to do.
+    ``why`` is a reason, which follows what is allowed, and advice after a semicolon, which ends the message; either
+    may be missing, as in " (two markers and the needle); raise seq_len".
+
+    >>> refuse("seq_len", "an integer of at least 3", "2", " (two markers and the needle); raise seq_len")
+    Traceback (most recent call last):
+    ...
+    ValueError: `seq_len` must be an integer of at least 3 (two markers and the needle); got 2. Raise seq_len.
     """
-    allowed = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        if at_least <= int(value) and (at_most is None or int(value) <= at_most):
-            return int(value)
-        found = str(value)
-    else:
-        found = f"{value!r} ({type(value).__name__})"
-        allowed, why = f"an integer, {allowed}", "; give a whole number"
-    raise ValueError(f"{name} is {found}; allowed: {allowed}{why}")
+    reason, _, advice = why.partition("; ")
+    raise ValueError(f"{quoted(name)} must be {must}{reason}; got {got}.{_sentence(advice)}")
+
+
+def quoted(name: str) -> str:
+    """A name between backticks; words in a row, such as "the number of states", are no name and stay as they are."""
+    return name if re.search(r"\w \w", name) else f"`{name}`"
+
+
+def meant(word: object, names: Iterable[str]) -> str:
+    """A sentence that asks for the name that is spelled nearest, after a space; empty if none is near."""
+    near = difflib.get_close_matches(str(word), list(names), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _sentence(advice: str) -> str:
+    """Advice as a sentence after a space.  A name that starts it keeps its spelling."""
+    first = advice.partition(" ")[0]
+    start = advice[:1].upper() if first.isalpha() else advice[:1]
+    return f" {start}{advice[1:]}." if advice else ""
+
+
+def check_integer(name: str, value: object, at_least: int, at_most: int | None = None, *, why: str = "") -> int:
+    """Return ``value`` as an int, or raise ``ValueError`` unless it is an integer within the limits.
+
+    A bool is no integer.  ``why`` as in ``refuse``.
+    """
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if (
+        isinstance(value, Integral)
+        and is_integer
+        and at_least <= int(value)
+        and (at_most is None or int(value) <= at_most)
+    ):
+        return int(value)
+    limits = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    refuse(name, f"an integer {limits}", f"{value}" if is_integer else f"{value!r} ({type(value).__name__})", why)
 
 
 def check_number(
@@ -33,24 +67,22 @@ def check_number(
     above: float = -math.inf,
     below: float = math.inf,
     least: float = -math.inf,
-    why: str = "; change it",
+    why: str = "",
 ) -> float:
     """Return ``value`` as a float, or raise ``ValueError`` unless it is a finite number within the limits.
 
-    ``above`` and ``below`` are not allowed themselves, ``least`` is.
+    ``above`` and ``below`` are not allowed themselves, ``least`` is.  ``why`` as in ``refuse``.
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if math.isfinite(number) and above < number < below and number >= least:
         return number
-    limits = [f"from {least:g}"] if least > -math.inf else []
+    limits = [f"at least {least:g}"] if least > -math.inf else []
     limits += [f"above {above:g}"] if above > -math.inf else []
     limits += [f"below {below:g}"] if below < math.inf else []
-    raise ValueError(f"{name} is {value!r}; allowed: {' and '.join(limits) or 'finite numbers'}{why}")
+    refuse(name, " and ".join(limits) or "a finite number", f"{value!r}", why)
 
 
-def check_word(
-    kind: str, word: object, allowed: Iterable[str], advice: str = "choose one of them", *, of: str = ""
-) -> str:
+def check_word(kind: str, word: object, allowed: Iterable[str], advice: str = "", *, of: str = "") -> str:
     """Return ``word``, or raise ``ValueError`` that lists what is allowed and names the nearest.
 
     ``of`` says of what, as in " of ar-decoding".
@@ -58,11 +90,10 @@ def check_word(
     >>> check_word("task", "mkra", ["mkar", "needle"])
     Traceback (most recent call last):
     ...
-    ValueError: task 'mkra' is not known; did you mean 'mkar'? allowed: mkar, needle; choose one of them
+    ValueError: `task` must be one of mkar, needle; got 'mkra'. Did you mean 'mkar'?
     """
     names = list(allowed)
     if isinstance(word, str) and word in names:
         return word
-    near = difflib.get_close_matches(str(word), names, n=1)
-    meant = f" did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{kind} {word!r}{of} is not known;{meant} allowed: {', '.join(names) or 'none'}; {advice}")
+    must = f"be one of {', '.join(names)}" if names else "not be given, as there is none"
+    raise ValueError(f"{quoted(kind)}{of} must {must}; got {word!r}.{meant(word, names)}{_sentence(advice)}")

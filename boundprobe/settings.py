@@ -76,7 +76,7 @@ def check_settings(config: Any) -> None:
     >>> check_settings(Config(0))
     Traceback (most recent call last):
     ...
-    ValueError: steps is 0; allowed: at least 1; change it
+    ValueError: `steps` must be an integer of at least 1; got 0.
     """
     for found, about in settings_of(config):
         value = getattr(config, found.name)

@@ -112,8 +112,8 @@ def encoders(n_prefixes: int, n_states: int) -> Iterator[tuple[int, ...]]:
     check_integer("n_states", n_states, 1)
     if check_integer("n_prefixes", n_prefixes, 1) > MAX_PREFIXES:
         raise ValueError(
-            f"n_prefixes = {n_prefixes} has too many partitions to try; "
-            f"allowed: 1 to {MAX_PREFIXES}; take a smaller task"
+            f"`n_prefixes` must be an integer from 1 to {MAX_PREFIXES}, to try every partition; got {n_prefixes}. Take "
+            "a smaller task."
         )
 
     def grow(labels: tuple[int, ...], used: int) -> Iterator[tuple[int, ...]]:
@@ -156,7 +156,7 @@ def encoder_errors(answer_table: NDArray[np.int64], labels: Sequence[int]) -> Fl
     table = _defined_table(answer_table)
     states = np.asarray(labels)
     if states.shape != (len(table),):
-        raise ValueError(f"labels has shape {states.shape}; allowed: ({len(table)},), one state per prefix; relabel")
+        raise ValueError(f"`labels` must have shape ({len(table)},), one state per prefix; got shape {states.shape}.")
     return 1.0 - _right_answers(_one_hot(table), states) / len(table)
 
 
@@ -236,7 +236,7 @@ def _checked_table(answer_table: NDArray[np.int64]) -> NDArray[np.int64]:
     table = np.asarray(answer_table)
     if table.ndim != 2 or table.size == 0:
         raise ValueError(
-            f"answer_table has shape {table.shape}; allowed: (n_prefixes, n_queries), not empty; reshape it"
+            f"`answer_table` must have shape (n_prefixes, n_queries) and not be empty; got shape {table.shape}."
         )
     return table
 
@@ -246,6 +246,7 @@ def _defined_table(answer_table: NDArray[np.int64]) -> NDArray[np.int64]:
     table = _checked_table(answer_table)
     if np.any(table == IGNORE):
         raise ValueError(
-            f"answer_table has undefined answers ({IGNORE}); allowed: all defined; drop those queries or rows"
+            f"`answer_table` must have only defined answers; got some that are not ({IGNORE}). Drop those queries or "
+            "rows."
         )
     return table

@@ -127,8 +127,8 @@ def inverse_fano_loss(loss_bits: Floats, n_values: int) -> Floats:
     full_bits = math.log2(n_values)
     if not np.all((bits >= 0.0) & (bits <= full_bits * (1.0 + 1e-12))):
         raise ValueError(
-            f"loss_bits = {_worst(bits, 0.0, full_bits)} cannot be left open by one answer of {n_values} "
-            f"values; allowed: 0 to log2({n_values}) = {full_bits:.6f}; clip it first"
+            f"`loss_bits` must lie in [0, log2({n_values})] = [0, {full_bits:.6f}], what one answer of {n_values} "
+            f"values can leave open; got {_worst(bits, 0.0, full_bits)}."
         )
     top = 1.0 - 1.0 / n_values
     low, high = np.zeros_like(bits), np.full_like(bits, top)
@@ -152,7 +152,7 @@ def error_rates(error: object) -> FloatArray:
     e = np.asarray(error, dtype=np.float64)
     if not np.all((e >= 0.0) & (e <= 1.0)):
         worst = _worst(e, 0.0, 1.0)
-        raise ValueError(f"probability = {worst} is not one; allowed: 0 to 1; give a fraction, such as 0.1")
+        raise ValueError(f"`probability` must lie in [0, 1]; got {worst}.")
     return e
 
 
@@ -161,9 +161,7 @@ def state_sizes(state_bits: object) -> FloatArray:
     bits = np.asarray(state_bits, dtype=np.float64)
     if not np.all(bits >= 0.0):
         worst = _worst(bits, 0.0, math.inf)
-        raise ValueError(
-            f"state_bits = {worst} is not log2 of a number of states; allowed: 0 and up; give bits of state"
-        )
+        raise ValueError(f"`state_bits` must be at least 0; got {worst}.")
     return bits
 
 

@@ -244,8 +244,8 @@ def _check_control(case: WindowCase) -> None:
     """Raise ``ValueError`` if no token says which of several candidates is wanted, or there is no candidate."""
     if len(case.candidate_distances) != 1 and not (case.control_distances and case.candidate_distances):
         raise ValueError(
-            f"the window case has {len(case.candidate_distances)} candidates and {len(case.control_distances)} "
-            "control tokens; allowed: one candidate, or control tokens that pick one of several; change the case"
+            "the window case must have one candidate, or control tokens that pick one of several; got "
+            f"{len(case.candidate_distances)} candidates and {len(case.control_distances)} control tokens."
         )
 
 

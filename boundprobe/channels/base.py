@@ -112,7 +112,7 @@ def one_hot(values: NDArray[np.int64], n_values: int) -> NDArray[np.float64]:
 
 def uniform_answers(channel: AbstractChannel, n_sequences: int, rng: np.random.Generator) -> Answers:
     """Independent uniform answers (N, n)."""
-    check_integer("n_sequences", n_sequences, 1, why="; draw some")
+    check_integer("n_sequences", n_sequences, 1)
     answers: Answers = rng.integers(channel.n_values, size=(n_sequences, channel.n_answers))
     return answers
 
@@ -125,5 +125,5 @@ def check_sizes(channel: AbstractChannel) -> None:
 
 def check_share(name: str, value: float) -> None:
     """Raise ``ValueError`` unless a probability is one."""
-    if not 0 <= check_number(name, value, why="; give a fraction, such as 0.1") <= 1:
-        raise ValueError(f"{name} is {value!r}; allowed: 0 to 1; give a fraction, such as 0.1")
+    if not 0 <= check_number(name, value) <= 1:
+        raise ValueError(f"`{name}` must lie in [0, 1]; got {value!r}.")

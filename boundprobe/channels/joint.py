@@ -73,7 +73,7 @@ class XorPairs(AbstractChannel):
     def __post_init__(self) -> None:
         base.check_sizes(self)
         if self.n_answers % 2:
-            raise ValueError(f"n_answers is {self.n_answers}; allowed: even numbers; answers are stored in pairs")
+            raise ValueError(f"`n_answers` must be even, because answers are stored in pairs; got {self.n_answers}.")
 
     @property
     def n_entries(self) -> int:

@@ -88,7 +88,7 @@ class Rotated(AbstractChannel):
         if not self.inner.letters:
             name = type(self.inner).__name__
             raise ValueError(
-                f"entries of {name} can be any number; allowed: channels that store letters, without noise"
+                f"{name} must be a channel that stores letters, without noise; got one whose entries can be any number."
             )
         codes.check_room(self.rotated_entries, self.inner.n_entries)
         check_number("noise", self.noise, least=0)

@@ -68,7 +68,7 @@ class KeyValueStream(AbstractChannel):
 
     def draw(self, n_sequences: int, rng: np.random.Generator) -> tuple[States, Answers]:
         """See ``AbstractChannel``."""
-        check_integer("n_sequences", n_sequences, 1, why="; draw some")
+        check_integer("n_sequences", n_sequences, 1)
         keys = rng.integers(self.n_answers, size=(n_sequences, self.n_pairs))
         values = rng.integers(self.n_values, size=keys.shape)
         answers = np.full((n_sequences, self.n_answers), IGNORE)
@@ -158,7 +158,7 @@ class TokenStream(AbstractChannel):
 
     def draw(self, n_sequences: int, rng: np.random.Generator) -> tuple[States, Answers]:
         """See ``AbstractChannel``."""
-        check_integer("n_sequences", n_sequences, 1, why="; draw some")
+        check_integer("n_sequences", n_sequences, 1)
         tokens = rng.integers(self.n_tokens, size=(n_sequences, self.seq_len))
         answers = np.full((n_sequences, self.n_tokens), IGNORE)
         for t in range(self.seq_len - 1):

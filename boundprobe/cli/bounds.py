@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         verdict = model_verdict(task, config["model"], error, config.get("entry_bits", 32))
         resolved |= {"model": verdict["model"], "entry_bits": verdict["entry_bits"]}
     elif "entry_bits" in config:
-        raise ValueError("--entry-bits is given without a model; allowed: with --model; name one, such as mamba-attn")
+        raise ValueError("`--entry-bits` must be given with --model, such as --model mamba-attn; got no model.")
     if args.print_config:
         return print_config(resolved)
     enumeration = custom_enumeration(task, error)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from boundprobe.probes.certificates.binomial import Proportion
     from boundprobe.probes.certificates.retention import Retention
     from boundprobe.probes.ladder import Ladder
-    from boundprobe.probes.null_control import NullControl
+    from boundprobe.probes.null import NullControl
     from boundprobe.probes.run import ModelLadder
 
 #: Groups of answers that are printed; the document has them all.

@@ -71,7 +71,7 @@ def _run(argv: Sequence[str]) -> int:
         print(f"boundprobe {__version__}")
         return 0
     if args.verb is None:
-        parser.error(f"no verb given; allowed: {', '.join(VERBS)}; try 'boundprobe --help'")
+        parser.error(f"a verb must be given, one of {', '.join(VERBS)}; got none. Try 'boundprobe --help'.")
     given = vars(args)
     named = [given[TASK_NAME]] if TASK_NAME in given else []
     with consenting(*named, everything=given.get("trust", False)):

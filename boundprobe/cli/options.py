@@ -83,19 +83,19 @@ def _reader(kind: str, about: Setting) -> Callable[[str], Any]:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line: what was wrong, what is allowed, what to do."""
+    """An argument parser whose errors are one line: what must hold, what was got, what to do."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ``ValueError`` instead of printing the usage; ``main`` prints it and exits with 2."""
         if message.startswith("unrecognized arguments: "):
             words = message.removeprefix("unrecognized arguments: ").split()
             message = (
-                f"argument {' '.join(words)} is not known{_meant(words[0], self._spellings())}; "
-                f"allowed: the flags of '{self.prog} --help'"
+                f"arguments must be among those of '{self.prog} --help'; got {' '.join(words)}."
+                f"{_meant(words[0], self._spellings())}"
             )
         elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
             verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}
-            message = f"verb {found[1]!r} is not known{_meant(found[1], verbs)}; allowed: {', '.join(verbs)}"
+            message = f"the verb must be one of {', '.join(verbs)}; got {found[1]!r}.{_meant(found[1], verbs)}"
         raise ValueError(message)
 
     def _spellings(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ class OneLineParser(argparse.ArgumentParser):
 def _meant(given: str, spellings: Mapping[str, str]) -> str:
     """Suggest what the nearest spelling stands for; empty if none is near."""
     near = difflib.get_close_matches(given.partition("=")[0], spellings, n=1)
-    return f"; did you mean {spellings[near[0]]}?" if near else ""
+    return f" Did you mean {spellings[near[0]]}?" if near else ""
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -124,7 +124,7 @@ def whole_number(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: whole numbers from {least} up; change it")
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}; got {text!r}.")
         return value
 
     return read
@@ -135,7 +135,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: a number such as 0.1; change it") from None
+        raise argparse.ArgumentTypeError(f"must be a number, such as 0.1; got {text!r}.") from None
 
 
 def numbers(text: str) -> list[float]:
@@ -158,7 +158,7 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in allowed:
-            raise argparse.ArgumentTypeError(f"{text!r} given; allowed: {', '.join(allowed)}; choose one of them")
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(allowed)}; got {text!r}.")
         return text
 
     return read
@@ -168,7 +168,7 @@ def parameter(text: str) -> tuple[str, str]:
     """Reader of ``name=value``."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: name=value, such as seq_len=64; write it so")
+        raise argparse.ArgumentTypeError(f"must be name=value, such as seq_len=64; got {text!r}.")
     return name, value
 
 
@@ -259,7 +259,7 @@ def resolve(options: Sequence[Option], args: argparse.Namespace) -> dict[str, An
     parameters = given.get("task_parameters", [])
     for name, value in parameters:
         if [other for other, _ in parameters].count(name) > 1:
-            raise ValueError(f"-p {name}=.. is given more than once; allowed: each parameter once; drop all but one")
+            raise ValueError(f"`-p {name}` must be given once; got it more than once.")
         config.setdefault("task", {})[name] = value
     return config
 

@@ -73,7 +73,7 @@ def find_device(name: str) -> str:
 
     if name == "cuda" and not torch.cuda.is_available():
         raise MissingDependencyError(
-            "--device cuda given, but torch sees no CUDA device; allowed: auto or cpu here; "
-            "install a CUDA build of torch, or take --device cpu"
+            "`--device` must be auto or cpu here, because torch sees no CUDA device; got cuda. Install a CUDA build of "
+            "torch, or take --device cpu."
         )
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

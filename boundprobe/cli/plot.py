@@ -65,15 +65,16 @@ def run(args: argparse.Namespace) -> int:
     if any(run.verb == "sweep" for run in runs):
         if given or bottleneck:
             raise ValueError(
-                "flags for measuring are given with a sweep; allowed: none, because the sweep says how its models were "
-                "measured; drop them, or plot training runs"
+                "flags for measuring must be left out with a sweep, which says how its models were measured; got some. "
+                "Drop them, or plot training runs."
             )
         return _plot_sweep(args, runs)
     tasks = [run.config.get("task") for run in runs]
     for run_dir, task in zip(args.run_dirs, tasks, strict=True):
         if task != tasks[0]:
             raise ValueError(
-                f"{run_dir} is of another task than {args.run_dirs[0]}; allowed: runs of one task; plot them apart"
+                f"runs plotted together must be of one task; got {run_dir}, which is of another task than "
+                f"{args.run_dirs[0]}."
             )
     device = find_device(args.device)
     models = []
@@ -93,7 +94,7 @@ def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:
     from boundprobe.training.config import config_of_run
 
     if len(runs) > 1:
-        raise ValueError(f"{len(runs)} runs given, one of them a sweep; allowed: one sweep by itself; plot them apart")
+        raise ValueError(f"a sweep must be plotted by itself; got {len(runs)} runs, one of them a sweep.")
     collected = collect(runs[0], device=find_device(args.device))
     tasks = [config_of_run(run.config, runs[0].path).task for run in collected]
     args.out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if states:
         return _run_states(args, given, states)
     if args.run_dir is None and not args.print_config:
-        raise ValueError("nothing to measure is given; allowed: RUN, or --states FILE.npz; name one")
+        raise ValueError("RUN or --states FILE.npz must be given; got nothing to measure.")
     return _run_model(args, given)
 
 
@@ -76,14 +76,16 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
     from boundprobe.cli.probe_states import print_states, probe_states, states_config
 
     if "file" not in states:
-        raise ValueError("a prior is given without --states; allowed: both; add --states FILE.npz")
+        raise ValueError("a prior must be given with --states; got no --states FILE.npz.")
     if not isinstance(states["file"], str):
-        raise ValueError(f"states.file is {states['file']!r}; allowed: the path of an .npz, as a text; name one")
+        raise ValueError(f"`states.file` must be the path of an .npz, as a string; got {states['file']!r}.")
     for name in given:
         if name not in FOR_STATES:
             raise ValueError(f"with `--states` settings must be {', '.join((*FOR_STATES, *PRIORS))}; got {name}")
     if args.run_dir is not None:
-        raise ValueError(f"{args.run_dir} and --states are given; allowed: one of them; measure them apart")
+        raise ValueError(
+            f"one of RUN and --states must be given; got both, {args.run_dir} and --states. Measure them apart."
+        )
     config = states_config(given)
     if args.print_config:
         resolved = {"seed": config.seed, "decoders": config.decoders.names, "confidence": config.confidence}
@@ -119,8 +121,8 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     if trained.verb == "sweep":
         if one or bottleneck:
             raise ValueError(
-                "--member or --budgets is given with a sweep; allowed: without them, all its models are measured; drop "
-                "them, or probe one of its training runs"
+                "`--member` and `--budgets` must be left out with a sweep, all whose models are measured; got one. "
+                "Drop it, or probe one of the sweep's training runs."
             )
         return _run_sweep(args, trained, ProbeConfig(**(trained.config.get("probe") or {}) | given))
     device = find_device(args.device)

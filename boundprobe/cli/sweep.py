@@ -143,7 +143,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     """The document of the sweep's file."""
     path = args.file or args.config
     if path is None or (args.file and args.config):
-        raise ValueError("give the sweep's file once; allowed: boundprobe sweep FILE.toml; see 'sweep --help'")
+        raise ValueError("the sweep's file must be given once, as in boundprobe sweep FILE.toml; see 'sweep --help'.")
     document = load_toml(path, str(path))
     return document | ({"seed": args.seed} if "seed" in args else {})
 
@@ -151,7 +151,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
 def _shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if found is None or not int(found[1]) < int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: 0/4 to 3/4 for four parts; write it so")
+        raise argparse.ArgumentTypeError(f"must be one part of several, as 0/4 to 3/4 for four; got {text!r}.")
     return int(found[1]), int(found[2])
 
 
@@ -159,7 +159,7 @@ def _option(text: str) -> tuple[str, Any]:
     """Reader of ``name=value``; numbers are numbers."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed: name=value, such as partition=long; write it so")
+        raise argparse.ArgumentTypeError(f"must be name=value, such as partition=long; got {text!r}.")
     for read in (int, float):
         try:
             return name, read(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from boundprobe.checks import meant
 from boundprobe.runs.files import MOST_CONFIG, read_regular
 from boundprobe.tasks.custom.source import HASH_KEY
 from boundprobe.training.config import rename_old_keys
@@ -38,9 +38,9 @@ def read_config(path: Path, keys: Iterable[tuple[str, ...]]) -> dict[str, Any]:
         if found not in allowed and not (has_task and found[0] == "task" and len(found) == 2):
             names = sorted({".".join(path) for path in allowed})
             wrong = ".".join(found)
-            near = difflib.get_close_matches(wrong, names, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"--config {path} has the unknown key {wrong!r}{meant}; allowed: {', '.join(names)}")
+            raise ValueError(
+                f"a key in --config {path} must be one of {', '.join(names)}; got {wrong!r}.{meant(wrong, names)}"
+            )
     return config
 
 
@@ -59,16 +59,16 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
         data = read_regular(path, MOST_CONFIG) if of_run else path.read_bytes()
         config = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
-        raise ValueError(f"{name} cannot be read ({error.strerror}); allowed: a TOML file; name one") from None
+        raise ValueError(f"{name} must be a TOML file; got one that cannot be read ({error.strerror}).") from None
     except RecursionError:
-        raise ValueError(f"{name} is nested too deeply; allowed: tables and lists of a few levels; mend it") from None
+        raise ValueError(f"{name} must be TOML of a few levels; got tables or lists that are nested too deeply.") from None
     except ValueError as error:
-        raise ValueError(f"{name} is not TOML ({error}); allowed: TOML 1.0; mend it") from None
+        raise ValueError(f"{name} must be TOML 1.0; got something else ({error}).") from None
     task = config.get("task")
     if of_run and isinstance(task, Mapping) and ":" in str(task.get("name", "")) and HASH_KEY not in task:
         raise ValueError(
-            f"{name} names the task {task['name']!r} without the {HASH_KEY} of its source, so boundprobe has not "
-            "written it; allowed: a configuration as it was written; copy it to a file of your own if you trust it"
+            f"{name} must be as boundprobe wrote it, with the {HASH_KEY} of its task's source; got the task "
+            f"{task['name']!r} without. Copy it to a file of your own if you trust it."
         )
     return config
 

@@ -153,8 +153,8 @@ def ar_decoding_program(task: AssociativeRecallDecoding, spec: ModelSpec) -> Pro
     names = {name: (n_layers, n_heads) for n_layers, (name, n_heads) in ARCHITECTURES.items()}
     n_layers, n_heads = names[check_word("architecture", spec.architecture, names, of=" of associative recall")]
     b, n_words = task.word_bits, task.n_words
-    check_integer("n_heads", spec.n_heads, n_heads, why=" (one for each shift register); give more")
-    check_integer("d_state", spec.d_state, n_heads * b, why=" (the slots of a shift register); give more")
+    check_integer("n_heads", spec.n_heads, n_heads, why=" (one for each shift register)")
+    check_integer("d_state", spec.d_state, n_heads * b, why=" (the slots of a shift register)")
     words, bits = np.zeros((n_words + 2, b)), np.zeros((n_words + 2, b))
     words[2:] = sign_codes(n_words)
     bits[:2, 0] = (-1.0, 1.0)

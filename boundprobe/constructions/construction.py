@@ -128,7 +128,7 @@ def construct(
     depth = theorem.depths[0] if n_layers is None else n_layers
     if depth not in theorem.depths:
         allowed = " or ".join(str(number) for number in theorem.depths)
-        raise ValueError(f"n_layers is {depth!r} for {task.name}; allowed: {allowed}; change it")
+        raise ValueError(f"`n_layers` must be {allowed} for {task.name}; got {depth!r}.")
     return construct_in(task, theorem.smallest_spec(task, encoding, depth, window), backend=backend)
 
 

@@ -115,19 +115,19 @@ def check_fit(program: Program) -> None:
     position = "rope" if angles else "learned"  # rotations would turn every other criterion's codes
     if (spec.layers, spec.norm, spec.position) != (mixers, "none", position):
         raise ValueError(
-            f"{spec.architecture!r} with norm {spec.norm!r} and position {spec.position!r} does not fit the program; "
-            f"allowed: {'-'.join(mixer for (mixer,) in mixers)!r} with 'none' and {position!r}; change the spec"
+            f"the program needs the architecture {'-'.join(mixer for (mixer,) in mixers)!r} with norm 'none' and "
+            f"position {position!r}; got {spec.architecture!r} with norm {spec.norm!r} and position {spec.position!r}."
         )
-    check_integer("d_model", spec.d_model, registers.width, why=" (the registers side by side); widen it")
+    check_integer("d_model", spec.d_model, registers.width, why=" (the registers side by side)")
     for look_up in look_ups:
         n_channels = sum(MEASURES[type(c)](c, registers, spec.window)[2] for c in look_up.criteria)
         needed = max(n_channels, registers.widths[look_up.value])
-        why = " (what a look-up compares, or fetches); widen d_model or take fewer heads"
+        why = " (what a look-up compares, or fetches)"
         check_integer("d_model / n_heads", spec.d_model // spec.n_heads, needed, why=why)
     if not fits_float32(program):
         raise ValueError(
-            f"float32 cannot tell the scores in a window of {spec.window} tokens apart; allowed: sizes that it "
-            "provably can; take a shorter window, shorter sequences or fewer tokens"
+            "sizes must be such that float32 provably tells the scores in a window apart; got a window of "
+            f"{spec.window} tokens where it cannot. Take a shorter window, shorter sequences or fewer tokens."
         )
 
 

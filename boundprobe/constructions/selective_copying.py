@@ -144,7 +144,7 @@ def _spec(d_model: int, window: int, position: str) -> ModelSpec:
 
 
 def _check_window(task: SelectiveCopying, window: int) -> int:
-    why = f" (the largest number asks {task.distances[-1]} tokens back); widen it"
+    why = f" (the largest number asks {task.distances[-1]} tokens back)"
     return check_integer("window", window, smallest_window(task), why=why)
 
 
@@ -167,6 +167,6 @@ def _choose_angles(task: SelectiveCopying, spec: ModelSpec) -> AtAngle:
 
 def _no_pairs(window: int) -> ValueError:
     return ValueError(
-        f"rotations cannot tell the {window} distances of the window apart; allowed: wider models and shorter windows; "
-        "take position 'learned'"
+        f"`window` must be so short, or d_model so wide, that rotations tell its distances apart; got {window} "
+        "distances where they cannot. Take position 'learned'."
     )

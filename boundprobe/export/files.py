@@ -66,8 +66,8 @@ def _write_parquet(stream: SampleStream, path: Path) -> None:
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingDependencyError(
-            "--format parquet needs pyarrow, which is not installed; allowed here: npz, jsonl; "
-            "pip install 'boundprobe[analysis]'"
+            "`--format` must be one of npz, jsonl here, because pyarrow is not installed; got 'parquet'. Run: pip "
+            "install 'boundprobe[analysis]'"
         ) from None
     shapes, shared = stream.shapes(), stream.shared()
 

@@ -32,8 +32,8 @@ def to_hugging_face(stream: SampleStream) -> Any:
         import datasets
     except ImportError:
         raise MissingDependencyError(
-            "the Hugging Face export needs the package datasets, which is not installed; allowed here: npz, jsonl, "
-            "parquet; pip install 'boundprobe[hf]'"
+            "the Hugging Face export needs the package datasets, which is not installed. Run: pip install "
+            "'boundprobe[hf]'; npz, jsonl and parquet need it not."
         ) from None
     shared = stream.shared()
 

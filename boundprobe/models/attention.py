@@ -20,8 +20,7 @@ def check_heads(d_model: int, n_heads: int) -> int:
     """Return the width of a head, or raise ``ValueError`` unless ``n_heads`` divides ``d_model``."""
     if d_model % check_integer("n_heads", n_heads, 1):
         raise ValueError(
-            f"d_model is {d_model} with n_heads {n_heads}; allowed: multiples of {n_heads}, because heads share the "
-            "width equally; change d_model or n_heads"
+            f"`d_model` must be a multiple of n_heads={n_heads}, because heads share the width equally; got {d_model}."
         )
     return d_model // n_heads
 

@@ -58,7 +58,7 @@ class DeltaNet(AbstractMixer):
     def __init__(self, d_model: int, n_heads: int, d_state: int, d_conv: int, backend: str = "auto") -> None:
         super().__init__()
         if d_model % n_heads:
-            raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
+            raise ValueError(f"`n_heads` must divide d_model={d_model}; got {n_heads}.")
         self.n_heads, self.d_state = n_heads, d_state
         self.backend = check_backend(backend, DELTA_RULE, SHORT_CONVOLUTION)
         d_convolved = 2 * n_heads * d_state + d_model

@@ -47,7 +47,7 @@ class GatedLinearAttention(AbstractMixer):
     def __init__(self, d_model: int, n_heads: int, d_state: int, backend: str = "auto") -> None:
         super().__init__()
         if d_model % n_heads:
-            raise ValueError(f"n_heads is {n_heads} with d_model {d_model}; allowed: its divisors; change n_heads")
+            raise ValueError(f"`n_heads` must divide d_model={d_model}; got {n_heads}.")
         self.n_heads, self.backend = n_heads, check_backend(backend, DECAYED_ATTENTION)
         d_keys, rank = n_heads * d_state, min(DECAY_RANK, d_model)
         self.widths = [d_keys, d_keys, d_model, d_model]

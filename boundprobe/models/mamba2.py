@@ -65,9 +65,7 @@ class Mamba2(AbstractMixer):
         super().__init__()
         d_inner = expand * d_model
         if d_inner % d_head:
-            raise ValueError(
-                f"d_head is {d_head} with expand * d_model = {d_inner}; allowed: its divisors; change d_head"
-            )
+            raise ValueError(f"`d_head` must divide expand * d_model = {d_inner}; got {d_head}.")
         self.d_state, self.n_heads = d_state, d_inner // d_head
         self.backend = check_backend(backend, DECAYED_ATTENTION, SHORT_CONVOLUTION)
         d_convolved = d_inner + 2 * d_state

@@ -175,8 +175,8 @@ class CutState:
         except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{path} is no saved state, or a damaged one ({reason}); allowed: a file that CutState.save wrote; "
-                "give one"
+                f"`path` must be a file that CutState.save wrote; got {path}, which is no saved state, or a damaged "
+                f"one ({reason})."
             ) from None
 
 

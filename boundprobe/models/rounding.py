@@ -69,6 +69,6 @@ def entry_limits(states: Iterable[CutState]) -> tuple[Tensor, Tensor]:
         low = chunk_low if low is None else torch.minimum(low, chunk_low)
         high = chunk_high if high is None else torch.maximum(high, chunk_high)
     if low is None or high is None:
-        raise ValueError("`states` must have at least one state; got none: draw calibration sequences")
+        raise ValueError("`states` must hold at least one state; got none. Draw calibration sequences.")
     never = low > high
     return torch.where(never, 0.0, low), torch.where(never, 0.0, high)

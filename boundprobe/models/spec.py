@@ -136,13 +136,11 @@ class ModelSpec:
         if with_heads and self.d_model % (heads := 2 * self.n_heads if rotary else self.n_heads):
             why = "rotary encoding turns pairs" if rotary else "heads share the width equally"
             raise ValueError(
-                f"d_model is {self.d_model} with n_heads {self.n_heads}; allowed: multiples of {heads} ({why}); "
-                "change d_model or n_heads"
+                f"`d_model` must be a multiple of {heads} ({why}); got {self.d_model} with n_heads={self.n_heads}."
             )
         if "mamba2" in mixers and (self.expand * self.d_model) % self.d_head:
             raise ValueError(
-                f"d_head is {self.d_head} with expand * d_model = {self.expand * self.d_model}; allowed: its divisors; "
-                "change d_head"
+                f"`d_head` must divide expand * d_model = {self.expand * self.d_model}; got {self.d_head}."
             )
 
     @property

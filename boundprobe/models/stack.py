@@ -98,7 +98,7 @@ class SequenceModel(nn.Module):
         for position in positions:
             check_integer("position", position, 1, length)
         if any(later <= earlier for earlier, later in pairwise(positions)):
-            raise ValueError(f"positions are {list(positions)}; allowed: increasing numbers; sort them, each once")
+            raise ValueError(f"`positions` must increase; got {list(positions)}. Sort them, each once.")
         state: CutState | None = None
         logits: list[Tensor] = []
         states: list[CutState] = []

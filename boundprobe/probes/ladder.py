@@ -25,7 +25,7 @@ from boundprobe.probes.certificates.binomial import (
 )
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.retention import Retention
-from boundprobe.probes.null_control import NullControl
+from boundprobe.probes.null import NullControl
 from boundprobe.probes.present import (
     PartBits,
 )

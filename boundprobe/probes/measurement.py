@@ -20,7 +20,7 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.ladder import N_PARTS, Ladder
 from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
-from boundprobe.probes.null_control import null_control
+from boundprobe.probes.null import null_control
 from boundprobe.probes.present import (
     classes,
     entries,

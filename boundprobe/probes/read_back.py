@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.null_control import NullControl
+from boundprobe.probes.null import NullControl
 from boundprobe.probes.violations import rounding_slack
 
 

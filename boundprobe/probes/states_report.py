@@ -15,7 +15,7 @@ from boundprobe.probes.certificates.information import certify
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
 from boundprobe.probes.decoder_choice import decode
-from boundprobe.probes.null_control import NullControl, null_control
+from boundprobe.probes.null import NullControl, null_control
 from boundprobe.probes.read_back import check_entropy, check_null_control
 from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
 from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states

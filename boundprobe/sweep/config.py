@@ -69,32 +69,32 @@ class SweepConfig:
     def __post_init__(self) -> None:
         for name, table in [*self.base.items(), ("grid", self.grid), ("probe", self.probe or {})]:
             if name in TABLES and not isinstance(table, Mapping):
-                raise ValueError(f"{name} is {table!r}; allowed: a table; write [{name}] and its keys below it")
+                raise ValueError(f"`{name}` must be a table, [{name}] with its keys below it; got {table!r}.")
         known: set[str] = set()
         for key, values in self.grid.items():
             names = key.split(",")
             for name in names:
                 _check_key(name)
                 if OLD_KEYS.get(name, name) in known:
-                    raise ValueError(f"[grid] has the key {name!r} twice; allowed: each key once; join or drop one")
+                    raise ValueError(f"each key of `[grid]` must be given once; got {name!r} twice.")
                 known.add(OLD_KEYS.get(name, name))
             if not isinstance(values, list) or not values:
-                raise ValueError(f"[grid] {key} is {values!r}; allowed: a list of values; write [..]")
+                raise ValueError(f"`{key}` in [grid] must be a list of values; got {values!r}.")
             for value in values:
                 if len(names) > 1 and not (isinstance(value, list) and len(value) == len(names)):
                     raise ValueError(
-                        f"[grid] {key} has {value!r}; allowed: lists of {len(names)} values, one for each key; mend it"
+                        f"`{key}` in [grid] must have lists of {len(names)} values, one for each key; got {value!r}."
                     )
         if self.probe is not None:
             for name in self.probe:
-                check_word("key", name, ProbeConfig.__dataclass_fields__, "rename or drop it", of=" of [probe]")
+                check_word("key", name, ProbeConfig.__dataclass_fields__, of=" of [probe]")
         _ = self.probe_config  # which also refuses wrong settings
         seen: dict[str, dict[str, Any]] = {}
         for point in self.points:  # which also refuses what no run can be made of
             if (other := seen.setdefault(config_hash(point.config.to_dict()), point.settings)) is not point.settings:
                 raise ValueError(
-                    f"[grid] gives one run twice, as {other} and as {point.settings}; allowed: each run once; "
-                    "drop repeated values, and keys that change nothing"
+                    f"`[grid]` must give each run once; got one twice, as {other} and as {point.settings}. Drop "
+                    "repeated values, and keys that change nothing."
                 )
 
     @cached_property
@@ -113,7 +113,7 @@ class SweepConfig:
         """
         document = rename_old_keys(document)
         for key in document:
-            check_word("key", key, KEYS, "rename or drop it")
+            check_word("key", key, KEYS)
         base = {key: value for key, value in document.items() if key not in ("grid", "probe")}
         return cls(base, document.get("grid", {}), document.get("probe"))
 
@@ -148,8 +148,8 @@ def _check_key(name: str) -> None:
     tables, keys = ("task", "model", "train"), ("seed", "backend", *OLD_KEYS)
     if not ((table in tables and key and "." not in key) or (table in keys and not key)):
         near = [] if table in (*tables, *keys) else difflib.get_close_matches(table, (*tables, *keys), n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"[grid] has the key {name!r}{meant}; allowed: {', '.join(allowed)}; rename it")
+        asked = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"a key of `[grid]` must be one of {', '.join(allowed)}; got {name!r}.{asked}")
 
 
 def group_runs(configs: Sequence[TrainConfig], largest: int) -> list[list[int]]:

@@ -113,7 +113,7 @@ def collect(sweep: Run, *, device: str) -> list[CollectedRun]:
         if trained is None or (result := trained.read_result(check_result)) is None:
             place = root / run_name("train", config.to_dict())
             raise RunDirectoryError(
-                f"{place} is not finished; allowed: a sweep whose runs all are; give its command again"
+                f"every run of the sweep must be finished; got {place}, which is not. Give the sweep's command again."
             )
         ladders = [measured.of_model for measured in TrainAndProbe((config,), probe, root, device).measure(config)]
         reach = receptive_field(config.model.windows)

@@ -18,10 +18,10 @@ from boundprobe.tasks.base import (
     PrefixDistribution,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
+from boundprobe.tasks.sampling import uniform_integers
 
 _FIRST_WORD = 2  # ids 0 and 1 are the bits
 
@@ -86,8 +86,8 @@ class AssociativeRecallDecoding(AbstractTask):
     bit_probability: float = 0.2
 
     def __post_init__(self) -> None:
-        check_integer("word_bits", self.word_bits, 2, 16, why="; change word_bits")
-        why = f" ({self.n_words} words once each and {self.word_bits} bits); raise seq_len or lower word_bits"
+        check_integer("word_bits", self.word_bits, 2, 16)
+        why = f" ({self.n_words} words once each and {self.word_bits} bits)"
         check_integer("seq_len", self.seq_len, self.n_words + self.word_bits, why=why)
         check_number("bit_probability", self.bit_probability, above=0, below=1, why="; take e.g. 0.2")
 
@@ -220,7 +220,7 @@ class AssociativeRecallDecoding(AbstractTask):
         >>> cut.queries.tolist(), cut.prefix.shape, cut.answers.shape
         ([[0, 0], [1, 0]], (1, 4), (1, 2))
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_keys), np.int64)
         at = np.arange(prefix.shape[1] - 2 * self.n_keys + 1, prefix.shape[1], 2)

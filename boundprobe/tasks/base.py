@@ -159,11 +159,7 @@ class AbstractTask(ABC):
 
     @property
     def answers_per_sequence(self) -> int:
-        """Answers that one sequence of a hard distribution asks for, at its last positions; accuracy is their mean.
-
-        More than one under teacher forcing (``CutBatch.suffixes``), where the ceilings are those of the mean error
-        over all of them: the last one alone may be the easiest.
-        """
+        """Answers at the last positions of a hard sequence, whose mean the ceilings are for: several if forced."""
         return 1
 
     @property
@@ -226,7 +222,7 @@ class AbstractTask(ABC):
         [[4, 4, 0, 3, 1, 3, 0]]
         """
         check_distribution(distribution, self.distributions)
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         return self._sample(n_sequences, rng, distribution)
 
     @abstractmethod
@@ -249,7 +245,7 @@ class AbstractTask(ABC):
             For a distribution that the task does not have, or a negative count.
         """
         drawn = self._stream(stream)
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         return self.sample_cut(n_sequences, rng) if drawn is None else drawn.sample(n_sequences, rng)
 
     def stream_case(self, stream: str = KEYS_ONCE) -> StateCase:
@@ -285,11 +281,11 @@ def check_tokens(tokens: np.ndarray, n_token_ids: int) -> np.ndarray:
     """Return ``tokens`` as an int64 array (n, L), or raise ``ValueError`` where one is not a token id."""
     array = np.asarray(tokens)
     if array.ndim != 2 or array.dtype.kind not in "iu":
-        found = f"tokens have shape {array.shape} and type {array.dtype}"
-        raise ValueError(f"{found}; allowed: integers of shape (n, seq_len); pass a batch of id sequences")
+        found = f"shape {array.shape} and type {array.dtype}"
+        raise ValueError(f"`tokens` must be integers of shape (n, seq_len); got {found}.")
     if array.size and (array.min() < 0 or array.max() >= n_token_ids):
         wrong = array[(array < 0) | (array >= n_token_ids)][0]
-        raise ValueError(f"tokens hold {wrong}; allowed: ids 0 to {n_token_ids - 1}; use the task's own ids")
+        raise ValueError(f"`tokens` must lie in [0, n_token_ids) with n_token_ids={n_token_ids}; got {wrong}.")
     return array.astype(np.int64, copy=False)
 
 
@@ -301,8 +297,3 @@ def row_blocks(n_rows: int, row_len: int, block_size: int = 2**18) -> Iterator[s
     step = max(1, block_size // max(1, row_len))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
-
-
-def uniform_integers(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Independent uniform integers low..high-1, int32: as exact as 64-bit draws, at half the cost."""
-    return rng.integers(low, high, shape, dtype=np.int32)

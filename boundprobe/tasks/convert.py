@@ -6,7 +6,7 @@ import types
 import typing
 
 _NONE_WORDS = ("none", "null")
-_KINDS = {int: ("an integer", "10"), float: ("a number", "0.2"), str: ("a text", "suffix")}
+_KINDS = {int: ("an integer", "10"), float: ("a number", "0.2"), str: ("a string", "suffix")}
 
 
 def convert(name: str, value: object, hint: object) -> object:
@@ -37,7 +37,7 @@ def convert(name: str, value: object, hint: object) -> object:
         allowed, example = _KINDS[kind]
         if optional:
             allowed += f" or {_NONE_WORDS[0]}"
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}; write e.g. {name}={example}") from None
+        raise ValueError(f"`{name}` must be {allowed}, as in {name}={example}; got {value!r}.") from None
     raise TypeError(f"parameter {name} has the type {kind}, which cannot be read from text; teach convert")
 
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, uniform_integers
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import answer_blocks, sample_blocks
+from boundprobe.tasks.sampling import answer_blocks, sample_blocks, uniform_integers
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Copying(AbstractTask):
     n_tokens: int = 20
 
     def __post_init__(self) -> None:
-        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer); raise vocab_size")
-        check_integer("n_tokens", self.n_tokens, 1, why="; raise n_tokens")
+        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer)")
+        check_integer("n_tokens", self.n_tokens, 1)
 
     @property
     def n_token_ids(self) -> int:
@@ -165,7 +165,7 @@ class Copying(AbstractTask):
         >>> cut.prefix.tolist(), cut.suffixes.tolist(), cut.answers.tolist()
         ([[1, 1, 1]], [[[2, 1, 1]]], [[1, 1, 1]])
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.n_tokens)).astype(np.int64)
         suffixes = np.empty((n_sequences, 1, self.n_tokens), np.int64)
         suffixes[:, 0, 0], suffixes[:, 0, 1:] = self.vocab_size, prefix[:, :-1]

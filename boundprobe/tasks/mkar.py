@@ -20,7 +20,6 @@ from boundprobe.tasks.base import (
     PrefixDistribution,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, TOKENS, PairStream, TokenStream
@@ -33,6 +32,7 @@ from boundprobe.tasks.sampling import (
     key_grams,
     recall,
     sample_blocks,
+    uniform_integers,
 )
 
 
@@ -94,15 +94,15 @@ class MultiKeyRecall(AbstractTask):
     seq_len: int = 100
 
     def __post_init__(self) -> None:
-        check_integer("vocab_size", self.vocab_size, 3, 2**19, why=" (a key token and two values); change it")
+        check_integer("vocab_size", self.vocab_size, 3, 2**19, why=" (a key token and two values)")
         longest = int(39.999 / math.log2(self.vocab_size)) - 1
-        why = f" (vocab_size {self.vocab_size} to the power of key_length + 1 stays below 2^40); change key_length"
+        why = f" (vocab_size {self.vocab_size} to the power of key_length + 1 stays below 2^40)"
         check_integer("key_length", self.key_length, 1, longest, why=why)
         if self.n_key_tokens is not None:
             why = f" (vocab_size is {self.vocab_size}, two of them values); lower n_key_tokens, or none for the best"
             check_integer("n_key_tokens", self.n_key_tokens, 1, self.vocab_size - 2, why=why)
         shortest = self._shortest(self.n_key_tokens or 1)
-        why = f" ({(self.n_key_tokens or 1) ** self.key_length} keys, their values, and a query); raise seq_len"
+        why = f" ({(self.n_key_tokens or 1) ** self.key_length} keys, their values, and a query)"
         check_integer("seq_len", self.seq_len, shortest, why=why)
 
     def _shortest(self, n_key_tokens: int) -> int:
@@ -207,7 +207,7 @@ class MultiKeyRecall(AbstractTask):
         >>> cut.prefix.tolist(), cut.queries.tolist(), cut.answers.tolist()
         ([[0, 0, 2]], [[0, 0]], [[2]])
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_keys), np.int64)
         keys = self._keys()

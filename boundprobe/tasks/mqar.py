@@ -19,11 +19,10 @@ from boundprobe.tasks.base import (
     PrefixDistribution,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
-from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall
+from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall, uniform_integers
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,11 @@ class MultiQueryRecall(AbstractTask):
     seq_len: int = 64
 
     def __post_init__(self) -> None:
-        check_integer("n_pairs", self.n_pairs, 1, why="; raise n_pairs")
-        why = f" (n_pairs is {self.n_pairs} and keys are distinct); change n_keys or lower n_pairs"
+        check_integer("n_pairs", self.n_pairs, 1)
+        why = f" (n_pairs is {self.n_pairs} and keys are distinct)"
         check_integer("n_keys", self.n_keys, self.n_pairs, 2**20, why=why)
-        check_integer("n_values", self.n_values, 2, 2**20, why=" (one value alone is no answer); change n_values")
-        why = f" ({self.n_pairs} pairs, and each key once more); raise seq_len or lower n_pairs"
+        check_integer("n_values", self.n_values, 2, 2**20, why=" (one value alone is no answer)")
+        why = f" ({self.n_pairs} pairs, and each key once more)"
         check_integer("seq_len", self.seq_len, 3 * self.n_pairs, why=why)
 
     @property
@@ -192,7 +191,7 @@ class MultiQueryRecall(AbstractTask):
         >>> cut.prefix.tolist(), cut.queries.tolist(), cut.answers.tolist()
         ([[4, 0, 3, 1, 3]], [[0], [1]], [[3, 3]])
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_pairs), np.int64)
         for rows in row_blocks(*prefix.shape):

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, uniform_integers
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks
+from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Needle(AbstractTask):
     seq_len: int = 100
 
     def __post_init__(self) -> None:
-        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer); raise vocab_size")
-        check_integer("seq_len", self.seq_len, 3, why=" (two markers and the needle); raise seq_len")
+        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer)")
+        check_integer("seq_len", self.seq_len, 3, why=" (two markers and the needle)")
 
     @property
     def n_token_ids(self) -> int:
@@ -149,7 +149,7 @@ class Needle(AbstractTask):
         >>> cut.prefix.tolist(), cut.queries.tolist(), cut.answers.tolist()
         ([[1, 2, 1]], [[3]], [[1]])
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.prefix_len)).astype(np.int64)
         prefix[:, -2] = self.vocab_size
         places = np.full((n_sequences, 1), self.seq_len - 2)

@@ -11,18 +11,18 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.tasks.base import (
-    DISTRIBUTIONS,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    check_tokens,
-    row_blocks,
-    uniform_integers,
-)
+from boundprobe.tasks.base import DISTRIBUTIONS, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.ngram_draws import Layout, draw_duplicates, draw_once, find_gram
-from boundprobe.tasks.sampling import Draw, answer_blocks, draw_key_blocks, draw_mixture, key_grams, sample_blocks
+from boundprobe.tasks.sampling import (
+    Draw,
+    answer_blocks,
+    draw_key_blocks,
+    draw_mixture,
+    key_grams,
+    sample_blocks,
+    uniform_integers,
+)
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class NgramRetrieval(AbstractTask):
     form: str = "suffix"
 
     def __post_init__(self) -> None:
-        check_integer("vocab_size", self.vocab_size, 3, 2**30, why=" (a key token and two values); change vocab_size")
-        check_integer("n", self.n, 2, why=" (a query and a target); raise n")
+        check_integer("vocab_size", self.vocab_size, 3, 2**30, why=" (a key token and two values)")
+        check_integer("n", self.n, 2, why=" (a query and a target)")
         longest = min(self.n - 1, int(39.999 / math.log2(self.vocab_size)))
-        why = f" (n is {self.n}, and vocab_size {self.vocab_size} to its power stays below 2^40); change query_length"
+        why = f" (n is {self.n}, and vocab_size {self.vocab_size} to its power stays below 2^40)"
         check_integer("query_length", self.query_length, 1, longest, why=why)
-        check_integer("seq_len", self.seq_len, self.n, why=f" (n is {self.n}); raise seq_len or lower n")
+        check_integer("seq_len", self.seq_len, self.n, why=f" (n is {self.n})")
         check_word("form", self.form, ("suffix", "prefix"))
 
     @property
@@ -114,10 +114,7 @@ class NgramRetrieval(AbstractTask):
         """Tokens asked for, n - q."""
         return self.n - self.query_length
 
-    @property
-    def answers_per_sequence(self) -> int:
-        """Every token asked for, n - q."""
-        return self.n_targets
+    answers_per_sequence = n_targets
 
     @property
     def split(self) -> int:
@@ -227,7 +224,7 @@ class NgramRetrieval(AbstractTask):
             "duplicate-query": self._draw_duplicates,
         }
         if distribution == "duplicate-query":
-            why = " for duplicate-query (an n-gram in each quarter); change seq_len"
+            why = " for duplicate-query (an n-gram in each quarter)"
             check_integer("seq_len", self.seq_len, 4 * self.n, self.vocab_size**self.query_length, why=why)
         return sample_blocks(n_sequences, self.n_positions, rng, draws[distribution], self._layout.answer)
 
@@ -243,7 +240,7 @@ class NgramRetrieval(AbstractTask):
         >>> cut.prefix.tolist(), cut.suffixes.tolist(), cut.answers.tolist()
         ([[4, 0, 0, 2, 1]], [[[4, 5, 0, 0, 5, 2]]], [[2, 1]])
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         keys, suffix = self._keys, self.form == "suffix"
         parts = []
         for rows in row_blocks(n_sequences, self.n_positions) if n_sequences else [slice(0, 0)]:

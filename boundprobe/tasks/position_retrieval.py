@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks
+from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
 
 #: Whether the query stands after the content or before it.
 FORMS = ("suffix", "prefix")
@@ -72,7 +72,7 @@ class PositionRetrieval(AbstractTask):
     form: str = "suffix"
 
     def __post_init__(self) -> None:
-        check_integer("seq_len", self.seq_len, 3, why=" (one last token apart, two places to tell); raise seq_len")
+        check_integer("seq_len", self.seq_len, 3, why=" (one last token apart, two places to tell)")
         check_word("form", self.form, FORMS)
 
     @property
@@ -199,7 +199,7 @@ class PositionRetrieval(AbstractTask):
         >>> cut.prefix.tolist(), cut.queries.tolist(), cut.answers.tolist()
         ([[6, 2, 0, 1]], [[7, 0], [7, 1], [7, 2]], [[4, 5, 3]])
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         n, suffix = self.seq_len, self.form == "suffix"
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, n if suffix else 1), np.int64)

@@ -65,12 +65,14 @@ def build_task(name: str, parameters: Mapping[str, object], preset: str | None =
     >>> build_task("ar-decoding", {"wordbits": 6})
     Traceback (most recent call last):
     ...
-    ValueError: parameter 'wordbits' of ar-decoding is not known; did you mean 'word_bits'? allowed: \
-bit_probability, seq_len, word_bits; rename or drop it
+    ValueError: `parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; got 'wordbits'. \
+Did you mean 'word_bits'?
     """
     if ":" in str(name):  # a user's own
         if preset is not None:
-            raise ValueError(f"preset {preset!r} of {name} is not known; allowed: none; give parameters with -p")
+            raise ValueError(
+                f"`preset` must not be given for {name}, which has none; got {preset!r}. Give parameters with -p."
+            )
         return load_task(name, parameters)
 
     task_class = TASKS[check_word("task", name, sorted(TASKS))]
@@ -80,7 +82,7 @@ bit_probability, seq_len, word_bits; rename or drop it
     hints = typing.get_type_hints(task_class)
     fields = sorted(field.name for field in dataclasses.fields(task_class))
     for key, value in parameters.items():
-        check_word("parameter", key, fields, "rename or drop it", of=f" of {name}")
+        check_word("parameter", key, fields, of=f" of {name}")
         settings[key] = convert(key, value, hints[key])
     return task_class(**settings)
 
@@ -99,5 +101,7 @@ def task_of(table: Mapping[str, object]) -> AbstractTask:
     parameters = dict(table)
     name, preset = parameters.pop("name", None), parameters.pop("preset", None)
     if name is None:
-        raise ValueError(f"no task given; allowed: {', '.join(TASKS)}; give --task NAME, or name under [task]")
+        raise ValueError(
+            f"a task must be given, one of {', '.join(TASKS)}; got none. Give --task NAME, or name under [task]."
+        )
     return build_task(str(name), parameters, None if preset is None else str(preset))

@@ -18,10 +18,9 @@ from boundprobe.tasks.base import (
     CutBatch,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import CACHED, answer_blocks, fill_uniform
+from boundprobe.tasks.sampling import CACHED, answer_blocks, fill_uniform, uniform_integers
 
 # The two halves of the authors' mixed distribution: how often a position holds a number.
 _PAPER_SPARSE = 0.03
@@ -102,13 +101,13 @@ class SelectiveCopying(AbstractTask):
     offset: int = 0
 
     def __post_init__(self) -> None:
-        check_integer("n_numbers", self.n_numbers, 2, why=" (one number alone asks nothing); raise n_numbers")
-        check_integer("n_letters", self.n_letters, 2, why=" (one letter alone is no answer); raise n_letters")
+        check_integer("n_numbers", self.n_numbers, 2, why=" (one number alone asks nothing)")
+        check_integer("n_letters", self.n_letters, 2, why=" (one letter alone is no answer)")
         check_integer("offset", self.offset, 0, 1, why="; take 0 for x_{t-k} or 1 for x_{t+1-k}")
-        why = f" (offset is {self.offset} and a number must not ask for itself); raise first_number"
+        why = f" (offset is {self.offset} and a number must not ask for itself)"
         check_integer("first_number", self.first_number, 1 + self.offset, why=why)
         largest = self.first_number + self.n_numbers - 1
-        why = f" (the largest number is {largest}); raise seq_len or lower n_numbers or first_number"
+        why = f" (the largest number is {largest})"
         check_integer("seq_len", self.seq_len, largest - self.offset + 2, why=why)
         if self.number_probability is not None:
             why = ", or None; take e.g. 0.2, or None for every token uniform"
@@ -224,7 +223,7 @@ class SelectiveCopying(AbstractTask):
         >>> cut.prefix.shape, cut.queries.tolist(), bool((cut.answers == cut.prefix[:, [4, 3]]).all())
         ((4, 5), [[0], [1]], True)
         """
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         fill_uniform(prefix, rng, 0, self.vocab_size)
         place = self.prefix_len - np.array(self.distances)

@@ -93,7 +93,7 @@ def check_bound(
         )  # fmt: skip
         settings(hypothesis.given(tables)(beat))()
     if not applied:
-        raise AssertionError("the bound applied to no table; allowed: tables that meet its conditions; give others")
+        raise AssertionError("`tables` must hold some that meet the bound's conditions; got none that do.")
 
 
 def tiny_tasks(
@@ -150,6 +150,6 @@ def _hypothesis() -> Any:
         import hypothesis
     except ImportError:
         raise MissingDependencyError(
-            "hypothesis is not installed; allowed: boundprobe[test]; pip install hypothesis, or give tables"
+            "`tables` must be given, because hypothesis is not installed. Run: pip install 'boundprobe[test]'"
         ) from None
     return hypothesis

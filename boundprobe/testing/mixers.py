@@ -55,7 +55,7 @@ def check_mixer(
     >>> check_mixer(lambda: GRU(d_model=4, expand=1), d_model=4)
     """
     check_integer("d_model", d_model, 1)
-    check_integer("n_tokens", n_tokens, 3, why=", so that a mixer has a past, a present and a future; raise it")
+    check_integer("n_tokens", n_tokens, 3, why=", so that a mixer has a past, a present and a future")
     check_number("tolerance", tolerance, above=0)
     with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
         torch.manual_seed(1)

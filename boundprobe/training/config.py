@@ -107,8 +107,8 @@ class Schedule:
             check_number("learning_rates", rate, above=0, why="; give --lr X[,Y..]")
         if not self.learning_rates or len(set(self.learning_rates)) < len(self.learning_rates):
             raise ValueError(
-                f"learning_rates is {list(self.learning_rates)}; allowed: one or more numbers, each once; "
-                "give --lr X[,Y..]"
+                f"`learning_rates` must be one or more numbers, each once; got {list(self.learning_rates)}. Give --lr "
+                "X[,Y..]."
             )
 
 
@@ -184,7 +184,7 @@ class TrainConfig:
         if (looked_at.targets == IGNORE).all():
             others = [name for name in self.task.distributions if name != distribution]
             raise ValueError(
-                f"distribution {distribution!r} asks for no answer; allowed: {', '.join(others)}; choose one of them"
+                f"`distribution` must be one that asks for an answer, one of {', '.join(others)}; got {distribution!r}."
             )
 
     @property
@@ -223,16 +223,14 @@ class TrainConfig:
         """
         config = rename_old_keys(config)
         for key in config:
-            check_word("key", key, ("seed", "backend", "task", "model", "train"), "rename or drop it")
+            check_word("key", key, ("seed", "backend", "task", "model", "train"))
         for name in ("task", "model", "train"):
             if not isinstance(config.get(name, {}), Mapping):
-                raise ValueError(
-                    f"`{name}` must be a table; got {config[name]!r}; write [{name}] and its keys below it"
-                )
+                raise ValueError(f"`{name}` must be a table, [{name}] with its keys below it; got {config[name]!r}.")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
             for key in tables[name]:
-                check_word("key", key, [f.name for f, _ in settings_of(keys)], "rename or drop it", of=f" of [{name}]")
+                check_word("key", key, [f.name for f, _ in settings_of(keys)], of=f" of [{name}]")
         rates = tables["train"].get("learning_rates")
         if rates is not None:
             tables["train"]["learning_rates"] = tuple(rates) if isinstance(rates, list | tuple) else (rates,)

@@ -48,9 +48,7 @@ class Ensemble:
         shapes = {name: value.shape for name, value in skeleton.named_parameters()}
         sizes = [shape.numel() for shape in shapes.values()]
         if values.ndim != 2 or values.shape[1] != sum(sizes):
-            raise ValueError(
-                f"values have shape {tuple(values.shape)}; allowed: (members, {sum(sizes)}); stack weights"
-            )
+            raise ValueError(f"`values` must have shape (members, {sum(sizes)}); got shape {tuple(values.shape)}.")
         self.skeleton, self.values = skeleton, values
         self.gradients = torch.zeros_like(values)
         self.parameters = {

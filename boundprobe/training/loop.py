@@ -92,7 +92,7 @@ def train_group(
     """
     _check_group(configs)
     processes, device = join_processes(device)
-    check_integer("batch", configs[0].schedule.batch, processes.size, why=", one sequence for each process; raise it")
+    check_integer("batch", configs[0].schedule.batch, processes.size, why=", one sequence for each process")
     backends = [
         chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
     ]
@@ -109,16 +109,16 @@ def train_group(
 def _check_group(configs: Sequence[TrainConfig]) -> None:
     """Raise ``ValueError`` unless there are runs, of one shape, each once, that ask something."""
     if not configs:
-        raise ValueError("there are no runs to train; allowed: one or more; give their configurations")
+        raise ValueError("`configs` must hold at least one run; got none.")
     for config in configs:
         config.check_asks()
         if config.shape() != configs[0].shape():
             raise ValueError(
-                f"runs of shapes {configs[0].shape()} and {config.shape()} are given together; allowed: one shape; "
-                "group them with boundprobe.sweep.config.group_runs"
+                f"runs that train together must have one shape; got {configs[0].shape()} and {config.shape()}. Group "
+                "them with boundprobe.sweep.config.group_runs."
             )
     if len({config_hash(config.to_dict()) for config in configs}) < len(configs):
-        raise ValueError("one run is given twice; allowed: each run once; drop the second")
+        raise ValueError("each run must be given once; got one twice.")
 
 
 def _active_members(writer: RunWriter, largest: int) -> list[ActiveMember]:

@@ -240,17 +240,17 @@ def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
     [
         ({"budgets": ()}, "budgets are []; allowed: one or more, each once"),
         ({"budgets": ((1, 2), (1, 2))}, "budgets are ['1x2', '1x2']; allowed: one or more, each once"),
-        ({"budgets": ((0, 2),)}, "n_entries is 0; allowed: at least 1"),
-        ({"budgets": ((1, 2), (1, 13))}, "entry_bits is 13; allowed: 1 to 12"),
-        ({"steps": 0}, "steps is 0; allowed: at least 1"),
-        ({"n_sequences": 0}, "n_sequences is 0; allowed: at least 1"),
-        ({"confidence": 1.0}, "confidence is 1.0; allowed: above 0 and below 1"),
-        ({"seed": -1}, "seed is -1; allowed: at least 0"),
+        ({"budgets": ((0, 2),)}, "`n_entries` must be an integer of at least 1; got 0"),
+        ({"budgets": ((1, 2), (1, 13))}, "`entry_bits` must be an integer from 1 to 12; got 13"),
+        ({"steps": 0}, "`steps` must be an integer of at least 1; got 0"),
+        ({"n_sequences": 0}, "`n_sequences` must be an integer of at least 1; got 0"),
+        ({"confidence": 1.0}, "`confidence` must be above 0 and below 1; got 1.0"),
+        ({"seed": -1}, "`seed` must be an integer of at least 0; got -1"),
     ],
     ids=str,
 )
 def test_curves_that_cannot_be_are_refused_and_named(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match="allowed: ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         CurveConfig(**{"budgets": ((1, 2),)} | change)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
@@ -261,7 +261,7 @@ def test_a_curve_is_measured_like_the_ladder() -> None:
     assert curve_config({}, probe) is None
     assert curve_config({"budgets": "1x2,3"}, probe) == CurveConfig(((1, 2), (1, 3)), 400, 123, 0.9, 7)
     assert curve_config({"budgets": "2", "steps": 5}, probe) == CurveConfig(((1, 2),), 5, 123, 0.9, 7)
-    with pytest.raises(ValueError, match="--bottleneck-steps is given without --budgets; allowed: both; "):
+    with pytest.raises(ValueError, match="--bottleneck-`steps` must be both; got given without --budgets"):
         curve_config({"steps": 5}, probe)
 
 
@@ -443,7 +443,7 @@ def test_another_models_bottleneck_is_refused(trained: Run, undisturbed: Bottlen
 
 @pytest.mark.parametrize("member", [-1, 1, 7])
 def test_a_member_that_there_is_not_is_refused(trained: Run, member: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"member is {member}; allowed: 0 to 0 for {trained.run_id}"):
+    with pytest.raises(ValueError, match=f"`member` must be an integer from 0 to 0 for {trained.run_id}; got {member}"):
         probe_bottleneck(trained, member, CURVE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

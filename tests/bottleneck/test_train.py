@@ -367,21 +367,21 @@ def test_answers_are_asked_at_the_last_positions_of_each_suffix(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"n_entries": 0}, "n_entries is 0; allowed: at least 1"),
-        ({"entry_bits": 0}, f"entry_bits is 0; allowed: 1 to {MOST_ENTRY_BITS}"),
-        ({"entry_bits": 13}, f"entry_bits is 13; allowed: 1 to {MOST_ENTRY_BITS}"),
-        ({"entry_bits": 2.5}, "entry_bits is 2.5 (float); allowed: an integer"),
-        ({"steps": 0}, "steps is 0; allowed: at least 1"),
-        ({"batch": 0}, "batch is 0; allowed: at least 1"),
-        ({"n_states": 1}, "n_states is 1; allowed: at least 2"),
-        ({"hidden": True}, "hidden is True (bool); allowed: an integer"),
-        ({"codebook_rate": 0.0}, "codebook_rate is 0.0; allowed: above 0"),
-        ({"encoder_rate": math.nan}, "encoder_rate is nan; allowed: above 0"),
+        ({"n_entries": 0}, "`n_entries` must be an integer of at least 1; got 0"),
+        ({"entry_bits": 0}, f"`entry_bits` must be an integer from 1 to {MOST_ENTRY_BITS}; got 0"),
+        ({"entry_bits": 13}, f"`entry_bits` must be an integer from 1 to {MOST_ENTRY_BITS}; got 13"),
+        ({"entry_bits": 2.5}, "`entry_bits` must be an integer; got 2.5 (float)"),
+        ({"steps": 0}, "`steps` must be an integer of at least 1; got 0"),
+        ({"batch": 0}, "`batch` must be an integer of at least 1; got 0"),
+        ({"n_states": 1}, "`n_states` must be an integer of at least 2; got 1"),
+        ({"hidden": True}, "`hidden` must be an integer; got True (bool)"),
+        ({"codebook_rate": 0.0}, "`codebook_rate` must be above 0; got 0.0"),
+        ({"encoder_rate": math.nan}, "`encoder_rate` must be above 0; got nan"),
     ],
     ids=str,
 )
 def test_configs_that_cannot_be_are_refused_and_named(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match="allowed: ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         BottleneckConfig(**change)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
@@ -390,5 +390,5 @@ def test_configs_that_cannot_be_are_refused_and_named(change: dict[str, Any], sa
 def test_a_model_without_a_state_is_refused() -> None:
     torch.manual_seed(0)
     model = SequenceModel(ModelSpec("attn", d_model=4, window=1), 4)
-    with pytest.raises(ValueError, match="n_state_entries is 0; allowed: at least 1; a state without entries"):
+    with pytest.raises(ValueError, match="`n_state_entries` must be an integer of at least 1; got 0"):
         train_bottleneck(model, TASK, QUICK, seed=0)

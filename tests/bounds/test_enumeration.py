@@ -66,13 +66,17 @@ def test_errors_and_information_by_hand():
 
 
 def test_bad_tables_are_named():
-    with pytest.raises(ValueError, match=r"n_prefixes = 13 .*allowed: 1 to 12"):
+    with pytest.raises(ValueError, match="`n_prefixes` must be an integer from 1 to 12, .*; got 13"):
         best_encoder_error(np.arange(13)[:, None], 2)
-    with pytest.raises(ValueError, match=r"answer_table has shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"`answer_table` must have shape \(n_prefixes, n_queries\) and not be empty; got shape \(3,\)"
+    ):
         distinct_rows(np.arange(3))
-    with pytest.raises(ValueError, match="undefined answers"):
+    with pytest.raises(
+        ValueError, match=r"`answer_table` must have only defined answers; got some that are not \(-100\)"
+    ):
         best_encoder_error(np.array([[0, IGNORE]]), 1)
-    with pytest.raises(ValueError, match=r"labels has shape \(2,\); allowed: \(8,\)"):
+    with pytest.raises(ValueError, match=r"`labels` must have shape \(8,\), .*; got shape \(2,\)"):
         encoder_errors(THREE_BITS, (0, 1))
-    with pytest.raises(ValueError, match="n_states is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match="`n_states` must be an integer of at least 1; got 0"):
         list(encoders(3, 0))

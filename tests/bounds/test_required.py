@@ -53,9 +53,9 @@ def test_selective_copying_by_hand():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="entry_bits is 0; allowed: above 0; give the bits of one entry"):
+    with pytest.raises(ValueError, match="`entry_bits` must be above 0; got 0"):
         required_state_entries(RECALL, 0.1, 0)
-    with pytest.raises(ValueError, match=r"probability = 1\.5 "):
+    with pytest.raises(ValueError, match=r"`probability` must lie in \[0, 1\]; got 1\.5"):
         required_state_entries(RECALL, 1.5)
-    with pytest.raises(ValueError, match=r"n_layers is 0; allowed: at least 1; .*give a depth"):
+    with pytest.raises(ValueError, match=r"`n_layers` must be an integer of at least 1; got 0"):
         SELECTIVE_COPYING.min_window(0)

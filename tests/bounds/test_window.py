@@ -65,7 +65,7 @@ def test_receptive_field_counts_the_position_itself_once():
     assert receptive_field([11]) == 11
     assert receptive_field([4, 11, 2]) == 1 + 3 + 10 + 1
     assert receptive_field([4, None]) is None
-    with pytest.raises(ValueError, match="window is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match="`window` must be an integer of at least 1; got 0"):
         receptive_field([3, 0])
 
 
@@ -184,7 +184,9 @@ def test_candidates_may_be_farther_than_the_control():
 def test_a_case_without_control_has_one_candidate(candidates):
     case = WindowCase(9, 4, (), (), candidates, "Theorem 3.7", "by hand")
     for function in (blind_accuracy, min_receptive_field, lambda case: window_accuracy_ceiling(case, 3)):
-        with pytest.raises(ValueError, match=rf"has {len(candidates)} candidates and 0 control tokens; allowed: one"):
+        with pytest.raises(
+            ValueError, match=rf"must have one candidate, or .*; got {len(candidates)} candidates and 0 control tokens"
+        ):
             function(case)
 
 
@@ -197,5 +199,5 @@ def test_w1():
 
 
 def test_bad_receptive_field_is_named():
-    with pytest.raises(ValueError, match="receptive_field is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match="`receptive_field` must be an integer of at least 1; got 0"):
         window_accuracy_ceiling(SELECTIVE_COPYING, 0)

@@ -257,19 +257,33 @@ def test_sizes_without_a_construction_have_no_witness(spec: ModelSpec) -> None:
 
 def test_other_tasks_have_no_construction() -> None:
     assert witnesses(Needle(), ModelSpec()) == ()
-    with pytest.raises(ValueError, match="construction 'needle' is not known; allowed: selective-copying, ar-decoding"):
+    with pytest.raises(
+        ValueError, match="`construction` must be one of selective-copying, ar-decoding.*; got 'needle'"
+    ):
         construct(Needle())
 
 
 @pytest.mark.parametrize(
     ("task", "shape", "said"),
     [
-        (COPYING, {"position": "none"}, "position 'none' of Theorem 4.3"),
-        (COPYING, {"n_layers": 3}, "n_layers is 3 for selective-copying; allowed: 2"),
-        (COPYING, {"window": 5}, "window is 5; allowed: at least 6"),
-        (RECALL, {"position": "rope"}, "position 'rope' of Theorem 4.6"),
-        (RECALL, {"n_layers": 4}, "n_layers is 4 for ar-decoding; allowed: 2 or 3"),
-        (RECALL, {"window": 0}, "window is 0; allowed: at least 1"),
+        (
+            COPYING,
+            {"position": "none"},
+            r"`position` of Theorem 4\.3 \(Cooper et al\. 2026\) must be one of learned, rope; got 'none'",
+        ),
+        (COPYING, {"n_layers": 3}, "`n_layers` must be 2 for selective-copying; got 3"),
+        (
+            COPYING,
+            {"window": 5},
+            r"`window` must be an integer of at least 6 \(the largest number asks 5 tokens back\); got 5",
+        ),
+        (
+            RECALL,
+            {"position": "rope"},
+            r"`position` of Theorem 4\.6 \(Cooper et al\. 2026\) must be one of learned; got 'rope'",
+        ),
+        (RECALL, {"n_layers": 4}, "`n_layers` must be 2 or 3 for ar-decoding; got 4"),
+        (RECALL, {"window": 0}, "`window` must be an integer of at least 1; got 0"),
     ],
     ids=str,
 )

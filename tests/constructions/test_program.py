@@ -96,7 +96,10 @@ def test_scores_beyond_float32_are_refused() -> None:
     exact, fetched = (rounding_nats(look_up, REGISTERS, 100, names) for names in ((), {"b"}))
     assert exact < fetched < ROUNDING_NATS
     task = AssociativeRecallDecoding(word_bits=5, seq_len=30_000)
-    with pytest.raises(ValueError, match="float32 cannot tell"):
+    with pytest.raises(
+        ValueError,
+        match=r"sizes must be such that float32 provably tells the scores in a window apart; got a window of .* tokens where it cannot",
+    ):
         check_fit(ar_decoding.ar_decoding_program(task, ar_decoding.smallest_spec(task)))
 
 
@@ -136,12 +139,12 @@ RECALL = AssociativeRecallDecoding()
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architecture": "attn-mamba"}, "does not fit the program"),
-        ({"norm": "pre"}, "does not fit the program"),
-        ({"d_model": 11}, "d_model is 11; allowed: at least 12"),
-        ({"n_heads": 3}, "d_model / n_heads is 4; allowed: at least 6"),
-        ({"window": 10}, "window is 10; allowed: at least 11"),
-        ({"position": "none"}, "position 'none'"),
+        ({"architecture": "attn-mamba"}, r"the program needs the architecture '.*"),
+        ({"norm": "pre"}, r"the program needs the architecture '.*"),
+        ({"d_model": 11}, r"`d_model` must be an integer of at least 12 \(the registers side by side\); got 11"),
+        ({"n_heads": 3}, r"`d_model / n_heads` must be an integer of at least.*; got 4"),
+        ({"window": 10}, r"`window` must be an integer of at least.*; got 10"),
+        ({"position": "none"}, "`position` must be one of learned, rope; got 'none'"),
     ],
 )
 def test_sizes_that_copying_does_not_fit_into(change: dict, said: str) -> None:
@@ -153,11 +156,14 @@ def test_sizes_that_copying_does_not_fit_into(change: dict, said: str) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architecture": "mamba-attn"}, "architecture 'mamba-attn' of associative recall"),
-        ({"n_heads": 1}, "n_heads is 1; allowed: at least 2"),
-        ({"d_state": 9}, "d_state is 9; allowed: at least 10"),
-        ({"d_model": 14}, "d_model is 14; allowed: at least 16"),
-        ({"position": "rope", "d_model": 20}, "does not fit the program"),
+        (
+            {"architecture": "mamba-attn"},
+            "`architecture` of associative recall must be one of ssm-attn, ssm-attn-attn; got 'mamba-attn'",
+        ),
+        ({"n_heads": 1}, r"`n_heads` must be an integer of at least 2 \(one for each shift register\); got 1"),
+        ({"d_state": 9}, r"`d_state` must be an integer of at least 10 \(the slots of a shift register\); got 9"),
+        ({"d_model": 14}, r"`d_model` must be an integer of at least 16 \(the registers side by side\); got 14"),
+        ({"position": "rope", "d_model": 20}, r"the program needs the architecture '.*"),
     ],
 )
 def test_sizes_that_recall_does_not_fit_into(change: dict, said: str) -> None:

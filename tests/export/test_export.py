@@ -161,11 +161,11 @@ def test_nothing_is_left_of_a_file_that_fails(tmp_path: Path, monkeypatch: pytes
 
 
 def test_bad_values_are_named() -> None:
-    with pytest.raises(ValueError, match="n_sequences is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 1; got 0"):
         SampleStream(TASK, 0)
     with pytest.raises(ValueError, match="distribution 'hard' is not known"):
         SampleStream(TASK, 1, "hard")
-    with pytest.raises(ValueError, match="index is 1; allowed: 0 to 0"):
+    with pytest.raises(ValueError, match="`index` must be an integer from 0 to 0; got 1"):
         SampleStream(TASK, 1).block(1)
     with pytest.raises(ValueError, match="format 'csv' is not known"):
         write_stream(SampleStream(TASK, 1), Path("nowhere"), "csv")

@@ -155,6 +155,8 @@ def test_mixers_with_kernels_agree_with_chunks_and_in_pieces(name: str) -> None:
 @pytest.mark.usefixtures("kernels")
 def test_kernels_refuse_float32_in_one_line() -> None:
     inputs = make_inputs("delta rule", (1, 3, 1, 4, 4), torch.float32)
-    with pytest.raises(ValueError, match=r"got torch\.float32; allowed: torch\.bfloat16, ") as caught:
+    with pytest.raises(
+        ValueError, match=r"must be given torch\.bfloat16 or torch\.float16; got torch\.float32"
+    ) as caught:
         delta_rule(*inputs, backend="fla")
     assert "\n" not in str(caught.value)

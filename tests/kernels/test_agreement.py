@@ -249,7 +249,7 @@ def test_a_member_does_not_depend_on_the_others_bit_for_bit(case: Case, backend:
 @pytest.mark.parametrize("key", [key for key in CASES if key != "short convolution"])
 def test_an_unknown_backend_is_refused_in_one_line(key: str) -> None:
     case = CASES[key]
-    with pytest.raises(ValueError, match=f"^{case.operation.name} 'fast' is not known; allowed: auto, ") as caught:
+    with pytest.raises(ValueError, match=f"^{case.operation.name} must be one of auto,.*; got 'fast'") as caught:
         case.of_backend("fast")(*case.draw(0))
     assert "\n" not in str(caught.value)
     assert all(name in str(caught.value) for name in case.operation.backends)

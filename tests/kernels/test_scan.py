@@ -83,7 +83,7 @@ def test_shapes_that_disagree_are_refused(which: int) -> None:
     """Compiled loops would read beyond the end of an array."""
     inputs = list(SCAN.draw(0))
     inputs[which] = inputs[which][:-1]
-    with pytest.raises(ValueError, match=rf"^{SCAN.names[which]} has shape .*; allowed: .*; change it$"):
+    with pytest.raises(ValueError, match=rf"^`{SCAN.names[which]}` must have shape .*; got shape .*\.$"):
         selective_scan(*inputs)
 
 

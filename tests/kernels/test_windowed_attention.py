@@ -132,11 +132,26 @@ def test_auto_takes_the_loops_for_small_windows_and_blocks_for_large_ones() -> N
 @pytest.mark.parametrize(
     ("q", "k", "v", "said"),
     [
-        ((2, 1, 5, 4), (2, 1, 5, 2), (2, 1, 5, 4), r"^k has shape \(2, 1, 5, 2\); allowed: \(2, 1, 5, 4\), .*;"),
-        ((2, 1, 5, 4), (2, 1, 5, 4), (2, 1, 4, 4), r"^v has shape \(2, 1, 4, 4\); allowed: \(2, 1, 5, 4\), .*;"),
-        ((2, 1, 5, 4), (1, 1, 5, 4), (1, 1, 5, 4), r"^k has shape \(1, 1, 5, 4\); allowed: \(2, 1, 5, 4\), .*;"),
-        ((2, 1, 5, 4), (2, 1, 4, 4), (2, 1, 4, 4), r"^4 keys with 5 queries and a window of 3; allowed: 5 to 7; "),
-        ((2, 1, 5, 4), (2, 1, 8, 4), (2, 1, 8, 4), r"^8 keys with 5 queries and a window of 3; allowed: 5 to 7; "),
+        (
+            (2, 1, 5, 4),
+            (2, 1, 5, 2),
+            (2, 1, 5, 4),
+            r"^`k` must have shape \(2, 1, 5, 4\), .*; got shape \(2, 1, 5, 2\)",
+        ),
+        (
+            (2, 1, 5, 4),
+            (2, 1, 5, 4),
+            (2, 1, 4, 4),
+            r"^`v` must have shape \(2, 1, 5, 4\), .*; got shape \(2, 1, 4, 4\)",
+        ),
+        (
+            (2, 1, 5, 4),
+            (1, 1, 5, 4),
+            (1, 1, 5, 4),
+            r"^`k` must have shape \(2, 1, 5, 4\), .*; got shape \(1, 1, 5, 4\)",
+        ),
+        ((2, 1, 5, 4), (2, 1, 4, 4), (2, 1, 4, 4), r"^5 queries with a window of 3 must be given 5 to 7 keys; got 4\."),
+        ((2, 1, 5, 4), (2, 1, 8, 4), (2, 1, 8, 4), r"^5 queries with a window of 3 must be given 5 to 7 keys; got 8\."),
     ],
 )
 def test_shapes_that_disagree_are_refused(

@@ -261,11 +261,14 @@ def test_a_position_sees_itself_and_the_window_before_it(window: int, length: in
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((6, 2, 4, "rope"), "position 'rope' with heads of width 3; allowed: even widths"),
-        ((8, 3, 4, "none"), "d_model is 8 with n_heads 3; allowed: multiples of 3"),
-        ((8, 2, 0, "none"), "window is 0; allowed: at least 1"),
-        ((8, 0, 2, "none"), "n_heads is 0; allowed: at least 1"),
-        ((8, 2, 2, "rpe"), "position 'rpe' is not known;.* allowed: rope, learned, none"),
+        (
+            (6, 2, 4, "rope"),
+            "`d_model / n_heads` must be even for position 'rope', because rotations turn pairs; got 3",
+        ),
+        ((8, 3, 4, "none"), "`d_model` must be a multiple of n_heads=3, because heads share the width equally; got 8"),
+        ((8, 2, 0, "none"), "`window` must be an integer of at least 1; got 0"),
+        ((8, 0, 2, "none"), "`n_heads` must be an integer of at least 1; got 0"),
+        ((8, 2, 2, "rpe"), "`position` must be one of rope, learned, none.*; got 'rpe'"),
     ],
 )
 def test_sizes_that_are_not_allowed_are_refused_in_one_line(sizes: tuple[int, int, int, str], message: str) -> None:

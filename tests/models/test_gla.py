@@ -95,5 +95,5 @@ def test_gates_are_nearly_open_at_the_start() -> None:
 
 
 def test_heads_must_share_the_width() -> None:
-    with pytest.raises(ValueError, match="n_heads is 3 with d_model 8; allowed: its divisors; change n_heads"):
+    with pytest.raises(ValueError, match="`n_heads` must divide d_model=8; got 3"):
         GatedLinearAttention(8, 3, 2)

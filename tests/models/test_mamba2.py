@@ -127,6 +127,6 @@ def test_it_starts_as_in_mamba_ssm() -> None:
 
 
 def test_heads_must_share_the_channels() -> None:
-    with pytest.raises(ValueError, match="d_head is 5 with expand \\* d_model = 16; allowed: its divisors") as caught:
+    with pytest.raises(ValueError, match=r"`d_head` must divide expand \* d_model = 16; got 5") as caught:
         Mamba2(d_model=8, d_state=2, d_head=5, d_conv=4, expand=2)
     assert "\n" not in str(caught.value)

@@ -194,10 +194,13 @@ def test_without_its_attention_the_step_layer_is_mamba() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: chunks(window=0), "window is 0; allowed: at least 1"),
-        (lambda: chunks(chunk=0), "chunk is 0; allowed: at least 1"),
-        (lambda: MambaChunks(8, 3, 2, 2, 3, 2, 2, "reference"), "d_model is 8 with n_heads 3; allowed: multiples of 3"),
-        (lambda: step(position="rpe"), "position 'rpe' is not known"),
+        (lambda: chunks(window=0), "`window` must be an integer of at least 1; got 0"),
+        (lambda: chunks(chunk=0), "`chunk` must be an integer of at least 1; got 0"),
+        (
+            lambda: MambaChunks(8, 3, 2, 2, 3, 2, 2, "reference"),
+            "`d_model` must be a multiple of n_heads=3, because heads share the width equally; got 8",
+        ),
+        (lambda: step(position="rpe"), "`position` must be one of rope, learned, none; got 'rpe'"),
     ],
 )
 def test_sizes_that_are_not_allowed_are_refused_in_one_line(build: Callable[[], AbstractMixer], message: str) -> None:

@@ -250,12 +250,12 @@ def metadata(notes: Any = None, **changes: str) -> dict[str, str]:
 def test_a_file_of_something_else_is_refused(known: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     save_file({"0.h": torch.zeros(2, 3), "h": torch.zeros(2, 3)}, path, known)
-    with pytest.raises(ValueError, match="allowed: ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         CutState.load(path)
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
-    assert "allowed: a file that CutState.save wrote" in message
+    assert "must be a file that CutState.save wrote" in message
 
 
 @pytest.mark.parametrize("keep", [0, 5, 20, -1])
@@ -264,7 +264,8 @@ def test_a_damaged_file_is_refused(keep: int, tmp_path: Path) -> None:
     make(SPECS[0])[0].prefill(torch.zeros(1, 3, dtype=torch.int64)).save(path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(
-        ValueError, match=r"state\.safetensors is no saved state, or a damaged one \(.*allowed: "
+        ValueError,
+        match=r"must be a file that CutState\.save wrote; got .*state\.safetensors, which is no saved state, or a damaged one \(",
     ) as caught:
         CutState.load(path)
     assert "\n" not in str(caught.value)

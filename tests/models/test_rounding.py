@@ -151,7 +151,7 @@ def test_a_rounded_entry_has_no_value_of_its_own_for_nan_and_infinity(entry_bits
 
 
 def test_limits_of_no_states_are_refused():
-    with pytest.raises(ValueError, match="must have at least one state"):
+    with pytest.raises(ValueError, match="`states` must hold at least one state; got none"):
         entry_limits([])
 
 

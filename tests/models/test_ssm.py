@@ -122,7 +122,7 @@ def test_it_starts_stable_with_steps_over_the_decades() -> None:
 
 @pytest.mark.parametrize(("size", "said"), [((0, 1, 1), "d_model"), ((4, 0, 1), "n_heads"), ((4, 1, 0), "d_state")])
 def test_sizes_are_checked(size: tuple[int, int, int], said: str) -> None:
-    with pytest.raises(ValueError, match=f"{said} is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match=f"`{said}` must be an integer of at least 1; got 0"):
         SelectiveSSM(*size)
 
 

@@ -287,18 +287,18 @@ def test_states_at_positions_are_those_after_each_prefix(spec: ModelSpec) -> Non
 @pytest.mark.parametrize(
     ("positions", "said"),
     [
-        ([0], "position is 0; allowed: 1 to 10"),
-        ([-1], "position is -1; allowed: 1 to 10"),
-        ([3, 11], "position is 11; allowed: 1 to 10"),
-        ([2.0], "position is 2.0 (float); allowed: an integer, 1 to 10"),
-        ([True], "position is True (bool); allowed: an integer"),
-        ([5, 2], "positions are [5, 2]; allowed: increasing numbers; sort them"),
-        ([3, 3], "positions are [3, 3]; allowed: increasing numbers"),
+        ([0], "`position` must be an integer from 1 to 10; got 0"),
+        ([-1], "`position` must be an integer from 1 to 10; got -1"),
+        ([3, 11], "`position` must be an integer from 1 to 10; got 11"),
+        ([2.0], "`position` must be an integer from 1 to 10; got 2.0 (float)"),
+        ([True], "`position` must be an integer from 1 to 10; got True (bool)"),
+        ([5, 2], "`positions` must increase; got [5, 2]. Sort them"),
+        ([3, 3], "`positions` must increase; got [3, 3]"),
     ],
     ids=str,
 )
 def test_positions_that_cannot_be_are_refused(positions: list[int], said: str) -> None:
-    with pytest.raises(ValueError, match="allowed: ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         make("mamba-attn").return_states(draw(), positions)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -398,7 +398,7 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="backend 'fast' is not known; allowed: auto, ") as caught:
+    with pytest.raises(ValueError, match="`backend` must be one of auto,.*; got 'fast'") as caught:
         SequenceModel(ModelSpec("attn"), VOCAB, "fast")
     assert "\n" not in str(caught.value)
 

@@ -488,21 +488,27 @@ def test_rotation_mixes_every_entry_and_keeps_lengths():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: SymmetricStorage(0, 2, 0.9), "n_answers is 0; allowed: at least 1"),
-        (lambda: SymmetricStorage(2, 1, 0.9), "n_values is 1; allowed: at least 2"),
-        (lambda: SymmetricStorage(2, 2, 1.1), "kept is 1.1; allowed: 0 to 1"),
-        (lambda: SymmetricStorage(16, 16, 0.9, 63), "n_entries is 63; allowed: at least 64"),
+        (lambda: SymmetricStorage(0, 2, 0.9), "`n_answers` must be an integer of at least 1; got 0"),
+        (lambda: SymmetricStorage(2, 1, 0.9), "`n_values` must be an integer of at least 2; got 1"),
+        (lambda: SymmetricStorage(2, 2, 1.1), "`kept` must be an integer from 0 to 1; got 1.1"),
+        (lambda: SymmetricStorage(16, 16, 0.9, 63), "`n_entries` must be an integer of at least 64; got 63"),
         (lambda: SymmetricStorage(2, 2, 0.9, noise=-1.0), "noise is -1.0"),
         (lambda: Erasure(2, 2, math.nan), "lost is nan"),
-        (lambda: XorPairs(3, 2), "n_answers is 3; allowed: even numbers"),
-        (lambda: LinearHash(3, 4), "rank is 4; allowed: 1 to 3"),
-        (lambda: SignNoise(3, 0.0), "sd is 0.0; allowed: finite numbers above 0|sd is 0.0; allowed: above 0"),
+        (lambda: XorPairs(3, 2), "`n_answers` must be even, .*; got 3"),
+        (lambda: LinearHash(3, 4), "`rank` must be an integer from 1 to 3; got 4"),
+        (lambda: SignNoise(3, 0.0), "`sd` must be above 0; got 0.0|`sd` must be above 0; got 0.0"),
         (lambda: Rotated(Null(2, 2, 3), 9), "entries of Null can be any number"),
         (lambda: Rotated(SymmetricStorage(2, 2, 0.9, noise=0.1), 9), "entries of SymmetricStorage can be any number"),
-        (lambda: Rotated(XorStorage(4), 7), "n_entries is 7; allowed: at least 8"),
-        (lambda: TokenStream(6, 5), "n_tokens is 6; allowed: 2 to 5: the distribution of the answers"),
-        (lambda: EnumeratedMachine(20, 2, 4), "allowed: 2 to 65536: every word"),
-        (lambda: Null(2, 2, 3).draw(0, np.random.default_rng(0)), "n_sequences is 0; allowed: at least 1"),
+        (lambda: Rotated(XorStorage(4), 7), "`n_entries` must be an integer of at least 8; got 7"),
+        (
+            lambda: TokenStream(6, 5),
+            "`n_tokens` must be an integer from 2 to 5: the distribution of the answers; got 6",
+        ),
+        (lambda: EnumeratedMachine(20, 2, 4), "must be an integer from 2 to 65536: every word"),
+        (
+            lambda: Null(2, 2, 3).draw(0, np.random.default_rng(0)),
+            "`n_sequences` must be an integer of at least 1; got 0",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(build, message):

@@ -163,13 +163,13 @@ def test_many_words_work() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"seq_len": 36}, r"^seq_len is 36; allowed: at least 37 \(32 words once each and 5 bits\); raise"),
-        ({"word_bits": 1}, "^word_bits is 1; allowed: 2 to 16"),
-        ({"word_bits": 17}, "^word_bits is 17; allowed: 2 to 16"),
-        ({"word_bits": True}, r"^word_bits is True \(bool\); allowed: an integer, 2 to 16"),
-        ({"word_bits": "5"}, r"^word_bits is '5' \(str\)"),
-        ({"bit_probability": 1}, "^bit_probability is 1; allowed: above 0 and below 1"),
-        ({"bit_probability": None}, "^bit_probability is None; allowed: above 0 and below 1"),
+        ({"seq_len": 36}, r"^`seq_len` must be an integer of at least 37 \(32 words once each and 5 bits\); got 36"),
+        ({"word_bits": 1}, "^`word_bits` must be an integer from 2 to 16; got 1"),
+        ({"word_bits": 17}, "^`word_bits` must be an integer from 2 to 16; got 17"),
+        ({"word_bits": True}, r"^`word_bits` must be an integer from 2 to 16; got True \(bool\)"),
+        ({"word_bits": "5"}, r"^`word_bits` must be an integer from 2 to 16; got '5' \(str\)"),
+        ({"bit_probability": 1}, "^`bit_probability` must be above 0 and below 1; got 1"),
+        ({"bit_probability": None}, "^`bit_probability` must be above 0 and below 1; got None"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, object], message: str) -> None:

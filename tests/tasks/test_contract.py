@@ -176,15 +176,17 @@ def test_sampling_needs_little_more_than_it_returns(name: str, preset: str | Non
 def test_wrong_arguments_are_named(name: str) -> None:
     task, rng = build_task(name, {}), np.random.default_rng(0)
     with pytest.raises(
-        ValueError, match=r"distribution 'state_hard' is not known; did you mean 'state-hard'\? allowed: uniform, "
+        ValueError, match=r"`distribution` must be one of uniform,.*; got 'state_hard'\. Did you mean 'state-hard'"
     ):
         task.sample(2, rng, "state_hard")
     for draw in (task.sample, task.sample_cut):
-        with pytest.raises(ValueError, match="n_sequences is -1; allowed: at least 0"):
+        with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 0; got -1"):
             draw(-1, rng)
-    with pytest.raises(ValueError, match=f"tokens hold {task.n_token_ids}; allowed: ids 0 to"):
+    with pytest.raises(ValueError, match=rf"`tokens` must lie in \[0, n_token_ids\) with .*; got {task.n_token_ids}"):
         task.answers(np.full((2, 3), task.n_token_ids))
-    with pytest.raises(ValueError, match=r"tokens have shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"`tokens` must be integers of shape \(n, seq_len\); got shape \(3,\) and type int64"
+    ):
         task.answers(np.zeros(3, int))
     assert set(DISTRIBUTIONS) <= set(task.distributions)
     assert task.sample(0, rng).tokens.shape == (0, task.n_positions)

@@ -253,12 +253,12 @@ def test_a_uniform_prefix_asks_for_the_token_that_stands_last() -> None:
 
 def test_streams_that_a_task_does_not_have_are_named() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"stream 'tokens' of mqar is not known; .*allowed: keys-once, replacement; "):
+    with pytest.raises(ValueError, match=r"`stream` of mqar must be one of keys-once, replacement.*; got 'tokens'"):
         MultiQueryRecall().sample_cut_stream(2, rng, "tokens")
-    with pytest.raises(ValueError, match="key_length is 2; allowed: 1 to 1; in the stream 'tokens' every token is"):
+    with pytest.raises(ValueError, match="`key_length` must be an integer from 1 to 1; got 2"):
         MultiKeyRecall().stream_case("tokens")
     for stream in ("keys-once", "replacement"):
-        with pytest.raises(ValueError, match="n_sequences is -1"):
+        with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 0; got -1"):
             MultiKeyRecall().sample_cut_stream(-1, rng, stream)
 
 

@@ -27,14 +27,14 @@ def test_none_takes_a_preset_back(none: str | None) -> None:
 
 def test_a_whole_number_becomes_a_float() -> None:
     # The same configuration must hash the same, written 1 or 1.0; here it is refused only for its size.
-    with pytest.raises(ValueError, match=r"bit_probability is 1.0; allowed: above 0 and below 1"):
+    with pytest.raises(ValueError, match=r"`bit_probability` must be above 0 and below 1; got 1.0"):
         build_task("ar-decoding", {"bit_probability": 1})
 
 
 def test_texts_stay_texts() -> None:
     assert convert("form", "suffix", str) == "suffix"
     assert convert("form", "none", str | None) is None
-    with pytest.raises(ValueError, match=r"form is 3; allowed: a text; write e\.g\. form=suffix"):
+    with pytest.raises(ValueError, match=r"`form` must be a string, as in form=suffix; got 3"):
         convert("form", 3, str)
 
 
@@ -49,27 +49,57 @@ def test_parameters_build_the_same_task_again(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "preset", "message"),
     [
-        ("selective-copyng", {}, None, "'selective-copyng' is not known; did you mean 'selective-copying'"),
-        ("zzz", {}, None, "^task 'zzz' is not known; allowed: ar-decoding, "),
-        ("ar-decoding", {"word-bits": "5"}, None, "of ar-decoding is not known; did you mean 'word_bits'"),
-        ("ar-decoding", {"name": "x"}, None, "parameter 'name' of ar-decoding is not known"),
-        ("ar-decoding", {}, "papr", "preset 'papr' of ar-decoding is not known; did you mean 'paper'?"),
+        (
+            "selective-copyng",
+            {},
+            None,
+            r"`task` must be one of ar-decoding, copying, mkar.*; got 'selective-copyng'\. Did you mean 'selective-copying'\?",
+        ),
+        ("zzz", {}, None, "^`task` must be one of ar-decoding,.*; got 'zzz'"),
+        (
+            "ar-decoding",
+            {"word-bits": "5"},
+            None,
+            r"`parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; got 'word-bits'\. Did you mean 'word_bits'\?",
+        ),
+        (
+            "ar-decoding",
+            {"name": "x"},
+            None,
+            "`parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; got 'name'",
+        ),
+        (
+            "ar-decoding",
+            {},
+            "papr",
+            r"`preset` of ar-decoding must be one of paper; got 'papr'\. Did you mean 'paper'\?",
+        ),
         (
             "ar-decoding",
             {"seq_len": "ten"},
             None,
-            "^seq_len is 'ten'; allowed: an integer; write e.g. seq_len=",
+            "^`seq_len` must be an integer, as in .*; got 'ten'",
         ),
-        ("ar-decoding", {"seq_len": "1e3"}, None, "^seq_len is '1e3'; allowed: an integer"),
-        ("ar-decoding", {"seq_len": 100.0}, None, "^seq_len is 100.0; allowed: an integer"),
-        ("ar-decoding", {"seq_len": True}, None, "^seq_len is True; allowed: an integer"),
-        ("ar-decoding", {"seq_len": "none"}, None, "^seq_len is 'none'; allowed: an integer"),
-        ("ar-decoding", {"seq_len": [100]}, None, r"^seq_len is \[100\]; allowed: an integer"),
-        ("ar-decoding", {"bit_probability": "half"}, None, "^bit_probability is 'half'; allowed: a number;"),
-        ("ar-decoding", {"bit_probability": "nan"}, None, "^bit_probability is nan; allowed: above 0"),
-        ("ar-decoding", {"bit_probability": True}, None, "^bit_probability is True; allowed: a number"),
-        ("selective-copying", {"number_probability": "x"}, None, "allowed: a number or none; write e.g."),
-        ("selective-copying", {"seq_len": "9"}, None, "^seq_len is 9; allowed: at least 12"),
+        ("ar-decoding", {"seq_len": "1e3"}, None, "^`seq_len` must be an integer, as in .*; got '1e3'"),
+        ("ar-decoding", {"seq_len": 100.0}, None, "^`seq_len` must be an integer, as in .*; got 100.0"),
+        ("ar-decoding", {"seq_len": True}, None, "^`seq_len` must be an integer, as in .*; got True"),
+        ("ar-decoding", {"seq_len": "none"}, None, "^`seq_len` must be an integer, as in .*; got 'none'"),
+        ("ar-decoding", {"seq_len": [100]}, None, r"^`seq_len` must be an integer, as in .*; got \[100\]"),
+        ("ar-decoding", {"bit_probability": "half"}, None, "^`bit_probability` must be a number, as in .*; got 'half'"),
+        ("ar-decoding", {"bit_probability": "nan"}, None, "^`bit_probability` must be above 0 and below 1; got nan"),
+        ("ar-decoding", {"bit_probability": True}, None, "^`bit_probability` must be a number, as in .*; got True"),
+        (
+            "selective-copying",
+            {"number_probability": "x"},
+            None,
+            "must be a number or none, as in number_probability=0.2; got 'x'",
+        ),
+        (
+            "selective-copying",
+            {"seq_len": "9"},
+            None,
+            r"^`seq_len` must be an integer of at least 12 \(the largest number is 10\); got 9",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(name: str, parameters: dict[str, object], preset: str | None, message: str) -> None:

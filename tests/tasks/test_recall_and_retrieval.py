@@ -344,26 +344,46 @@ def test_cases_in_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("mkar", {"vocab_size": 2}, "^vocab_size is 2; allowed: 3 to 524288"),
-        ("mkar", {"key_length": 13}, "^key_length is 13; allowed: 1 to 12"),
-        ("mkar", {"n_key_tokens": 7}, "^n_key_tokens is 7; allowed: 1 to 6"),
-        ("mkar", {"n_key_tokens": 6}, r"^seq_len is 100; allowed: at least 110 \(36 keys"),
-        ("mkar", {"seq_len": 4}, "^seq_len is 4; allowed: at least 5"),
-        ("needle", {"vocab_size": 1}, "^vocab_size is 1; allowed: at least 2"),
-        ("needle", {"seq_len": 2}, "^seq_len is 2; allowed: at least 3"),
-        ("mqar", {"n_pairs": 0}, "^n_pairs is 0; allowed: at least 1"),
-        ("mqar", {"n_keys": 7}, "^n_keys is 7; allowed: 8 to"),
-        ("mqar", {"n_values": 1}, "^n_values is 1; allowed: 2 to"),
-        ("mqar", {"seq_len": 23}, r"^seq_len is 23; allowed: at least 24 \(8 pairs"),
-        ("copying", {"vocab_size": 1}, "^vocab_size is 1; allowed: at least 2"),
-        ("copying", {"n_tokens": 0}, "^n_tokens is 0; allowed: at least 1"),
-        ("ngram-retrieval", {"vocab_size": 2}, "^vocab_size is 2; allowed: 3 to"),
-        ("ngram-retrieval", {"n": 1}, "^n is 1; allowed: at least 2"),
-        ("ngram-retrieval", {"query_length": 5}, "^query_length is 5; allowed: 1 to 4"),
-        ("ngram-retrieval", {"seq_len": 4}, "^seq_len is 4; allowed: at least 5"),
-        ("ngram-retrieval", {"form": "sufix"}, "^form 'sufix' is not known; did you mean 'suffix'"),
-        ("position-retrieval", {"seq_len": 2}, "^seq_len is 2; allowed: at least 3"),
-        ("position-retrieval", {"form": "infix"}, "^form 'infix' is not known"),
+        (
+            "mkar",
+            {"vocab_size": 2},
+            r"^`vocab_size` must be an integer from 3 to 524288 \(a key token and two values\); got 2",
+        ),
+        ("mkar", {"key_length": 13}, r"^`key_length` must be an integer from 1 to.*; got 13"),
+        ("mkar", {"n_key_tokens": 7}, r"^`n_key_tokens` must be an integer from 1 to.*; got 7"),
+        ("mkar", {"n_key_tokens": 6}, r"^`seq_len` must be an integer of at least.*; got 100"),
+        ("mkar", {"seq_len": 4}, r"^`seq_len` must be an integer of at least 5 \(.*\); got 4"),
+        ("needle", {"vocab_size": 1}, r"^`vocab_size` must be an integer of at least.*; got 1"),
+        ("needle", {"seq_len": 2}, r"^`seq_len` must be an integer of at least 3 \(.*\); got 2"),
+        ("mqar", {"n_pairs": 0}, "^`n_pairs` must be an integer of at least 1; got 0"),
+        ("mqar", {"n_keys": 7}, r"^`n_keys` must be an integer from 8 to.*; got 7"),
+        (
+            "mqar",
+            {"n_values": 1},
+            r"^`n_values` must be an integer from 2 to 1048576 \(one value alone is no answer\); got 1",
+        ),
+        (
+            "mqar",
+            {"seq_len": 23},
+            r"^`seq_len` must be an integer of at least 24 \(8 pairs, and each key once more\); got 23",
+        ),
+        ("copying", {"vocab_size": 1}, r"^`vocab_size` must be an integer of at least.*; got 1"),
+        ("copying", {"n_tokens": 0}, "^`n_tokens` must be an integer of at least 1; got 0"),
+        (
+            "ngram-retrieval",
+            {"vocab_size": 2},
+            r"^`vocab_size` must be an integer from 3 to 1073741824 \(a key token and two values\); got 2",
+        ),
+        ("ngram-retrieval", {"n": 1}, r"^`n` must be an integer of at least 2 \(a query and a target\); got 1"),
+        ("ngram-retrieval", {"query_length": 5}, r"^`query_length` must be an integer from 1 to.*; got 5"),
+        ("ngram-retrieval", {"seq_len": 4}, r"^`seq_len` must be an integer of at least 5 \(.*\); got 4"),
+        (
+            "ngram-retrieval",
+            {"form": "sufix"},
+            r"^`form` must be one of suffix, prefix; got 'sufix'\. Did you mean 'suffix'\?",
+        ),
+        ("position-retrieval", {"seq_len": 2}, r"^`seq_len` must be an integer of at least 3 \(.*\); got 2"),
+        ("position-retrieval", {"form": "infix"}, "^`form` must be one of suffix, prefix; got 'infix'"),
     ],
 )
 def test_wrong_parameters_are_named(name: str, parameters: dict[str, object], message: str) -> None:
@@ -375,8 +395,11 @@ def test_wrong_parameters_are_named(name: str, parameters: dict[str, object], me
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (NgramRetrieval(seq_len=19), "^seq_len is 19; allowed: 20 to 900 for duplicate-query"),
-        (NgramRetrieval(vocab_size=3, seq_len=20), "^seq_len is 20; allowed: 20 to 9 for duplicate-query"),
+        (NgramRetrieval(seq_len=19), r"^`seq_len` must be an integer from 20 to.*; got 19"),
+        (
+            NgramRetrieval(vocab_size=3, seq_len=20),
+            r"^`seq_len` must be an integer from 20 to.*; got 20",
+        ),
     ],
 )
 def test_duplicate_queries_need_room(task: NgramRetrieval, message: str) -> None:

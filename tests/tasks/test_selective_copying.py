@@ -158,15 +158,15 @@ def test_cases_in_numbers() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"seq_len": 11}, r"^seq_len is 11; allowed: at least 12 \(the largest number is 10\); raise"),
-        ({"n_numbers": 1}, "^n_numbers is 1; allowed: at least 2"),
-        ({"n_numbers": True}, r"^n_numbers is True \(bool\); allowed: an integer"),
-        ({"n_letters": 2.0}, r"^n_letters is 2.0 \(float\); allowed: an integer"),
-        ({"offset": 1}, "^first_number is 1; allowed: at least 2"),
-        ({"offset": 2}, "^offset is 2; allowed: 0 to 1"),
-        ({"first_number": 0}, "^first_number is 0; allowed: at least 1"),
-        ({"number_probability": 0.0}, "^number_probability is 0.0; allowed: above 0 and below 1, or None"),
-        ({"number_probability": math.nan}, "^number_probability is nan"),
+        ({"seq_len": 11}, r"^`seq_len` must be an integer of at least 12 \(the largest number is 10\); got 11"),
+        ({"n_numbers": 1}, r"^`n_numbers` must be an integer of at least 2 \(one number alone asks nothing\); got 1"),
+        ({"n_numbers": True}, r"^`n_numbers` must be an integer of at least.*; got True \(bool\)"),
+        ({"n_letters": 2.0}, r"^`n_letters` must be an integer of at least.*; got 2\.0 \(float\)"),
+        ({"offset": 1}, r"^`first_number` must be an integer of at least.*; got 1"),
+        ({"offset": 2}, "^`offset` must be an integer from 0 to 1; got 2"),
+        ({"first_number": 0}, r"^`first_number` must be an integer of at least.*; got 0"),
+        ({"number_probability": 0.0}, "^`number_probability` must be above 0 and below 1, or None; got 0.0"),
+        ({"number_probability": math.nan}, "^`number_probability` must be above 0 and below 1, or None; got nan"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, object], message: str) -> None:

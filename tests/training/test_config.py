@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tomllib
 from dataclasses import replace
 from typing import Any
@@ -90,7 +91,7 @@ def test_an_unknown_key_is_refused_by_name(table: str) -> None:
     with pytest.raises(ValueError, match="'wndow'") as caught:
         TrainConfig.from_dict(document)
     assert "\n" not in str(caught.value)
-    assert "allowed: " in str(caught.value)
+    assert re.search(r" must .*; got ", str(caught.value))
 
 
 @pytest.mark.parametrize("key", ["sed", "schedule", "lr"])
@@ -105,13 +106,13 @@ def test_a_schedule_that_cannot_be_is_refused(name: str, value: object) -> None:
         Schedule(**{name: value})
     message = str(caught.value)
     assert "\n" not in message
-    assert "allowed: " in message
+    assert re.search(r" must .*; got ", message)
     assert ";" in message
 
 
 @pytest.mark.parametrize("change", [{"seed": -1}, {"seed": 1.5}, {"schedule": Schedule(distribution="hard")}])
 def test_a_run_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="allowed: ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         replace(CONFIG, **change)
     assert "\n" not in str(caught.value)
 

@@ -65,4 +65,4 @@ def test_bfloat16_and_pieces_with_the_same_command(tmp_path: Path) -> None:
 
 def test_a_batch_must_go_round(tmp_path: Path) -> None:
     said = run([*TORCHRUN, *TRAIN], "--batch", "1", "--out", str(tmp_path), code=1)
-    assert "batch is 1; allowed: at least 2, one sequence for each process" in said
+    assert "`batch` must be an integer of at least 2, one sequence for each process; got 1" in said

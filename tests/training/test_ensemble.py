@@ -134,7 +134,7 @@ def test_random_targets_are_dealt_out() -> None:
 
 def test_members_of_another_shape_are_refused() -> None:
     model = SequenceModel(ModelSpec("attn", **SIZES), 4)
-    with pytest.raises(ValueError, match=r"allowed: \(members, "):
+    with pytest.raises(ValueError, match=r"`values` must have shape \(members, "):
         Ensemble(model, torch.zeros(2, 5))
 
 

@@ -108,11 +108,11 @@ class Bound:
         check_word("evidence", self.evidence, EVIDENCE)
         if (self.value is None) != (self.evidence == "unavailable"):
             raise ValueError(
-                f"bound {self.key!r} has value {self.value!r} and evidence {self.evidence!r}; allowed: "
-                "no value exactly where the evidence is 'unavailable'; change one of them"
+                f"bound {self.key!r} must have no value exactly where its evidence is 'unavailable'; got value "
+                f"{self.value!r} with evidence {self.evidence!r}."
             )
         if isinstance(self.value, float) and not math.isfinite(self.value):
-            raise ValueError(f"bound {self.key!r} has value {self.value!r}; allowed: finite numbers; compute it anew")
+            raise ValueError(f"bound {self.key!r} must have a finite value; got {self.value!r}.")
 
     @property
     def statement(self) -> Statement:
@@ -134,7 +134,7 @@ class Bound:
             If there is none.
         """
         if not isinstance(self.value, int | float):
-            raise ValueError(f"bound {self.key!r} has no number but {self.value!r}; allowed: bounds that are available")
+            raise ValueError(f"bound {self.key!r} must be available to be used as a number; got {self.value!r}.")
         return float(self.value)
 
     @property

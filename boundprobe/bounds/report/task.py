@@ -205,7 +205,7 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
     >>> round(bounds_report(AssociativeRecallDecoding(), error=0.1).state.fano_bits, 6)
     50.245046
     """
-    error = check_number("error", error, least=0, below=1, why="; give a fraction, such as 0.1")
+    error = check_number("error", error, least=0, below=1)
     if curve_points is not None:
         check_integer("curve_points", curve_points, 2, why=", or None for no curve; take e.g. 101")
     state_case, window_case, evidence = task.state_case(), task.window_case(), _evidence(task)

@@ -67,8 +67,9 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.witness is not None and self.witness.accuracy > self.ceiling_accuracy + _ROUNDING:
             raise ValueError(
-                f"witness {self.witness.argument!r} claims accuracy {self.witness.accuracy!r} on {self.distribution}; "
-                f"allowed: at most {self.ceiling_accuracy:.6f} by {self.theorem}; one of the two is wrong"
+                f"the accuracy of witness {self.witness.argument!r} on {self.distribution} must be at most "
+                f"{self.ceiling_accuracy:.6f} by {self.theorem}; got {self.witness.accuracy!r}. One of the two is "
+                "wrong."
             )
 
     @property
@@ -163,9 +164,7 @@ def model_verdicts(
     mixture must fail 0.600759
     """
     if not 0.0 < target_accuracy <= 1.0:
-        raise ValueError(
-            f"target_accuracy is {target_accuracy!r}; allowed: above 0 and at most 1; give a fraction, such as 0.9"
-        )
+        raise ValueError(f"`target_accuracy` must be above 0 and at most 1; got {target_accuracy!r}.")
     check_integer("state_bits", state_bits, 0)
     state = _state_ceiling(task.state_case(), state_bits)
     window = _window_ceiling(task.window_case(), receptive_field(windows))

@@ -53,8 +53,8 @@ def absent_answers_bits(defined_probability: ArrayLike, n_values: int, errors: A
     e, p = error_rates(defined_probability), error_rates(errors)
     if e.ndim != 1 or p.shape not in ((), e.shape):
         raise ValueError(
-            f"defined_probability has shape {e.shape} and errors {p.shape}; allowed: (n_answers,) and the same or "
-            "one number; reshape them"
+            "`defined_probability` must have shape (n_answers,), and `errors` the same or be one number; got shapes "
+            f"{e.shape} and {p.shape}."
         )
     # Phi is at most log2 K, so no term is negative.
     return float(np.sum(e * (math.log2(n_values) - fano_loss_bits(p, n_values))))

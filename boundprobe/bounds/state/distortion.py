@@ -153,17 +153,17 @@ def checked_source(source: ArrayLike, distortion: ArrayLike) -> tuple[FloatArray
     p, d = np.asarray(source, dtype=np.float64), np.asarray(distortion, dtype=np.float64)
     if p.ndim != 1 or p.size == 0 or not np.all(p >= 0.0) or not abs(float(p.sum()) - 1.0) <= 1e-9:
         raise ValueError(
-            f"source of shape {p.shape} sums to {float(p.sum())!r}; allowed: one probability for each letter, "
-            "at least 0, sum 1; normalise it"
+            f"`source` must be one probability for each letter, at least 0, with sum 1; got shape {p.shape} with sum "
+            f"{float(p.sum())!r}."
         )
     if d.ndim != 2 or d.shape[0] != len(p) or d.shape[1] == 0:
         raise ValueError(
-            f"distortion has shape {d.shape}; allowed: ({len(p)}, n_reproductions), a row for each letter; reshape it"
+            f"`distortion` must have shape ({len(p)}, n_reproductions), a row for each letter; got shape {d.shape}."
         )
     if not np.all(d >= 0.0) or not np.all(np.isfinite(d).any(axis=1)):
         raise ValueError(
-            "distortion has a negative entry or a row without a finite one; allowed: 0 and up, inf where a "
-            "reproduction is not allowed; change it"
+            "`distortion` must be at least 0, or inf where a reproduction is ruled out, with a finite entry in each "
+            "row; got a negative entry or a row without a finite one."
         )
     p, d = p[p > 0.0] / p.sum(), d[p > 0.0]
     least = d.min(axis=1)

@@ -55,7 +55,7 @@ def fano_bits(entropy_bits: float, n_values: int, errors: FloatArray) -> float:
     p = error_rates(errors)
     if p.ndim != 1:
         raise ValueError(
-            f"errors has shape {p.shape}; allowed: (n_answers,); for a mean error use mean_error_fano_bits"
+            f"`errors` must have shape (n_answers,); got shape {p.shape}. For a mean error use mean_error_fano_bits."
         )
     _check_entropy(entropy_bits, len(p), n_values)
     return max(0.0, entropy_bits - float(np.sum(fano_loss_bits(p, n_values))))
@@ -281,6 +281,6 @@ def _check_entropy(entropy_bits: float, n_answers: int, n_values: int) -> None:
     most_bits = n_answers * math.log2(n_values)
     if not 0.0 <= entropy_bits <= most_bits * (1.0 + 1e-9):
         raise ValueError(
-            f"entropy_bits = {entropy_bits!r} does not fit {n_answers} answers of {n_values} values; "
-            f"allowed: 0 to {most_bits:.6f}; give the joint entropy of the answers"
+            f"`entropy_bits` must lie in [0, {most_bits:.6f}], the joint entropy of {n_answers} answers of {n_values} "
+            f"values; got {entropy_bits!r}."
         )

@@ -120,7 +120,7 @@ def distortion_rate(source: ArrayLike, distortion: ArrayLike, rate_bits: float, 
     if bits >= curve.at(math.inf).upper_bits:
         return Interval(curve.floor, curve.floor)
     if bits < (least := curve.at(0.0).lower_bits):
-        raise ValueError(f"rate_bits = {bits!r} allows no finite distortion; allowed: at least {least:.6f}; raise it")
+        raise ValueError(f"`rate_bits` must be at least {least:.6f} for a finite distortion; got {bits!r}.")
     return curve.search(lambda point: point.upper_bits < bits, lambda: curve.distortion(bits))
 
 

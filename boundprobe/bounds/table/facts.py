@@ -95,8 +95,8 @@ def table_facts(table: IntArray) -> TableFacts:
     table = np.asarray(table)
     if table.ndim != 2 or not table.size or table.dtype.kind not in "iu" or (table == IGNORE).all():
         raise ValueError(
-            f"the answer table has shape {table.shape} and type {table.dtype}; allowed: integers (n_prefixes, "
-            f"n_queries), some of them defined (not {IGNORE}); give another"
+            f"the answer table must be integers of shape (n_prefixes, n_queries), some of them defined (not {IGNORE}); "
+            f"got shape {table.shape} and type {table.dtype}."
         )
     case, values = answer_case(table), value_counts(table)
     _, first, counts = row_classes(table)
@@ -165,7 +165,9 @@ def table_fano_bits(facts: TableFacts, errors: ArrayLike) -> float:
     """
     p = error_rates(errors)
     if p.shape not in ((), (facts.n_queries,)):
-        raise ValueError(f"errors has shape {p.shape}; allowed: ({facts.n_queries},), one per query, or one number")
+        raise ValueError(
+            f"`errors` must be one number or have shape ({facts.n_queries},), one per query; got shape {p.shape}."
+        )
     p = np.broadcast_to(p, (facts.n_queries,))
     loss = sum(
         e * fano_loss_bits(float(p_a), k) for e, p_a, k in zip(facts.defined, p, facts.n_values, strict=True) if k

@@ -123,7 +123,7 @@ def custom_report(task: CustomTask, error: float = 0.0, time_limit: float = 10.0
     >>> report["packing"].value, report["sensitivity_distance"].evidence
     (2.0, 'enumerated')
     """
-    check_number("error", error, least=0, below=1, why="; give a fraction, such as 0.1")
+    check_number("error", error, least=0, below=1)
     made, whole = task.enumerated, task.enumerated.sampler is None
     facts = table_facts(made.table)
     pair = _about(whole, "success above 1/2 on two inputs needs sum of (window - 1) of at least this", "at least")

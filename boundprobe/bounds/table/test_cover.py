@@ -98,7 +98,7 @@ def smallest_separating_set(table: IntArray, time_limit: float = 10.0) -> Separa
     >>> len(found.queries), found.optimal, separates_all(table, found.queries)
     (3, True, True)
     """
-    check_number("time_limit", time_limit, least=0, why="; give seconds")
+    check_number("time_limit", time_limit, least=0)
     columns, names = _columns(table)
     n_rows = columns.shape[1]
     if n_rows == 1:

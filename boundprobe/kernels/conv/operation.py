@@ -83,6 +83,6 @@ def _check_shapes(x: Tensor, taps: Tensor, buffer: Tensor) -> None:
     for name, value in (("x", x), ("buffer", buffer)):
         if tuple(value.shape) != expected[name]:
             raise ValueError(
-                f"{name} has shape {tuple(value.shape)}; allowed: {expected[name]}, for weights (D, c) of shape "
-                f"{tuple(taps.shape)}; change it"
+                f"`{name}` must have shape {expected[name]}, for weights (D, c) of shape {tuple(taps.shape)}; got "
+                f"shape {tuple(value.shape)}."
             )

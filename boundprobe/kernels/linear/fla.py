@@ -35,8 +35,8 @@ def delta_rule_fla(
     _check(v)
     if log_decay.shape[-1] > 1 or k.shape[-1] > MOST_ROWS:
         raise ValueError(
-            f"linear recurrence 'fla' got {k.shape[-1]} rows and {log_decay.shape[-1]} decays a head; allowed in the "
-            f"delta rule: at most {MOST_ROWS} rows and one decay; give backend 'chunked'"
+            f"linear recurrence 'fla' must be given at most {MOST_ROWS} rows and one decay a head in the delta rule; "
+            f"got {k.shape[-1]} rows and {log_decay.shape[-1]} decays. Take backend 'chunked'."
         )
     return _run(_delta_rule, q, k, v, log_decay, initial_state, beta)
 
@@ -44,8 +44,8 @@ def delta_rule_fla(
 def _check(v: Tensor) -> None:
     if v.dtype not in (torch.float16, torch.bfloat16):
         raise ValueError(
-            f"linear recurrence 'fla' got {v.dtype}; allowed: torch.bfloat16, torch.float16; give backend 'chunked', "
-            "or a model in half precision"
+            f"linear recurrence 'fla' must be given torch.bfloat16 or torch.float16; got {v.dtype}. Take backend "
+            "'chunked', or a model in half precision."
         )
 
 
@@ -99,6 +99,6 @@ def _check_blocks(v: Tensor) -> None:
     """Refuse what CUDA would refuse with less to say: members, already folded into the batch, count."""
     if (n_blocks := v.shape[0] * v.shape[2]) > MOST_BLOCKS:
         raise ValueError(
-            f"linear recurrence 'fla' got {n_blocks} sequences times heads (times members); allowed: at most "
-            f"{MOST_BLOCKS}; give smaller batches"
+            f"linear recurrence 'fla' must be given at most {MOST_BLOCKS} sequences times heads (times members); got "
+            f"{n_blocks}. Take smaller batches."
         )

@@ -107,4 +107,4 @@ def _check_shapes(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initia
         ("initial_state", initial_state, (batch, d, n)),
     ):
         if x is not None and tuple(x.shape) != expected:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; allowed: {expected}, as u and a have it; change it")
+            raise ValueError(f"`{name}` must have shape {expected}, as u and a have it; got shape {tuple(x.shape)}.")

@@ -104,11 +104,11 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:
     for name, x in (("k", k), ("v", v)):
         if tuple(x.shape) != (batch, n_heads, n_keys, width):
             raise ValueError(
-                f"{name} has shape {tuple(x.shape)}; allowed: {(batch, n_heads, n_keys, width)}, as q and k have it; "
-                "change it"
+                f"`{name}` must have shape {(batch, n_heads, n_keys, width)}, as q and k have it; got shape "
+                f"{tuple(x.shape)}."
             )
     if not n_new <= n_keys <= n_new + window - 1:
         raise ValueError(
-            f"{n_keys} keys with {n_new} queries and a window of {window}; allowed: {n_new} to {n_new + window - 1}; "
-            "leave out those that no query sees"
+            f"{n_new} queries with a window of {window} must be given {n_new} to {n_new + window - 1} keys; got "
+            f"{n_keys}. Leave out those that no query sees."
         )

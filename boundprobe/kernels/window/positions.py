@@ -77,8 +77,8 @@ class RotaryPosition(AbstractPosition):
         super().__init__()
         if head_width % 2:
             raise ValueError(
-                f"position 'rope' with heads of width {head_width}; allowed: even widths d_model / n_heads, because "
-                "rotations turn pairs; change d_model or n_heads, or take position 'learned'"
+                "`d_model / n_heads` must be even for position 'rope', because rotations turn pairs; got "
+                f"{head_width}. Change d_model or n_heads, or take position 'learned'."
             )
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:

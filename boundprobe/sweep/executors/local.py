@@ -97,18 +97,18 @@ def visible_device(device: str) -> str:
     >>> visible_device("cuda:x")
     Traceback (most recent call last):
     ...
-    ValueError: device is 'cuda:x'; allowed: cuda:0, cuda:1 and so on; name a device by its number
+    ValueError: `device` must be cuda:0, cuda:1 and so on; got 'cuda:x'.
     """
     match = re.fullmatch(r"cuda:(\d+)", device)
     if match is None:
-        raise ValueError(f"device is {device!r}; allowed: cuda:0, cuda:1 and so on; name a device by its number")
+        raise ValueError(f"`device` must be cuda:0, cuda:1 and so on; got {device!r}.")
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if seen is None:
         return match[1]
     names = [name for name in seen.split(",") if name]  # numbers of the machine, or UUIDs
     if int(match[1]) >= len(names):
         raise ValueError(
-            f"device is {device!r}; allowed: the first {len(names)}, as CUDA_VISIBLE_DEVICES is {seen!r}; change either"
+            f"`device` must be one of the first {len(names)}, as CUDA_VISIBLE_DEVICES is {seen!r}; got {device!r}."
         )
     return names[int(match[1])]
 

@@ -60,5 +60,5 @@ def build_executor(name: str, options: Mapping[str, Any]) -> AbstractExecutor:
         given |= {"additional": others} if others else {}
     else:
         for key in others:
-            check_word("option", key, known, "rename or drop it", of=f" of executor {name}")
+            check_word("option", key, known, of=f" of executor {name}")
     return kind(**given)

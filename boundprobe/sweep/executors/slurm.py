@@ -146,9 +146,7 @@ class SlurmExecutor(AbstractExecutor):
                 handles = array.submit_array([PostedJob(job, index, mailbox) for index, job in jobs.items()])
         except (RuntimeError, subprocess.SubprocessError) as error:
             line = " ".join(str(error).split())
-            raise ValueError(
-                f"sbatch refused the jobs: {line}; allowed: what the cluster has; change options"
-            ) from error
+            raise ValueError(f"options must ask for what the cluster has; sbatch refused the jobs: {line}") from error
         return [
             _Submitted(index, handle.job_id, mailbox, handle.paths.stderr)
             for index, handle in zip(jobs, handles, strict=True)

@@ -47,8 +47,8 @@ class EnumeratedTask:
             self.prefixes = read_words("prefix", given, self._vocab_size, distinct=True)
         elif self._vocab_size is None:
             raise ValueError(
-                "vocab_size is not given, though prefixes() is a sampler; allowed: an int; "
-                "set vocab_size on the task: a sample may miss tokens"
+                "`vocab_size` must be an integer, because prefixes() is a sampler, whose sample may miss tokens; got "
+                "none."
             )
         else:
             drawn = self.draw(N_SAMPLED_PREFIXES, np.random.default_rng(SAMPLE_SEED))
@@ -61,7 +61,7 @@ class EnumeratedTask:
         defined = table[table != IGNORE]
         if not len(defined) or (defined == defined[0]).all():
             what = f"every answer is {defined[0]}" if len(defined) else "no answer is defined"
-            raise ValueError(f"{what}; allowed: answers that differ; give a task with something to find out")
+            raise ValueError(f"answers must differ, so that there is something to find out; {what}.")
         table.setflags(write=False)
         return table
 
@@ -105,8 +105,8 @@ class EnumeratedTask:
         length = self.prefixes.shape[1] if hasattr(self, "prefixes") else array.shape[1]
         if array.shape != (max(n, 1), length):
             raise ValueError(
-                f"the sampler's sample(rng, {max(n, 1)}) has shape {array.shape}; "
-                f"allowed: ({max(n, 1)}, {length}); draw n prefixes of one length"
+                f"the sampler's sample(rng, {max(n, 1)}) must have shape ({max(n, 1)}, {length}), n prefixes of one "
+                f"length; got shape {array.shape}."
             )
         return array[:n]
 

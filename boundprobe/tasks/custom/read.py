@@ -74,7 +74,7 @@ def called(what: str, call: Callable[[], Any]) -> Any:
         return call()
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ValueError(f"{what} raised {reason}; allowed: a task that does not raise; mend it") from error
+        raise ValueError(f"a task must not raise; {what} raised {reason}") from error
 
 
 def read_words(kind: str, words: Iterable[Any], vocab_size: int | None, *, distinct: bool) -> np.ndarray:
@@ -104,15 +104,15 @@ def read_words(kind: str, words: Iterable[Any], vocab_size: int | None, *, disti
     >>> read_words("query", [(0,), (1, 2)], None, distinct=True)
     Traceback (most recent call last):
     ...
-    ValueError: query 1 is (1, 2), of length 2; allowed: the length of query 0, 1, for all; pad it
+    ValueError: query 1 must have the length of query 0, 1; got (1, 2), of length 2. Pad it.
     """
     many = {"prefix": "prefixes", "query": "queries"}[kind]
     iterator = called(f"{many}()", lambda: iter(words))
     items: list[Any] = called(f"{many}()", lambda: list(itertools.islice(iterator, MAX_PREFIXES + 1)))
     if len(items) > MAX_PREFIXES:
-        raise ValueError(f"{many}() gives more than {MAX_PREFIXES}; allowed: as many as that; give a sampler")
+        raise ValueError(f"{many}() must give at most {MAX_PREFIXES}; got more. Give a sampler.")
     if not items:
-        raise ValueError(f"{many}() gives none; allowed: at least one {kind}; yield tuples of token ids")
+        raise ValueError(f"{many}() must give at least one {kind}, a tuple of token ids; got none.")
     # The fast test of all words at once; only if it fails are they gone through one by one.
     fine = set(map(type, items)) == {tuple} and len(set(map(len, items))) == 1 and len(items[0]) > 0
     fine = fine and set(map(type, itertools.chain.from_iterable(items))) == {int}
@@ -121,8 +121,8 @@ def read_words(kind: str, words: Iterable[Any], vocab_size: int | None, *, disti
         if len(word) != len(items[0]):
             length = len(items[0])
             raise ValueError(
-                f"{kind} {i} is {shown(word)}, of length {len(word)}; "
-                f"allowed: the length of {kind} 0, {length}, for all; pad it"
+                f"{kind} {i} must have the length of {kind} 0, {length}; got {shown(word)}, of length {len(word)}. Pad "
+                "it."
             )
     top = vocab_size if vocab_size is not None else np.iinfo(np.int32).max
     try:
@@ -133,32 +133,33 @@ def read_words(kind: str, words: Iterable[Any], vocab_size: int | None, *, disti
     if outside.any():
         i = int(outside.any(axis=1).argmax())
         raise ValueError(
-            f"{kind} {i} is {shown(items[i])}, with the token {items[i][int(outside[i].argmax())]}; "
-            f"allowed: ids 0 to {top - 1}; renumber tokens or change vocab_size"
+            f"{kind} {i} must hold token ids in [0, {top}); got {shown(items[i])}, with the token "
+            f"{items[i][int(outside[i].argmax())]}. Renumber tokens or change vocab_size."
         )
     if distinct and len(set(items)) < len(items):
         first: dict[Any, int] = {}
         i = next(i for i, word in enumerate(items) if first.setdefault(word, i) != i)
         raise ValueError(
-            f"{kind} {i} is {shown(items[i])}, as is {kind} {first[items[i]]}; allowed: each once; drop one"
+            f"each {kind} must be given once; got {kind} {i}, {shown(items[i])}, which is also {kind} "
+            f"{first[items[i]]}."
         )
     return array
 
 
 def _check_word(kind: str, i: int, word: object) -> None:
     """Raise ``ValueError`` unless a word is a tuple of one token id or more."""
-    found = f"{kind} {i} is {shown(word)} ({type(word).__name__})"
+    found = f"{shown(word)} ({type(word).__name__})"
     if not isinstance(word, tuple):
         try:
             hash(word)
         except TypeError:
             found += ", which is not hashable"
-        raise ValueError(f"{found}; allowed: tuples of token ids; write tuple(...)")
+        raise ValueError(f"{kind} {i} must be a tuple of token ids; got {found}. Write tuple(...).")
     if not word:
-        raise ValueError(f"{kind} {i} is empty; allowed: tuples of one token id or more; give it a token")
+        raise ValueError(f"{kind} {i} must be a tuple of one token id or more; got ().")
     for token in word:
         if isinstance(token, bool | np.bool_) or not isinstance(token, int | np.integer):
-            raise ValueError(f"{found}, with {shown(token)}; allowed: whole numbers, token ids; renumber tokens")
+            raise ValueError(f"{kind} {i} must hold integers, token ids; got {found}, with {shown(token)}.")
 
 
 def read_vocab_size(task: object) -> int | None:
@@ -212,8 +213,8 @@ def read_answers(
     """
     if len(prefixes) * len(queries) > MAX_ANSWERS:
         raise ValueError(
-            f"{len(prefixes)} prefixes by {len(queries)} queries are too many answers; "
-            f"allowed: {MAX_ANSWERS}; give a sampler or fewer queries"
+            f"prefixes times queries must be at most {MAX_ANSWERS} answers; got {len(prefixes)} prefixes by "
+            f"{len(queries)} queries. Give a sampler or fewer queries."
         )
     top = vocab_size if vocab_size is not None else np.iinfo(np.int32).max
     table = np.empty((len(prefixes), len(queries)), np.int8)
@@ -253,8 +254,8 @@ def read_all_answers(task: UserTask, prefixes: np.ndarray, queries: np.ndarray, 
     top = vocab_size if vocab_size is not None else np.iinfo(np.int32).max
     if table.shape != (len(words), len(asked)) or table.dtype.kind not in "iu":
         raise ValueError(
-            f"answers(prefixes, queries) has shape {table.shape} and type {table.dtype}; "
-            f"allowed: integers ({len(words)}, {len(asked)}); mend it"
+            f"answers(prefixes, queries) must be integers of shape ({len(words)}, {len(asked)}); got shape "
+            f"{table.shape} and type {table.dtype}."
         )
     rng = np.random.default_rng(0)
     places = [(int(rng.integers(len(words))), int(rng.integers(len(asked)))) for _ in range(min(table.size, 1000))]
@@ -265,8 +266,8 @@ def read_all_answers(task: UserTask, prefixes: np.ndarray, queries: np.ndarray, 
         value, said = int(table[i, a]), _ask(task.answer, words[i], asked[a], top)
         if value != said or outside[i, a]:
             raise ValueError(
-                f"answers(prefixes, queries) is {value} at prefix {shown(words[i])}, query {shown(asked[a])}, answer "
-                f"{said}; allowed: the same, ids 0 to {top - 1} or {IGNORE} for None; mend one of them"
+                f"answers(prefixes, queries) must agree with answer(), in ids from 0 to {top - 1}, or {IGNORE} for "
+                f"None; got {value} at prefix {shown(words[i])}, query {shown(asked[a])}, where answer() gives {said}."
             )
     return table
 
@@ -279,8 +280,8 @@ def _ask(answer: Answer, prefix: Word, query: Word, top: int) -> int:
         return _read_answer(value, top)
     except TypeError:
         raise ValueError(
-            f"{where} is {shown(value)} ({type(value).__name__}); "
-            f"allowed: token ids 0 to {top - 1}, None where undefined; mend it"
+            f"{where} must be a token id from 0 to {top - 1}, or None where undefined; got {shown(value)} "
+            f"({type(value).__name__})."
         ) from None
 
 

@@ -49,7 +49,7 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
     """
     place, _, name = reference.rpartition(":")
     if not place or not name.isidentifier():
-        raise ValueError(f"task {reference!r} names nothing; allowed: module:name or file.py:name; write it so")
+        raise ValueError(f"`task` must be module:name or file.py:name; got {reference!r}, which names nothing.")
     if not (place.endswith(".py") or os.sep in place):
         source = _source_of_module(place, reference)
         _check_source(reference, source, wanted)
@@ -60,14 +60,14 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
             source = path.read_bytes()
         except OSError as error:
             raise ValueError(
-                f"task {reference!r}: {place} cannot be read ({error.strerror}); allowed: a Python file; name one"
+                f"`task` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
             ) from None
         _check_source(reference, source, wanted)
         module = _run_file(path, source, reference)
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if hasattr(value, "queries")]
         check_word("name", name, public, "define it there", of=f" in {place}")
-        raise ValueError(f"{place} has no {name}; allowed: what it defines; define it there")
+        raise ValueError(f"`name` must be defined in {place}; got {name!r}.")
     return getattr(module, name), hashlib.sha256(source).hexdigest()
 
 
@@ -140,7 +140,9 @@ def _run_file(path: Path, source: bytes, reference: str) -> ModuleType:
 
 def _failed(reference: str, error: Exception) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return f"task {reference!r} cannot be loaded ({reason}); allowed: module:name or file.py:name that runs; mend it"
+    return (
+        f"`task` must be a module:name or file.py:name that runs; got {reference!r}, which cannot be loaded ({reason})."
+    )
 
 
 def build_object(target: object, parameters: Mapping[str, object], reference: str) -> tuple[Any, dict[str, object]]:
@@ -169,7 +171,9 @@ def build_object(target: object, parameters: Mapping[str, object], reference: st
     """
     for key in RESERVED:
         if key in parameters:
-            raise ValueError(f"parameter {key!r} of {reference} is the package's; allowed: others; rename it")
+            raise ValueError(
+                f"the name of a parameter of {reference} must not be the package's own; got {key!r}. Rename it."
+            )
     if not isinstance(target, type):
         check = next(iter(parameters), None)
         if check is not None:
@@ -182,7 +186,7 @@ def build_object(target: object, parameters: Mapping[str, object], reference: st
         hints = {}
     settings = {}
     for key, value in parameters.items():
-        check_word("parameter", key, signature.parameters, "rename or drop it", of=f" of {reference}")
+        check_word("parameter", key, signature.parameters, of=f" of {reference}")
         default = signature.parameters[key].default
         fallback = type(default) if type(default) in _SIMPLE else None
         settings[key] = _converted(key, value, hints.get(key, fallback))
@@ -192,8 +196,8 @@ def build_object(target: object, parameters: Mapping[str, object], reference: st
         built = target(**settings)
     except Exception as error:
         raise ValueError(
-            f"{reference} cannot be built from {settings} ({' '.join(str(error).split())[:200]}); "
-            f"allowed: parameters {', '.join(signature.parameters) or 'none'}; give them with -p name=value"
+            f"the parameters of {reference} must be among {', '.join(signature.parameters) or 'none'}, so that it can "
+            f"be built; got {settings} ({' '.join(str(error).split())[:200]}). Give them with -p name=value."
         ) from error
     arguments = {k: v for k, v in bound.arguments.items() if v is None or type(v) in _SIMPLE}
     return _checked(built, reference), arguments
@@ -221,7 +225,7 @@ def _checked(task: object, reference: str) -> object:
     for name in ("prefixes", "queries", "answer"):
         if not callable(getattr(task, name, None)):
             raise ValueError(
-                f"task {reference!r} has no {name}(); allowed: an object or class with prefixes(), queries() and "
-                "answer(prefix, query); add it"
+                "`task` must be an object or class with prefixes(), queries() and answer(prefix, query); got "
+                f"{reference!r}, which has no {name}()."
             )
     return task

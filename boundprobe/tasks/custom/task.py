@@ -139,7 +139,7 @@ class CustomTask(AbstractTask):
 
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
         """Draw prefixes with all queries and answers, ``IGNORE`` where undefined."""
-        check_integer("n_sequences", n_sequences, 0, why="; ask for none or more")
+        check_integer("n_sequences", n_sequences, 0)
         prefix, answers = self.enumerated.cut(n_sequences, rng)
         return CutBatch(prefix, self.queries, answers)
 

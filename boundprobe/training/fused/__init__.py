@@ -162,5 +162,6 @@ def _check_ids(tokens: Tensor, targets: Tensor, n_token_ids: int) -> None:
     for name, ids in (("token", tokens), ("target", asked)):
         if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < n_token_ids):
             raise IndexError(
-                f"{name}s are {int(ids.min())} to {int(ids.max())}; allowed: 0 to {n_token_ids - 1}; change the task"
+                f"`{name}s` must lie in [0, n_token_ids) with n_token_ids={n_token_ids}; got {int(ids.min())} to "
+                f"{int(ids.max())}."
             )

@@ -170,10 +170,16 @@ def test_whole_string_needs_equally_likely_memory_parts():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"key": "fanno"}, "key 'fanno' is not known; did you mean 'fano'"),
-        ({"evidence": "sure"}, "evidence 'sure' is not known"),
-        ({"evidence": "unavailable"}, "has value 1.0 and evidence 'unavailable'"),
-        ({"value": math.nan}, "has value nan"),
+        (
+            {"key": "fanno"},
+            r"`key` must be one of entropy, fano, rate_distortion.*; got 'fanno'\. Did you mean 'fano'\?",
+        ),
+        ({"evidence": "sure"}, "`evidence` must be one of proved, enumerated, author, unavailable; got 'sure'"),
+        (
+            {"evidence": "unavailable"},
+            r"bound 'fano' must have no value exactly where its.*; got value 1\.0 with evidence 'unavailable'",
+        ),
+        ({"value": math.nan}, "bound 'fano' must have a finite value; got nan"),
     ],
 )
 def test_a_bound_that_contradicts_itself_is_refused(change, said):
@@ -198,13 +204,15 @@ def test_only_numbers_can_be_taken_as_numbers():
 
 @pytest.mark.parametrize("error", [-0.1, 1.0, 1.5, math.nan])
 def test_bad_error_is_named_in_one_line(error):
-    with pytest.raises(ValueError, match=rf"error is {error}; allowed: from 0 and below 1; give") as caught:
+    with pytest.raises(ValueError, match=rf"`error` must be at least 0 and below 1; got {error}") as caught:
         bounds_report(SelectiveCopying(), error=error)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_curve_points_are_named():
-    with pytest.raises(ValueError, match="curve_points is 1; allowed: at least 2"):
+    with pytest.raises(
+        ValueError, match="`curve_points` must be an integer of at least 2, or None for no curve; got 1"
+    ):
         bounds_report(SelectiveCopying(), curve_points=1)
 
 

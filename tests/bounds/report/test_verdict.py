@@ -93,11 +93,11 @@ def test_must_fail_is_never_said_of_what_some_encoder_does(state_bits):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="target_accuracy is 0; allowed: above 0 and at most 1"):
+    with pytest.raises(ValueError, match="`target_accuracy` must be above 0 and at most 1; got 0"):
         model_verdicts(SelectiveCopying(), (None,), 10, 0)
-    with pytest.raises(ValueError, match="state_bits is -1"):
+    with pytest.raises(ValueError, match="`state_bits` must be an integer of at least 0; got -1"):
         model_verdicts(SelectiveCopying(), (None,), -1)
-    with pytest.raises(ValueError, match="window is 0"):
+    with pytest.raises(ValueError, match="`window` must be an integer of at least 1; got 0"):
         model_verdicts(SelectiveCopying(), (0,), 10)
 
 
@@ -134,7 +134,7 @@ def test_sizes_and_verdicts_need_no_torch():
 
 
 def test_bad_sizes_are_named():
-    with pytest.raises(ValueError, match="prefix_len is -1"):
+    with pytest.raises(ValueError, match="`prefix_len` must be an integer of at least 0; got -1"):
         nominal_bits(SPECS[0], -1)
-    with pytest.raises(ValueError, match="entry_bits is 0"):
+    with pytest.raises(ValueError, match="`entry_bits` must be an integer of at least 1; got 0"):
         nominal_bits(SPECS[0], 3, 0)

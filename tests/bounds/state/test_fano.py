@@ -145,9 +145,9 @@ def test_required_bits_is_packing_where_it_holds_and_fano_elsewhere():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"errors has shape .*use mean_error_fano_bits"):
+    with pytest.raises(ValueError, match=r"`errors` must have shape \(n_answers,\); got shape \(\)"):
         fano_bits(3.0, 2, np.float64(0.1))
-    with pytest.raises(ValueError, match=r"entropy_bits = 4\.0 does not fit 3 answers of 2 values"):
+    with pytest.raises(ValueError, match=r"`entropy_bits` must lie in \[0, 3\.000000\], the joint.*; got 4\.0"):
         fano_bits(4.0, 2, np.zeros(3))
     with pytest.raises(ValueError, match=r"state_bits = -2\.0 "):
         store_some_accuracy(-2.0, 3, 2)

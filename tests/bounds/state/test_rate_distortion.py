@@ -151,17 +151,21 @@ def test_an_s2_that_is_five_per_cent_too_high_is_caught():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"source of shape \(2,\) sums to 0\.9"):
+    with pytest.raises(
+        ValueError, match=r"`source` must be one probability for each letter.*; got shape \(2,\) with sum 0\.9"
+    ):
         rate_distortion([0.5, 0.4], BIT, 0.1)
-    with pytest.raises(ValueError, match=r"distortion has shape \(2, 2\); allowed: \(3, n_reproductions\)"):
+    with pytest.raises(
+        ValueError, match=r"`distortion` must have shape \(3, n_reproductions\), .*; got shape \(2, 2\)"
+    ):
         rate_distortion([0.5, 0.25, 0.25], BIT, 0.1)
     with pytest.raises(ValueError, match="a row without a finite one"):
         rate_distortion([0.5, 0.5], [[0, 1], [math.inf, math.inf]], 0.1)
-    with pytest.raises(ValueError, match=r"level is 0\.1; allowed: from 0\.5"):
+    with pytest.raises(ValueError, match=r"`level` must be at least 0\.5; got 0\.1"):
         rate_distortion([0.5, 0.5], [[0, 1], [1, 2]], 0.1)
-    with pytest.raises(ValueError, match=r"rate_bits = 0\.5 allows no finite distortion; allowed: at least 1"):
+    with pytest.raises(ValueError, match=r"`rate_bits` must be at least 1\.0* for a finite distortion; got 0\.5"):
         distortion_rate([0.5, 0.5], [[0, math.inf], [math.inf, 0]], 0.5)
-    with pytest.raises(ValueError, match="slope is -1; allowed: from 0"):
+    with pytest.raises(ValueError, match="`slope` must be at least 0; got -1"):
         blahut_arimoto([0.5, 0.5], BIT, -1)
-    with pytest.raises(ValueError, match="max_iterations is 0"):
+    with pytest.raises(ValueError, match="`max_iterations` must be an integer of at least 1; got 0"):
         blahut_arimoto([0.5, 0.5], BIT, 1.0, max_iterations=0)

@@ -93,9 +93,9 @@ def test_twelve_tokens_take_about_a_second() -> None:
 
 def test_more_tokens_are_refused_with_what_serves_instead() -> None:
     for exact in (token_stream_entropy, token_stream_conditional_entropy):
-        with pytest.raises(ValueError, match="n_tokens is 13; allowed: 1 to 12; for more, take token_stream_entropy_f"):
+        with pytest.raises(ValueError, match="`n_tokens` must be an integer from 1 to 12; got 13"):
             exact(13, 20)
-    with pytest.raises(ValueError, match="seq_len is 1; allowed: at least 2"):
+    with pytest.raises(ValueError, match="`seq_len` must be an integer of at least 2; got 1"):
         token_stream_entropy_floor(3, 1)
 
 

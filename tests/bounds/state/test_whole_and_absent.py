@@ -154,11 +154,14 @@ def test_keys_drawn_with_replacement_by_simulation():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="memory_bits is -1; allowed: from 0"):
+    with pytest.raises(ValueError, match="`memory_bits` must be at least 0; got -1"):
         whole_success_ceiling(1.0, -1)
-    with pytest.raises(ValueError, match=r"probability = 1\.5 "):
+    with pytest.raises(ValueError, match=r"`probability` must lie in \[0, 1\]; got 1\.5"):
         whole_success_bits(1.5, 3.0)
-    with pytest.raises(ValueError, match=r"defined_probability has shape \(2,\) and errors \(3,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"`defined_probability` must have shape \(n_answers,\), and `errors` the.*; got shapes \(2,\) and \(3,\)",
+    ):
         absent_answers_bits([0.5, 0.5], 2, [0.1, 0.1, 0.1])
     with pytest.raises(ValueError, match=r"probability = -0\.5 "):
         absent_answers_bits([-0.5], 2, 0.1)

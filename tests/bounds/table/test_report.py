@@ -108,5 +108,5 @@ def test_the_command_line_shows_it(tmp_path, monkeypatch, capsys):
 
 
 def test_errors_are_named():
-    with pytest.raises(ValueError, match="error is 1"):
+    with pytest.raises(ValueError, match="`error` must be at least 0 and below 1; got 1"):
         custom_report(wrap_task(Words()), error=1)

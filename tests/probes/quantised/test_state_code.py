@@ -192,9 +192,9 @@ def test_wrong_codes_are_named() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             code.lengths_bits(wrong)
-    with pytest.raises(ValueError, match="entry_bits is 0; allowed: 1 to 32"):
+    with pytest.raises(ValueError, match="`entry_bits` must be an integer from 1 to 32; got 0"):
         fit_code(np.zeros((10, 3), int), 0)
-    with pytest.raises(ValueError, match="the number of training states is 3; allowed: at least 4"):
+    with pytest.raises(ValueError, match="the number of training states must be an integer of at least 4; got 3"):
         fit_code(np.zeros((3, 3), int), 2)
     with pytest.raises(ValueError, match="limit 'bets' is not known"):
         entropy_upper_bound(code, np.zeros((4, 3), int), 0.05, "bets")

@@ -242,15 +242,15 @@ def test_a_device_that_is_not_there_or_not_one_is_refused(monkeypatch: pytest.Mo
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible_device("cuda:3") == "3"
     for wrong in ("cpu", "cuda", "cuda:-1", "cuda:0,1"):
-        with pytest.raises(ValueError, match=r"device is .*; allowed: cuda:0, cuda:1 and so on"):
+        with pytest.raises(ValueError, match=r"`device` must be cuda:0, cuda:1 and so on; got .*"):
             LocalExecutor(1, (wrong,))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    with pytest.raises(ValueError, match="device is 'cuda:1'; allowed: the first 1"):
+    with pytest.raises(ValueError, match="`device` must be the first 1; got 'cuda:1'"):
         LocalExecutor(1, ("cuda:1",))
 
 
 def test_at_least_one_worker() -> None:
-    with pytest.raises(ValueError, match="n_workers is 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match="`n_workers` must be an integer of at least 1; got 0"):
         LocalExecutor(0)
 
 
