@@ -20,6 +20,7 @@ from boundprobe.bottleneck.module import Bottleneck, BottleneckedModel
 from boundprobe.bottleneck.settings import CurveConfig
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottlenecks
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.errors import RunDirectoryError
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.binomial import answer_errors, required_by, used_information
 from boundprobe.probes.model_answers import states_at_cut, wrong_answers
@@ -104,6 +105,7 @@ def probe_bottleneck(
     root = root or trained.path.parent
     found = find_run(root, "bottleneck", settings)
     if found is not None and (known := found.read_result(BottleneckCurve.from_json)) is not None:
+        _check_settings(known, trained, member, config, found)
         return known
     task, model = config_of_run(trained.config, trained.path).task, load_models(trained, device)[member]
     run = open_run(root, "bottleneck", settings)  # made only now that nothing is left to refuse
@@ -124,6 +126,20 @@ def probe_bottleneck(
     known = run.read_result(BottleneckCurve.from_json)
     assert known is not None  # just written
     return known
+
+
+def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: CurveConfig, place: Run) -> None:
+    """Raise ``RunDirectoryError`` unless a curve that was read back is of this member of this run, measured so."""
+    of_model = (known.trained, known.member, known.task, known.model)
+    of_curve = (known.confidence, sorted((point.n_entries, point.entry_bits) for point in known.points))
+    if of_model != (trained.run_id, member, trained.config["task"], trained.config["model"]) or of_curve != (
+        config.confidence,
+        sorted(config.budgets),
+    ):
+        raise RunDirectoryError(
+            f"{place.path} must be of member {member} of {trained.run_id}, with the settings of its configuration; got "
+            "others; restore it, or move it away and run the command again"
+        )
 
 
 def _measure_missing(run: Run, model: SequenceModel, task: AbstractTask, config: CurveConfig) -> list[BottleneckPoint]:

@@ -160,7 +160,7 @@ def probe_member(
     root, of_member = root or trained.path.parent, result["members"][member]
     found = find_run(root, "probe", settings)
     if found is not None and (known := _read_ladder(found)) is not None:
-        _check_trained_by(known, trained, of_member, found)
+        _check_trained_by(known, trained, of_member, config, found)
         return known
     train_config, model = config_of_run(trained.config, trained.path), load_models(trained, device)[member]
     train_config.task.stream_case(config.stream)  # refuses a stream that the task has not
@@ -188,10 +188,15 @@ def _read_ladder(run: Run) -> ModelLadder | None:
     return run.read_result(ModelLadder.from_json)
 
 
-def _check_trained_by(known: ModelLadder, trained: Run, of_member: Mapping[str, Any], place: Run) -> None:
-    """Raise ``RunDirectoryError`` unless a ladder that was read back is of this member of this run."""
+def _check_trained_by(
+    known: ModelLadder, trained: Run, of_member: Mapping[str, Any], config: ProbeConfig, place: Run
+) -> None:
+    """Raise ``RunDirectoryError`` unless a ladder that was read back is of this member of this run, measured so."""
     same = (
-        known.trained == trained.run_id
+        known.ladder.confidence == config.confidence
+        and known.ladder.stream == config.stream
+        and known.member == place.config["member"]
+        and known.trained == trained.run_id
         and known.task == trained.config["task"]
         and asdict(known.model) == trained.config["model"]
         and known.seed_index == of_member["seed_index"]

@@ -114,6 +114,11 @@ MEASURED = {
     "another task": (put("task", "n_letters", 3), "task"),
     "another member": (put("seed_index", 1), "seed"),
     "an unknown kind": (put("present_by_part", 0, "kind", "soul"), "kind"),
+    "another confidence": (put("confidence", 0.99), "settings|sizes|confidence|follows"),
+    "another member of the run": (put("member", 1), "sizes|member"),
+    "another distribution": (put("stream", "replacement"), "information_upper_bits|sizes"),
+    "a control that certifies": (put("null_control", "constant", "lower", 0.5), "null_control"),
+    "no control": (drop("null_control"), "null_control"),
     "a number for a text": (put("assumptions", 0, "checked", 1), "checked"),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -103,6 +104,27 @@ def test_a_checkpoint_that_is_not_of_its_runs_is_refused(
     with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged") as caught:
         train(CONFIG, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_what_the_machine_lacks_sets_no_checkpoint_aside(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep sets damaged checkpoints aside, and trains again; this one is as good as it was."""
+    path = interrupted(tmp_path, [CONFIG], monkeypatch)
+    before, real = path.read_bytes(), os.open
+
+    def lack(name: Any, *args: Any, **kwargs: Any) -> int:
+        if str(name).endswith("train_state.pt"):
+            raise OSError(number, os.strerror(number), str(name))
+        return real(name, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lack)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            train_group([CONFIG], tmp_path, set_damaged_aside=True)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*/*damaged*"))
 
 
 def test_weights_of_stopped_members_are_looked_at_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,8 @@ class Interval(Document):
 
     @model_validator(mode="after")
     def _in_order(self) -> Interval:
-        if not self.lower <= self.estimate <= self.upper:
-            raise ValueError("must have lower <= estimate <= upper")
+        if not self.lower <= self.upper:  # a bound by betting need not have the estimate in between
+            raise ValueError("must have lower <= upper")
         return self
 
 
