@@ -90,8 +90,8 @@ class OneLineParser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: "):
             words = message.removeprefix("unrecognized arguments: ").split()
             message = (
-                f"arguments must be among those of '{self.prog} --help'; got {' '.join(words)}."
-                f"{_meant(words[0], self._spellings())}"
+                f"arguments must be among those of '{self.prog} --help'; got {' '.join(words) or 'an empty one'}."
+                f"{_meant(words[0], self._spellings()) if words else ''}"
             )
         elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
             verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}

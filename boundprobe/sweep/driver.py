@@ -15,6 +15,7 @@ from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, sweep_points, write_table
 from boundprobe.runs.files import parse_or_refuse
+from boundprobe.runs.given import real_path
 from boundprobe.runs.store import Run, find_run, open_run, run_name
 from boundprobe.sweep.config import SweepConfig, group_runs
 from boundprobe.sweep.executors.base import AbstractExecutor, available_cores
@@ -134,7 +135,7 @@ class Sweep:
     """
 
     def __init__(self, config: SweepConfig, root: Path) -> None:
-        self.config, self.root = config, root.resolve()  # workers elsewhere stand in another directory
+        self.config, self.root = config, real_path(root)  # workers elsewhere stand in another directory
         self.points, self.probe = config.points, config.probe_config
         self.run: Run = open_run(root, "sweep", config.to_dict())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from boundprobe.cli.main import VERBS, build_parser
-from boundprobe.tasks.registry import TASKS
+from boundprobe.tasks import TASKS
 from tests.fuzz.hostile import TEXTS, number, pick, text
 from tests.fuzz.sandbox import OWN_TASKS, READ, WRITE, Sandbox
 
@@ -135,4 +135,18 @@ def _mode(rng: np.random.Generator, verb: str, words: list[str]) -> list[str]:
 
 
 Change = Callable[[np.random.Generator, str, list[str]], list[str]]
-CHANGES: tuple[Change, ...] = (_flag, _flag, _flag, _flag, _flag, _flag, _replace, _replace, _mode, _mode, _junk, _drop, _repeat)
+CHANGES: tuple[Change, ...] = (
+    _flag,
+    _flag,
+    _flag,
+    _flag,
+    _flag,
+    _flag,
+    _replace,
+    _replace,
+    _mode,
+    _mode,
+    _junk,
+    _drop,
+    _repeat,
+)

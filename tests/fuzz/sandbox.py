@@ -101,16 +101,27 @@ OWN_TASKS = tuple(
         "Empty", "Endless", "Prints", "Nothing", "number", "none", "good", "function", "missing", "",
     )
 )  # fmt: skip
-OWN_TASKS += ("broken.py:Task", "exits.py:Task", "nowhere.py:Task", "folder:Task", "fifo:Task", "binary:Task", "math:pi")
+OWN_TASKS += (
+    "broken.py:Task",
+    "exits.py:Task",
+    "nowhere.py:Task",
+    "folder:Task",
+    "fifo:Task",
+    "binary:Task",
+    "math:pi",
+)
 
 #: Paths to be read, and paths to be written; both are as the command line has them, from where it stands.
 READ = (
-    "nowhere", "folder", "fifo", "binary", "empty", "link", "loop", "dangling", "zero", "/dev/null", "/dev/zero", "/dev/full",
-    "/dev/stdin", "/proc/self/mem", "text.txt/below", "L" * 300, "d/" * 2100 + "f", ".", "", "a\x1b[2Jb", "text.txt", "é",
+    "nowhere", "folder", "fifo", "binary", "empty", "link", "loop", "dangling", "zero", "/dev/null", "/dev/zero",
+    "/dev/full",
+    "/dev/stdin", "/proc/self/mem", "text.txt/below", "L" * 300, "d/" * 2100 + "f", ".", "", "a\x1b[2Jb", "text.txt",
+    "é",
 )  # fmt: skip
 WRITE = (
     "out", "deep/er/out", "folder", "text.txt", "text.txt/below", "fifo", "link", "loop", "dangling", "zero", "L" * 300,
-    "d/" * 2100 + "f", "", ".", "a\x1b[2Jb", "/proc/nowhere", "/proc/self/x", "/dev/full/x", "out.csv", "out.parquet", "é\n",
+    "d/" * 2100 + "f", "", ".", "a\x1b[2Jb", "/proc/nowhere", "/proc/self/x", "/dev/full/x", "out.csv",
+    "out.parquet", "é\n",
 )  # fmt: skip
 
 
@@ -148,6 +159,10 @@ class Sandbox:
                 path = f"{directory}/{name}"
                 about = os.lstat(path)
                 is_directory = name in names and not os.path.islink(path)
-                state = (about.st_mode,) if is_directory else (about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino)
+                state = (
+                    (about.st_mode,)
+                    if is_directory
+                    else (about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino)
+                )
                 found[path.removeprefix(f"{self.place}/")] = state
         return {path: state for path, state in found.items() if "__pycache__" not in path}
