@@ -154,7 +154,7 @@ def parse_or_refuse(path: Path, parse: Callable[[], T]) -> T:
         raise RunDirectoryError(f"{path}: {error}") from error
     except Exception as error:  # readers of damaged files raise whatever they meet
         raise RunDirectoryError(
-            f"{path} must be as boundprobe wrote it; got a damaged file ({type(error).__name__}: {one_line(error, 300)}). "
+            f"{path} is damaged ({type(error).__name__}: {one_line(error, 300)}); it must be as boundprobe wrote it. "
             f"Move {path.parent} away and run the command again."
         ) from error
 

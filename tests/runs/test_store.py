@@ -124,7 +124,7 @@ def test_an_edited_configuration_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     before = everything(tmp_path)
     for attempt in (lambda: open_run(tmp_path, "study", CONFIG), lambda: load_run(run.path)):
-        with refused("holds another configuration") as caught:
+        with refused("which holds another") as caught:
             attempt()
         assert caught.value.exit_code == 4
         assert str(run.path) in str(caught.value)
@@ -137,7 +137,7 @@ def test_a_moved_run_is_still_a_run_and_a_renamed_one_is_not(tmp_path: Path) -> 
     (tmp_path / "elsewhere").mkdir()
     moved = run.path.rename(tmp_path / "elsewhere" / run.run_id)
     assert load_run(moved).config == run.config
-    with refused("holds another configuration"):
+    with refused("which holds another"):
         load_run(moved.rename(tmp_path / "study-0123456789ab"))
 
 
@@ -168,7 +168,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
     if kind == "foreign":
         (path / "thesis.tex").write_text("mine")
     before = everything(tmp_path)
-    with refused("is not a run directory") as caught:
+    with refused("which has no config.toml") as caught:
         open_run(tmp_path, "study", CONFIG)
     assert str(path.resolve()) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -177,7 +177,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a directory that boundprobe made; got .*, which does not exist"):
+    with pytest.raises(ValueError, match=r"must be a directory that boundprobe made; got .*, which does not exist"):
         load_run(tmp_path / "study-0123456789ab")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="must be a directory, or a new name in one") as caught:
