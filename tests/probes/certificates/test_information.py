@@ -228,7 +228,7 @@ def test_unknown_names_and_levels_are_refused():
         with pytest.raises(ValueError, match="alpha"):
             certify(prior, fixed, some, alpha, rng)
     coded = plan(prior, "some", "tangent-fano", some, 9, ALPHA)
-    with pytest.raises(ValueError, match="`limit` must be one of betting, .*; got 'bet'"):
+    with pytest.raises(ValueError, match=r"`limit` must be one of betting, .*; got 'bet'"):
         certify(prior, coded, some, ALPHA, rng, "bet")
     with pytest.raises(ValueError, match="give those of one decoder"):
         certify(prior, coded, guesses(9, rng, 2), ALPHA, rng)
