@@ -1,6 +1,14 @@
-"""Errors that the command line turns into one line and an exit code (2 is ``ValueError``, usage)."""
+"""Errors that the command line turns into one line and an exit code."""
 
 from __future__ import annotations
+
+import errno
+import re
+
+from boundprobe.text import one_line
+
+#: Exit codes: usage or configuration, an unexpected error, terminated after a checkpoint.
+USAGE, UNEXPECTED, TERMINATED = 2, 5, 143
 
 
 class MissingDependencyError(RuntimeError):
@@ -25,3 +33,51 @@ class UnfinishedError(RuntimeError):
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Terminated(SystemExit):
+    """The process was told to end (SIGTERM), and what it did is in checkpoints.  Exit code 143."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
+
+
+#: What to do about errors of the machine, which are nobody's damaged file.
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "change its permissions, or name another place",
+    errno.EPERM: "change its permissions, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.EIO: "check the disk",
+    errno.EMFILE: "close some files, or raise the limit (ulimit -n)",
+    errno.ENFILE: "close some files, or raise the limit",
+    errno.ENOMEM: "free some memory",
+}
+#: Messages of torch's errors for sizes that no memory holds, or no integer.
+_TOO_LARGE = re.compile(r"can.t allocate|out of memory|not enough memory|overflowed|would overflow|Overflow when", re.I)
+
+
+def describe_error(error: BaseException) -> tuple[str, int]:
+    """One line about an error, and the exit code that it stands for.
+
+    >>> describe_error(OSError(errno.ENOSPC, "No space left on device", "runs/x"))
+    ('No space left on device: runs/x; free some space, and give the same command again', 2)
+    >>> describe_error(ZeroDivisionError("division by zero"))[1]
+    5
+    """
+    if isinstance(error, MissingDependencyError | RunDirectoryError | UnfinishedError):
+        return one_line(error, 2000), error.exit_code
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        place = "" if error.filename is None else f": {error.filename}"
+        return one_line(f"{error.strerror}{place}; {_ADVICE[error.errno]}, and give the same command again"), USAGE
+    if isinstance(error, ValueError | OSError):
+        return one_line(error, 2000), USAGE
+    of_torch = isinstance(error, RuntimeError | TypeError) and _TOO_LARGE.search(str(error))
+    if isinstance(error, MemoryError | OverflowError) or of_torch:
+        said = one_line(error, 200)
+        return f"sizes must fit into memory; got {said or 'too much'}. Make them smaller.", USAGE
+    if isinstance(error, RecursionError):
+        return "what is given must have a few levels; got one that is nested too deeply. Make it flatter.", USAGE
+    said = one_line(f"{type(error).__name__}: {error}")
+    return f"unexpected error, a bug: {said}; -v shows where it happened; please report it", UNEXPECTED

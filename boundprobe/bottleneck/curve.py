@@ -10,6 +10,8 @@ from typing import Any
 from boundprobe.probes.certificates.binomial import Proportion
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.run import ModelLadder
+from boundprobe.runs.documents.probes import Bottleneck, Point, Probe
+from boundprobe.runs.documents.read import check_document
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,15 @@ class BottleneckPoint:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> BottleneckPoint:
-        """Read a point back."""
-        return cls(
+        """Read a point back.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, Point)
+        point = cls(
             document["entries"],
             document["entry_bits"],
             document["bits"],
@@ -70,6 +79,16 @@ class BottleneckPoint:
             document["n_states_seen"],
             tuple(document["violations"]),
         )
+        point._check()
+        return point
+
+    def _check(self) -> None:
+        """Raise ``ValueError`` unless the point's numbers agree with each other."""
+        if self.total_bits != self.n_entries * self.entry_bits:
+            raise ValueError(f"`bits` must be entries times entry_bits; got {self.total_bits}")
+        seen, used = self.n_states_seen > 2**self.total_bits, self.used.exceeds(self.total_bits, 1e-9 * self.total_bits)
+        if (seen or used or self.accuracy.lower > self.accuracy_ceiling + 1e-9) and not self.violations:
+            raise ValueError(f"a point of {self.total_bits} bits must have what its numbers violate; got no violations")
 
 
 @dataclass(frozen=True)
@@ -126,8 +145,15 @@ class BottleneckCurve:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> BottleneckCurve:
-        """Read a document back."""
-        return cls(
+        """Read a document back.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, Bottleneck)
+        curve = cls(
             document["run_id"],
             Path(document["run_dir"]),
             document["trained"],
@@ -137,6 +163,12 @@ class BottleneckCurve:
             document["confidence"],
             tuple(BottleneckPoint.from_json(point) for point in document["points"]),
         )
+        if list(curve.violations) != document["violations"]:
+            raise ValueError(f"`violations` must be those of the points; got {len(document['violations'])}")
+        return curve
+
+    def __hash__(self) -> int:
+        return hash((self.run_id, self.trained, self.member))
 
 
 @dataclass(frozen=True)
@@ -163,6 +195,7 @@ class MeasuredModel:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MeasuredModel:
-        """Read a document back."""
+        """Read a document back; errors are those of its two parts."""
         curve = document.get("bottleneck")
+        check_document(document, Probe)
         return cls(ModelLadder.from_json(document), None if curve is None else BottleneckCurve.from_json(curve))

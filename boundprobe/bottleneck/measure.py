@@ -7,34 +7,34 @@ code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import load, save
 
 from boundprobe.bottleneck.curve import BottleneckCurve, BottleneckPoint
 from boundprobe.bottleneck.module import Bottleneck, BottleneckedModel
 from boundprobe.bottleneck.settings import CurveConfig
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottlenecks
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.errors import RunDirectoryError
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.binomial import answer_errors, required_by, used_information
 from boundprobe.probes.model_answers import states_at_cut, wrong_answers
 from boundprobe.probes.run import check_trained
 from boundprobe.probes.violations import above_size, rounding_slack
-from boundprobe.runs.files import write_whole
-from boundprobe.runs.store import Run, open_run, read_or_refuse
+from boundprobe.runs.files import parse_or_refuse
+from boundprobe.runs.manifest import sha256
+from boundprobe.runs.store import Run, find_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
-from boundprobe.training.config import TrainConfig
+from boundprobe.training.config import config_of_run
 from boundprobe.training.evaluate import model_device
-from boundprobe.training.weights import load_models
+from boundprobe.training.weights import load_models, load_parameters
 
 
 def ceiling_and_floor(case: StateCase, bits: int) -> tuple[float, float | None]:
@@ -102,32 +102,51 @@ def probe_bottleneck(
     """
     check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "bottleneck": _plain(config)}
-    run = open_run(root or trained.path.parent, "bottleneck", settings)
-    if (known := run.result()) is None:
-        task = TrainConfig.from_dict(trained.config).task
-        with run.session(device=device, seeds={"seed": config.seed, "roles": "bottleneck, evaluation"}):
-            points = _measure_missing(run, load_models(trained, device)[member], task, config)
-            curve = BottleneckCurve(
-                run.run_id,
-                run.path,
-                trained.run_id,
-                trained.config["task"],
-                trained.config["model"],
-                member,
-                config.confidence,
-                tuple(points),
-            )
-            run.finish(curve.to_json())
-        known = run.result()
-        assert known is not None  # just written
-    return BottleneckCurve.from_json(known)
+    root = root or trained.path.parent
+    found = find_run(root, "bottleneck", settings)
+    if found is not None and (known := found.read_result(BottleneckCurve.from_json)) is not None:
+        _check_settings(known, trained, member, config, found)
+        return known
+    task, model = config_of_run(trained.config, trained.path).task, load_models(trained, device)[member]
+    run = open_run(root, "bottleneck", settings)  # made only now that nothing is left to refuse
+    with run.session(device=device, seeds={"seed": config.seed, "roles": "bottleneck, evaluation"}):
+        points = _measure_missing(run, model, task, config)
+        curve = BottleneckCurve(
+            run.run_id,
+            run.path,
+            trained.run_id,
+            trained.config["task"],
+            trained.config["model"],
+            member,
+            config.confidence,
+            tuple(points),
+        )
+        files = [_file(budget) for budget in config.budgets]
+        run.finish(curve.to_json(), {name: sha256(run.read_tensors(name)) for name in files})
+    known = run.read_result(BottleneckCurve.from_json)
+    assert known is not None  # just written
+    return known
+
+
+def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: CurveConfig, place: Run) -> None:
+    """Raise ``RunDirectoryError`` unless a curve that was read back is of this member of this run, measured so."""
+    of_model = (known.trained, known.member, known.task, known.model)
+    of_curve = (known.confidence, sorted((point.n_entries, point.entry_bits) for point in known.points))
+    if of_model != (trained.run_id, member, trained.config["task"], trained.config["model"]) or of_curve != (
+        config.confidence,
+        sorted(config.budgets),
+    ):
+        raise RunDirectoryError(
+            f"{place.path} must be of member {member} of {trained.run_id}, with the settings of its configuration; got "
+            "others; restore it, or move it away and run the command again"
+        )
 
 
 def _measure_missing(run: Run, model: SequenceModel, task: AbstractTask, config: CurveConfig) -> list[BottleneckPoint]:
     """All points of a curve; those that an interrupted run has are read."""
     alpha = (1 - config.confidence) / len(config.budgets)
     run.replace_metrics(lines := run.metrics())  # without a line that a crash cut off
-    points = [BottleneckPoint.from_json(line) for line in lines]
+    points = parse_or_refuse(run.path / "metrics.jsonl", lambda: [BottleneckPoint.from_json(line) for line in lines])
     done = {(point.n_entries, point.entry_bits) for point in points}
     _train_missing(run, model, task, config)
     for budget in config.budgets:
@@ -146,12 +165,7 @@ def _train_missing(run: Run, model: SequenceModel, task: AbstractTask, config: C
     configs = [config.bottleneck(budget) for budget in config.budgets]
     for budget, machine in zip(config.budgets, train_bottlenecks(model, task, configs, config.seed), strict=True):
         weights = {name: value.contiguous() for name, value in machine.bottleneck.state_dict().items()}
-        write_whole(run.path / _file(budget), _writer(weights))
-
-
-def _writer(weights: dict[str, Tensor]) -> Callable[[Path], object]:
-    content = save(weights)
-    return lambda path: path.write_bytes(content)
+        run.write_tensors(_file(budget), save(weights))
 
 
 def load_bottleneck(run: Run, model: SequenceModel, task: AbstractTask, budget: tuple[int, int]) -> BottleneckedModel:
@@ -162,7 +176,8 @@ def load_bottleneck(run: Run, model: SequenceModel, task: AbstractTask, budget: 
         state = model.prefill(torch.from_numpy(cut.prefix).to(device))
     bottleneck = Bottleneck(state.flatten().shape[1], *budget, config.hidden)
     path = run.path / _file(budget)
-    read_or_refuse(path, lambda: bottleneck.load_state_dict(load_file(path)))
+    data = run.read_tensors(path.name)
+    parse_or_refuse(path, lambda: load_parameters(bottleneck, load(data)))
     return BottleneckedModel(model, bottleneck.to(device), state).eval()
 
 

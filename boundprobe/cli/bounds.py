@@ -16,7 +16,7 @@ from boundprobe.cli.options import (
     resolve,
     whole_number,
 )
-from boundprobe.cli.output import exact, print_config, print_json, print_pairs
+from boundprobe.cli.output import exact, print_config, print_json, print_pairs, say
 from boundprobe.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if enumeration is not None:
         from boundprobe.bounds.table.report import headline
 
-        print(f"\nthe author's task, {enumeration.source}:")
+        say(f"\nthe author's task, {enumeration.source}:")
         print_pairs(headline(enumeration))
     if args.statements:
         print_statements(report)
@@ -139,7 +139,7 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
     """Print the numbers of a task, and its curves if there are any."""
     window = report.window
     parameters = ", ".join(f"{name}={value}" for name, value in task.parameters().items())
-    print(f"{task.name} ({parameters}), mean error {exact(report.error, 'g')}\n")
+    say(f"{task.name} ({parameters}), mean error {exact(report.error, 'g')}\n")
     rows = []
     for key, label in (
         ("entropy", "entropy of all answers"),
@@ -159,29 +159,29 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
     ]  # fmt: skip
     print_pairs(rows)
     if report.curves is not None:
-        print("\n      bits  ceiling S1  ceiling S3  store-some")
+        say("\n      bits  ceiling S1  ceiling S3  store-some")
         curves = report.curves
         packing = curves.accuracy_ceiling_packing or [float("nan")] * len(curves.bits)
         floor = curves.accuracy_floor_strategy or [float("nan")] * len(curves.bits)
         for row in zip(curves.bits, curves.accuracy_ceiling_fano, packing, floor, strict=True):
-            print("{:10.3f}  {:10.6f}  {:10.6f}  {:10.6f}".format(*row))
+            say("{:10.3f}  {:10.6f}  {:10.6f}  {:10.6f}".format(*row))
 
 
 def print_statements(report: BoundsReport) -> None:
     """Print each bound with its assumptions."""
-    print()
+    say()
     for bound in report.bounds:
         statement = bound.statement
         shown = "not available" if bound.value is None else f"{bound.value:.6g} {statement.unit}"
         sign = "at least" if statement.direction == "lower" else "at most"
-        print(f"{bound.theorem}: {statement.of} {sign} {shown}{' (vacuous)' if bound.vacuous else ''}")
-        print(f"    {bound.evidence}; if {'; '.join(bound.assumptions)}")
+        say(f"{bound.theorem}: {statement.of} {sign} {shown}{' (vacuous)' if bound.vacuous else ''}")
+        say(f"    {bound.evidence}; if {'; '.join(bound.assumptions)}")
 
 
 def print_verdict(verdict: Mapping[str, Any]) -> None:
     """Print what the model's sizes say."""
     bits, sees = verdict["nominal_bits"], verdict["receptive_field"]
-    print(f"\n{verdict['model']['architecture']}, from its sizes alone:")
+    say(f"\n{verdict['model']['architecture']}, from its sizes alone:")
     parts = f"{bits['recurrent_bits']} recurrent, {bits['conv_bits']} convolution, {bits['cache_bits']} cache"
     print_pairs(
         [
@@ -204,10 +204,10 @@ def print_catalogue(*, as_json: bool) -> int:
     if as_json:
         return print_json(catalogue_to_json())
     for entry in CATALOGUE:
-        print(f"{entry.name} ({entry.family}, {entry.direction} bound; {entry.evidence})")
-        print(f"    {entry.formula}")
-        print(f"    if        {'; '.join(entry.assumptions)}")
-        print(f"    code      boundprobe.bounds: {', '.join(entry.functions)}")
-        print(f"    reference {entry.reference}")
-        print(f"    it says   {entry.source_says} [{entry.source_known}]\n")
+        say(f"{entry.name} ({entry.family}, {entry.direction} bound; {entry.evidence})")
+        say(f"    {entry.formula}")
+        say(f"    if        {'; '.join(entry.assumptions)}")
+        say(f"    code      boundprobe.bounds: {', '.join(entry.functions)}")
+        say(f"    reference {entry.reference}")
+        say(f"    it says   {entry.source_says} [{entry.source_known}]\n")
     return 0

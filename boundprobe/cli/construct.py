@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, resolve, whole_number, word
-from boundprobe.cli.output import note, print_config, print_json, print_pairs, print_table
+from boundprobe.cli.output import note, print_config, print_json, print_pairs, print_table, say
 
 if TYPE_CHECKING:
     from boundprobe.constructions.construction import Construction
@@ -47,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
         shape = {"position": position, "n_layers": n_layers, "window": window}
         table = {"task": {"name": task.name, **task.parameters()}}
         return print_config({"seed": seed, "n_inputs": n_inputs, **shape, **table})
+    if args.out is not None:
+        from boundprobe.runs.files import check_output_directory
+
+        check_output_directory("--out", args.out)
     from boundprobe.constructions.construction import construct
 
     built = construct(task, position=position, n_layers=n_layers, window=window)
@@ -144,7 +148,7 @@ def write(built: Construction, document: Mapping[str, Any], directory: Path) -> 
 def print_document(document: Mapping[str, Any]) -> None:
     """Print the construction, its checks, and the scaling table."""
     model, pure = document["model"], document["pure_models"]
-    print(f"{_named(document['task'])}: {model['architecture']}, {document['theorem']}\n")
+    say(f"{_named(document['task'])}: {model['architecture']}, {document['theorem']}\n")
     sizes = f"d_model {model['d_model']}, window {model['window']}, {model['position']} positions"
     recurrent = "any model at the cut (S4), so the recurrent state of a pure SSM"
     reach = "sum of (window - 1) of pure attention (W1), so the tokens in its caches"
@@ -156,20 +160,20 @@ def print_document(document: Mapping[str, Any]) -> None:
             ("needed to see enough", f"{pure['window_tokens']:,} tokens", reach),
         ]
     )
-    print()
+    say()
     for claim in document["claims"]:
-        print(f"claimed: {claim}")
+        say(f"claimed: {claim}")
     small, sampled = document["verification"]["small_case"], document["verification"]["sampled"]
-    print(f"checked: {_counted(small)}: every sequence of {_named(small['task'])}")
-    print(f"checked: {_counted(sampled)}: sequences of these sizes")
+    say(f"checked: {_counted(small)}: every sequence of {_named(small['task'])}")
+    say(f"checked: {_counted(sampled)}: sequences of these sizes")
     for family in sampled["families"]:
-        print(f"    {family['n_sequences']:>9,} {family['name']}: {family['n_answers']:,} answers")
+        say(f"    {family['n_sequences']:>9,} {family['name']}: {family['n_answers']:,} answers")
     wrong = small["counterexample"] or sampled["counterexample"]
     if wrong is not None:
-        print(f"first wrong: tokens {wrong['tokens']}, expected {wrong['expected']}, found {wrong['found']}")
+        say(f"first wrong: tokens {wrong['tokens']}, expected {wrong['expected']}, found {wrong['found']}")
     _print_table(document["on_paper"])
     for path in document.get("files", ()):
-        print(path)
+        say(path)
 
 
 def _named(task: Mapping[str, Any]) -> str:
@@ -211,5 +215,5 @@ def _print_table(on_paper: Mapping[str, Any]) -> None:
         ]
         for row in on_paper["rows"]
     ]
-    print(f"\non paper, in coded bits, right on {on_paper['right_on']}:")
+    say(f"\non paper, in coded bits, right on {on_paper['right_on']}:")
     print_table(columns, rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from boundprobe.checks import check_integer
 from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options, resolve, whole_number
-from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
+from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, say
 
 if TYPE_CHECKING:
     from boundprobe.bottleneck.curve import MeasuredModel
@@ -153,9 +153,9 @@ def print_attack(task: AbstractTask, seed: int) -> None:
     report = bounds_report(task)
     state, window = report.state, report.window
     parameters = ", ".join(f"{name}={value}" for name, value in task.parameters().items())
-    print(f"{task.name} ({parameters})")
-    print(f"  state   {state.zero_error_bits:.2f} bits at the cut for no error  [{task.state_case().theorem}]")
-    print(
+    say(f"{task.name} ({parameters})")
+    say(f"  state   {state.zero_error_bits:.2f} bits at the cut for no error  [{task.state_case().theorem}]")
+    say(
         f"  window  sum of (window - 1) at least {window.min_sum_window_minus_one}; accuracy at most "
         f"{window.blind_accuracy:.4f} without the control token  [{task.window_case().theorem}]"
     )
@@ -163,8 +163,8 @@ def print_attack(task: AbstractTask, seed: int) -> None:
     for i, distribution in enumerate(("state-hard", "window-hard", "mixture")):
         batch = task.sample(1, generator(seed, "sample", i), distribution)
         tokens = " ".join(f"{token:>{width}}" for token in batch.tokens[0])
-        print(f"  {distribution:<12}{tokens}  -> {batch.targets[0, -1]}")
-    print()
+        say(f"  {distribution:<12}{tokens}  -> {batch.targets[0, -1]}")
+    say()
 
 
 def summarise(configs: list[TrainConfig], measured: list[list[MeasuredModel]], path: Path) -> dict[str, Any]:
@@ -172,6 +172,7 @@ def summarise(configs: list[TrainConfig], measured: list[list[MeasuredModel]], p
     from boundprobe.bounds.report.task import bounds_report
     from boundprobe.plots import ladder
     from boundprobe.plots.bound_vs_empirical import save
+    from boundprobe.runs.files import make_directory
 
     tasks: list[dict[str, Any]] = []
     for task in dict.fromkeys(config.task for config in configs):
@@ -179,7 +180,7 @@ def summarise(configs: list[TrainConfig], measured: list[list[MeasuredModel]], p
             model for config, of_run in zip(configs, measured, strict=True) if config.task == task for model in of_run
         ]
         directory = path / task.name
-        directory.mkdir(exist_ok=True)
+        make_directory(directory)
         figures = save(task, models, directory / "bound_vs_empirical")
         figures += ladder.save([model.of_model for model in models], directory / "ladder")
         tasks.append(
@@ -226,13 +227,13 @@ def print_summary(result: dict[str, Any]) -> None:
             ]
         )
     print_table(columns, rows)
-    print(
+    say(
         "\nrecurrent, conv, cache: bits of the state at the cut, by kind.  required: bits that theorem S3 asks of any\n"
         "state with the measured error.  used, present: certified lower bounds of I(U;S) (T1), by the model's answers\n"
         "and by the best of these and of decoders that were trained on the state.\n"
     )
     print_table(*bottleneck_table(models))
-    print(
+    say(
         f"\nThe first {BOTTLENECKED} of each task behind bottlenecks of exactly so many bits at the cut: trained, run\n"
         "and measured.  ceiling: no machine of so many bits is better (S3).  All bounds of both tables hold together\n"
         f"with probability at least {result['confidence']:.0%}."
@@ -242,9 +243,9 @@ def print_summary(result: dict[str, Any]) -> None:
             note(f"figure {figure}", quiet=False)
     if result["violations"]:
         for violation in result["violations"]:
-            print(f"VIOLATION, a bug in the theory or in the code: {violation}")
+            say(f"VIOLATION, a bug in the theory or in the code: {violation}")
     else:
-        print(f"No measured point violates a bound ({len(models)} models, {len(result['tasks'])} tasks).")
+        say(f"No measured point violates a bound ({len(models)} models, {len(result['tasks'])} tasks).")
 
 
 def bottleneck_table(models: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from boundprobe.cli.options import add_options, resolve
-from boundprobe.cli.output import print_config, print_json
+from boundprobe.cli.output import print_config, print_json, say
 
 if TYPE_CHECKING:
     from boundprobe.kernels.backends import Backend
@@ -166,8 +166,8 @@ def backend_row(name: str, found: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def print_section(title: str, rows: Iterable[Sequence[str]]) -> None:
     """A title and aligned rows below it."""
-    print(title)
+    say(title)
     rows = list(rows)
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

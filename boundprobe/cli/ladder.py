@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from boundprobe.cli.output import print_pairs, print_table
+from boundprobe.cli.output import print_pairs, print_table, say
 
 if TYPE_CHECKING:
     from boundprobe.bottleneck.curve import BottleneckCurve
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from boundprobe.probes.certificates.binomial import Proportion
     from boundprobe.probes.certificates.retention import Retention
     from boundprobe.probes.ladder import Ladder
+    from boundprobe.probes.null import NullControl
     from boundprobe.probes.run import ModelLadder
 
 #: Groups of answers that are printed; the document has them all.
@@ -23,10 +24,10 @@ def print_ladder(model: ModelLadder) -> None:
     """Print the ladder of one model: its rungs, layers and retention."""
     ladder = model.ladder
     entropy = "H(Y)" if ladder.stream == "keys-once" else f"{ladder.stream}, H(Y | which are defined)"
-    print(f"{model.task_name}, {model.model.architecture}, member {model.member} of "
+    say(f"{model.task_name}, {model.model.architecture}, member {model.member} of "
           f"{model.trained}: {entropy} = {ladder.entropy_bits:.2f} bits\n")  # fmt: skip
     print_pairs(_rows(ladder))
-    print("\nby layer and kind, certified (parts may hold the same, so they do not add up):")
+    say("\nby layer and kind, certified (parts may hold the same, so they do not add up):")
     print_table(
         ["layer", "kind", "present", "estimate", "nominal", "decoder"],
         [
@@ -44,14 +45,23 @@ def print_ladder(model: ModelLadder) -> None:
     if ladder.retention is not None:
         print_retention(ladder.retention)
     print_assumptions(ladder.assumptions)
-    print(f"\nAll certified numbers of this report hold together with probability at least {ladder.confidence:.0%}.")
+    say(f"\nAll certified numbers of this report hold together with probability at least {ladder.confidence:.0%}.")
+
+
+def null_words(control: NullControl) -> str:
+    """The null control of a report in words, beside its certificate in bits."""
+    taken = f"; {control.excess_bits:.2f} bits were taken off" if control.excess_bits else ""
+    return (
+        f"certified of a constant state and of other sequences' states (confidence {control.constant.confidence:.7%})"
+        f"{taken}"
+    )
 
 
 def print_assumptions(assumptions: Sequence[Assumption]) -> None:
     """The assumptions of the certificates, and how each was checked."""
-    print("\nwhat this rests on:")
+    say("\nwhat this rests on:")
     for assumption in assumptions:
-        print(f"  {assumption.name}  {assumption.says}: {assumption.checked}")
+        say(f"  {assumption.name}  {assumption.says}: {assumption.checked}")
 
 
 def print_retention(retention: Retention) -> None:
@@ -60,7 +70,7 @@ def print_retention(retention: Retention) -> None:
     shown = groups[:MOST_GROUPS]
     more = f" (the first {MOST_GROUPS} of {len(groups)})" if len(groups) > len(shown) else ""
     what = "by distance: tokens back from the cut" if by == "distance" else "by answer"
-    print(f"\nretention {what}, certified bits of {retention.of}{more}:")
+    say(f"\nretention {what}, certified bits of {retention.of}{more}:")
     print_table(
         [by, "certified", "estimate", "error", "sequences"],
         [
@@ -95,7 +105,7 @@ def print_ladders(models: Sequence[ModelLadder]) -> None:
         for model in models
     ]
     print_table(columns, rows)
-    print(
+    say(
         f"\nCertified numbers hold with probability at least {models[0].ladder.confidence:.0%} for each row by itself, "
         "not for all rows together."
     )
@@ -103,7 +113,7 @@ def print_ladders(models: Sequence[ModelLadder]) -> None:
 
 def print_curve(curve: BottleneckCurve) -> None:
     """Print the bottlenecks of fixed size, beside the ceiling and partial storage."""
-    print(f"\nthe same model behind a bottleneck at the cut, bounds of all rows together at {curve.confidence:.0%}:")
+    say(f"\nthe same model behind a bottleneck at the cut, bounds of all rows together at {curve.confidence:.0%}:")
     rows = [
         [
             f"{point.n_entries} x {point.entry_bits}",
@@ -144,6 +154,8 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
                 f"of log2 of the number of states, not of information; at most {states.threshold} wrong",
             )
         )
+    control = ladder.null_control
+    rows.append(("null control", f"{control.lower:.2f} bits", null_words(control)))
     needed = "none" if ladder.needed_bits is None else f"{ladder.needed_bits} bits"
     rows.append(("needed", needed, "coarsest rounding of the state that keeps the accuracy, really run"))
     if ladder.rounded_entropy is not None:

@@ -1,19 +1,24 @@
 """``boundprobe VERB ...``: dispatch to the verb, and turn errors into one line and an exit code.
 
 0 done; 1 a claim or check failed; 2 usage or configuration; 3 a missing optional dependency or device;
-4 a run directory holds another configuration or is damaged; 5 an unexpected error; 130 interrupted.
+4 a run directory holds another configuration or is damaged; 5 an unexpected error; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from boundprobe.cli.options import OneLineParser
-from boundprobe.errors import MissingDependencyError, RunDirectoryError, UnfinishedError
+from boundprobe.cli.options import TASK_NAME, OneLineParser
+from boundprobe.errors import TERMINATED, Terminated, describe_error
+from boundprobe.tasks.custom.consent import consenting
+from boundprobe.termination import terminable
+from boundprobe.text import one_line, printable
 from boundprobe.version import __version__
 
 #: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
@@ -40,39 +45,63 @@ def build_parser() -> OneLineParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    verbose = "-v" in (argv or sys.argv) or "--verbose" in (argv or sys.argv)
+    given = sys.argv[1:] if argv is None else argv
+    verbose = "-v" in given or "--verbose" in given
     try:
-        parser = build_parser()
-        args, unknown = parser.parse_known_args(argv)
-        if unknown:
-            getattr(args, "verb_parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
-        if args.version:
-            print(f"boundprobe {__version__}")
-            return 0
-        if args.verb is None:
-            parser.error(f"a verb must be given, one of {', '.join(VERBS)}; got none. Try 'boundprobe --help'.")
-        return int(args.run(args))
+        with _logging(verbose), terminable():
+            return _run(given)
     except KeyboardInterrupt:
         return _failed("interrupted; repeat the command to resume from the last checkpoint", 130)
+    except Terminated:
+        return _failed("terminated; repeat the command to resume from the checkpoint", TERMINATED)
     except BrokenPipeError:  # the reader of stdout has gone, as in `boundprobe bounds | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if verbose:
-            traceback.print_exc()
-        return _failed(*_said_of(error))
+            print(printable(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)
+        return _failed(*describe_error(error))
 
 
-def _said_of(error: Exception) -> tuple[str, int]:
-    """The line and the exit code of an error."""
-    if isinstance(error, MissingDependencyError | RunDirectoryError | UnfinishedError):
-        return str(error), error.exit_code
-    if isinstance(error, ValueError | OSError):
-        return str(error), 2
-    line = f"unexpected error, a bug: {type(error).__name__}: {error}; -v shows where it happened; please report it"
-    return line, 5
+def _run(argv: Sequence[str]) -> int:
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        getattr(args, "verb_parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    if args.version:
+        print(f"boundprobe {__version__}")
+        return 0
+    if args.verb is None:
+        parser.error(f"a verb must be given, one of {', '.join(VERBS)}; got none. Try 'boundprobe --help'.")
+    given = vars(args)
+    named = [given[TASK_NAME]] if TASK_NAME in given else []
+    with consenting(*named, everything=given.get("trust", False)):
+        return int(args.run(args))
+
+
+@contextmanager
+def _logging(verbose: bool) -> Iterator[None]:
+    """Log records of the package as lines on stderr, warnings always, notes with ``-v``."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    log, before = logging.getLogger("boundprobe"), logging.getLogger("boundprobe").level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _OneLine(logging.Formatter):
+    """One line for each record, but for those that are marked as several (tracebacks)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = record.getMessage()
+        return printable(said, keep="\n") if getattr(record, "lines", False) else f"boundprobe: {one_line(said, 2000)}"
 
 
 def _failed(message: str, exit_code: int) -> int:
-    print(f"boundprobe: {' '.join(message.split())}", file=sys.stderr)
+    print(f"boundprobe: {one_line(message, 4000)}", file=sys.stderr)
     return exit_code

@@ -8,18 +8,16 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from boundprobe.checks import meant
+from boundprobe.cli.toml import read_config
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.settings import Setting, settings_of
 from boundprobe.tasks.registry import TASKS
-from boundprobe.training.config import rename_old_keys
 
 _MISSING = argparse.SUPPRESS
 
@@ -233,6 +231,9 @@ BOTTLENECK_OPTIONS = (
     Option("--bottleneck-steps", ("bottleneck", "steps"), whole_number(1), "training steps of each (default 400)", "N"),
 )
 
+#: Where the parser keeps a task that the command line names, which is consent to execute it.
+TASK_NAME = "task.name"
+
 SEED_OPTION = Option("--seed", ("seed",), whole_number(0), "seed of everything random (default 0)", "N")
 
 
@@ -249,7 +250,24 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, t
             "-p", dest="task_parameters", type=parameter, metavar="name=value", action="append", default=[],
             help="a parameter of the task; repeatable",
         )  # fmt: skip
+        add_trust(parser)
     add_verb_flags(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust``."""
+    parser.add_argument(
+        "--trust", action="store_true", help="execute the own task that a run directory or its configuration names"
+    )
+
+
+def add_trusted_task(parser: argparse.ArgumentParser) -> None:
+    """Add ``--task`` and ``--trust`` to a verb that takes its task from run directories."""
+    parser.add_argument(
+        "--task", dest=TASK_NAME, default=_MISSING, metavar="NAME",
+        help="the own task of the run, file.py:Name: executed because you name it",
+    )  # fmt: skip
+    add_trust(parser)
 
 
 def add_verb_flags(parser: argparse.ArgumentParser) -> None:
@@ -277,7 +295,7 @@ def resolve(options: Sequence[Option], args: argparse.Namespace) -> dict[str, An
     ValueError
         If the file cannot be read or has a key that no option sets.
     """
-    config = _read_toml(args.config, options) if args.config else {}
+    config = read_config(args.config, [option.path for option in options]) if args.config else {}
     given = vars(args)
     for option in options:
         key = ".".join(option.path)
@@ -295,35 +313,3 @@ def _table(config: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     for key in path[:-1]:
         config = config.setdefault(key, {})
     return config
-
-
-def _read_toml(path: Path, options: Sequence[Option]) -> dict[str, Any]:
-    try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"`--config` must be a TOML file; got {path}, which cannot be read ({error.strerror})."
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"`--config` must be a TOML file; got {path}, which is not TOML 1.0 ({error}).") from None
-    allowed = {option.path for option in options}
-    if ("backend",) in allowed:
-        config = rename_old_keys(config)
-    has_task = any(path[0] == "task" for path in allowed)
-    for keys in _leaves(config):
-        # Any key may stand under [task]: the task itself knows its parameters and names a wrong one.
-        if keys not in allowed and not (has_task and keys[0] == "task" and len(keys) == 2):
-            names = sorted({".".join(path) for path in allowed})
-            wrong = ".".join(keys)
-            raise ValueError(
-                f"a key in --config {path} must be one of {', '.join(names)}; got {wrong!r}.{meant(wrong, names)}"
-            )
-    return config
-
-
-def _leaves(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*above, key))
-        else:
-            yield (*above, key)

@@ -1,4 +1,7 @@
-"""Output of verbs: stdout carries data, one table or one JSON document; stderr carries messages."""
+"""Output of verbs: stdout carries data, one table or one JSON document; stderr carries messages.
+
+Whatever goes to people goes through ``say`` and ``note``: names of tasks, files and runs may hold control characters.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from boundprobe.text import printable
+
+
+def say(text: object = "") -> None:
+    """Print lines on stdout, control characters as escapes."""
+    print(printable(str(text), keep="\n"))
 
 
 def print_json(document: Mapping[str, Any]) -> int:
@@ -20,7 +30,7 @@ def print_config(config: Mapping[str, Any]) -> int:
 
     from boundprobe.runs.store import without_none
 
-    print(tomli_w.dumps(without_none(config)), end="")
+    say(tomli_w.dumps(without_none(config)).removesuffix("\n"))
     return 0
 
 
@@ -36,15 +46,17 @@ def exact(value: float, spec: str) -> str:
 
 def print_pairs(rows: Sequence[tuple[str, str, str]]) -> None:
     """Print label, value and source in aligned columns."""
-    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
-    for label, value, source in rows:
+    cells = [tuple(map(printable, row)) for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in (0, 1)]
+    for label, value, source in cells:
         print(f"{label:<{widths[0]}}  {value:>{widths[1]}}   {source}")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns after the first two are right-aligned, as numbers are."""
-    widths = [max(len(text) for text in column) for column in zip(columns, *rows, strict=True)]
-    for row in (columns, ["-" * width for width in widths], *rows):
+    shown = [list(map(printable, row)) for row in (columns, *rows)]
+    widths = [max(len(text) for text in column) for column in zip(*shown, strict=True)]
+    for row in (shown[0], ["-" * width for width in widths], *shown[1:]):
         cells = [
             f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
@@ -54,7 +66,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def note(text: str, *, quiet: bool) -> None:
     """Say something on stderr, unless told not to."""
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def find_device(name: str) -> str:

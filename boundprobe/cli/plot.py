@@ -11,9 +11,10 @@ from boundprobe.cli.options import (
     LADDER_OPTIONS,
     add_device,
     add_options,
+    add_trusted_task,
     resolve,
 )
-from boundprobe.cli.output import find_device, print_config, print_json
+from boundprobe.cli.output import find_device, print_config, print_json, say
 
 if TYPE_CHECKING:
     from boundprobe.runs.store import Run
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_dirs", type=Path, nargs="+", metavar="RUN", help="directories of finished runs: training, or one sweep"
     )
     add_options(parser, OPTIONS, task=False)
+    add_trusted_task(parser)
     add_device(parser)
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where the figures go (default .)")
 
@@ -49,12 +51,15 @@ def run(args: argparse.Namespace) -> int:
     curve = curve_config(bottleneck, settings)
     if args.print_config:
         return print_config(asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
+    from boundprobe.runs.files import check_output_directory
+
+    check_output_directory("--out", args.out)
     from boundprobe.bottleneck.curve import MeasuredModel
     from boundprobe.bottleneck.measure import probe_bottleneck
     from boundprobe.plots.bound_vs_empirical import save
     from boundprobe.probes.run import probe_run
     from boundprobe.runs.store import load_run
-    from boundprobe.training.config import TrainConfig
+    from boundprobe.training.config import config_of_run
 
     runs = [load_run(path) for path in args.run_dirs]
     if any(run.verb == "sweep" for run in runs):
@@ -78,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             points = None if curve is None else probe_bottleneck(trained, model.member, curve, device=device)
             models.append(MeasuredModel(model, points))
     args.out.mkdir(parents=True, exist_ok=True)
-    return _name(args, save(TrainConfig.from_dict(runs[0].config).task, models, args.out / "bound_vs_empirical"))
+    return _name(args, save(config_of_run(runs[0].config, runs[0].path).task, models, args.out / "bound_vs_empirical"))
 
 
 def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:
@@ -86,12 +91,12 @@ def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:
     from boundprobe.plots.sweep import save
     from boundprobe.runs.collect import seed_rows
     from boundprobe.sweep.driver import collect
-    from boundprobe.training.config import TrainConfig
+    from boundprobe.training.config import config_of_run
 
     if len(runs) > 1:
         raise ValueError(f"a sweep must be plotted by itself; got {len(runs)} runs, one of them a sweep.")
     collected = collect(runs[0], device=find_device(args.device))
-    tasks = [TrainConfig.from_dict(run.config).task for run in collected]
+    tasks = [config_of_run(run.config, runs[0].path).task for run in collected]
     args.out.mkdir(parents=True, exist_ok=True)
     paths = []
     for i, task in enumerate(dict.fromkeys(tasks)):
@@ -105,5 +110,5 @@ def _name(args: argparse.Namespace, paths: list[Path]) -> int:
     if args.json:
         return print_json({"schema": "boundprobe.plot/1", "figures": [str(path) for path in paths]})
     for path in paths:
-        print(path)
+        say(path)
     return 0

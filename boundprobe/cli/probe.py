@@ -14,6 +14,7 @@ from boundprobe.cli.options import (
     Option,
     add_device,
     add_options,
+    add_trusted_task,
     number,
     resolve,
     whole_number,
@@ -31,6 +32,7 @@ STATES_OPTIONS = (
     Option("--states", ("states", "file"), word, "arrays state (N x d), answers (N x n)", "NPZ"),
     Option("--n-values", ("states", "n_values"), whole_number(2), "of them: answers uniform over 0..K-1", "K"),
     Option("--entropy-bits", ("states", "entropy_bits"), number, "of them: joint entropy of the answers", "H"),
+    Option("--groups", ("states", "groups"), word, "of them: array of the file, or TABLE.csv:COLUMN", "NAME"),
 )
 
 OPTIONS = (
@@ -42,6 +44,7 @@ OPTIONS = (
 
 #: Settings that mean something for an array of states.
 FOR_STATES = ("seed", "decoders", "confidence")
+PRIORS = ("n_values", "entropy_bits", "groups")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_dir", type=Path, metavar="RUN", nargs="?", help="directory of a finished training run, or of a sweep"
     )
     add_options(parser, OPTIONS, task=False)
+    add_trusted_task(parser)
     add_device(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN, or runs)"
@@ -77,10 +81,7 @@ def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[st
         raise ValueError(f"`states.file` must be the path of an .npz, as a string; got {states['file']!r}.")
     for name in given:
         if name not in FOR_STATES:
-            raise ValueError(
-                f"what is given with --states must be one of {', '.join(FOR_STATES)}, n_values, entropy_bits; got "
-                f"{name}."
-            )
+            raise ValueError(f"with `--states` settings must be {', '.join((*FOR_STATES, *PRIORS))}; got {name}")
     if args.run_dir is not None:
         raise ValueError(
             f"one of RUN and --states must be given; got both, {args.run_dir} and --states. Measure them apart."
@@ -107,6 +108,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
 
     from boundprobe.bottleneck.settings import curve_config
     from boundprobe.probes.settings import ProbeConfig
+    from boundprobe.runs.files import check_output_directory
     from boundprobe.runs.store import load_run
 
     settings = ProbeConfig(**given)
@@ -114,6 +116,8 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     if args.print_config:
         return print_config({"member": member} | asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
     trained = load_run(args.run_dir)
+    if args.out is not None:
+        check_output_directory("--out", args.out)
     if trained.verb == "sweep":
         if one or bottleneck:
             raise ValueError(

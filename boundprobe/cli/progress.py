@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from boundprobe.text import printable
+
 
 class Bar:
     """Progress of one piece of work, in units of work."""
@@ -26,7 +28,7 @@ class Bar:
 
     def update(self, done: float, what: str) -> None:
         """Show that ``done`` units are done, and what is being done."""
-        self._progress.update(self._task, completed=done, description=what)
+        self._progress.update(self._task, completed=done, description=printable(what))
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def progress_bar(total: float, *, quiet: bool) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TextColumn("elapsed,"),
         TimeRemainingColumn(),
-        TextColumn("left: {task.description}"),
+        TextColumn("left: {task.description}", markup=False),
         console=Console(stderr=True),
         disable=quiet or not sys.stderr.isatty(),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, one_of, resolve, whole_number, word
-from boundprobe.cli.output import note, print_config, print_json
+from boundprobe.cli.output import note, print_config, print_json, say
 from boundprobe.tasks.registry import task_of
 
 HELP = "draw sequences of a task from uniform, state-hard, window-hard, mixture or another of its distributions"
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, then write or print; numpy only."""
     from boundprobe.checks import check_word
     from boundprobe.export.blocks import SampleStream
+    from boundprobe.runs.files import check_output
 
     given = resolve(OPTIONS, args)
     task = task_of(given.get("task", {}))
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     check_word("format", config["format"], FORMATS)
     if args.print_config:
         return print_config(config | {"task": {"name": task.name, **task.parameters()}})
-    if args.out and not args.out.parent.is_dir():
-        raise ValueError(f"`--out` must be a file in an existing directory; got {args.out}, in no directory.")
+    if args.out:
+        check_output("--out", args.out)
     document: dict[str, Any] = {
         "schema": "boundprobe.sample/1",
         "task": {"name": task.name, "parameters": task.parameters()},
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     width = len(str(task.n_token_ids - 1))
     for block in stream.blocks():
         for tokens, targets in zip(block["tokens"], block["targets"], strict=True):
-            print("tokens ", " ".join(f"{token:>{width}}" for token in tokens))
-            print("targets", " ".join(f"{target:>{width}}" if target >= 0 else "." * width for target in targets))
+            say(f"tokens  {' '.join(f'{token:>{width}}' for token in tokens)}")
+            shown = (f"{target:>{width}}" if target >= 0 else "." * width for target in targets)
+            say(f"targets {' '.join(shown)}")
     return 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boundprobe.cli.options import add_device, add_verb_flags, one_of, whole_number
-from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
+from boundprobe.cli.options import add_device, add_trust, add_verb_flags, one_of, whole_number
+from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, say
+from boundprobe.cli.toml import load_toml
 from boundprobe.cli.train import check_run
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seed of everything random, instead of the file's (default 0)",
     )  # fmt: skip
     add_verb_flags(parser)
+    add_trust(parser)
     add_device(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default runs)"
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         chosen_backends(point.config.model, point.config.backend, device)
         point.config.check_asks()
     executor, largest = _executor(args, device), args.ensemble or LARGEST_ENSEMBLE[device]
+    executor.check_usable()
     sweep = Sweep(config, args.out)
     if sweep.run.result() is None:
         groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]
@@ -96,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         note(f"tables {sweep.run.path / result['tables']['runs']}, {result['tables']['seeds']}", quiet=args.quiet)
         note(f"figure: boundprobe plot {sweep.run.path}", quiet=args.quiet)
         for violation in result["violations"]:
-            print(f"VIOLATION, a bug in the theory or in the code: {violation}")
+            say(f"VIOLATION, a bug in the theory or in the code: {violation}")
     return 1 if result["violations"] else 0
 
 
@@ -145,14 +147,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     path = args.file or args.config
     if path is None or (args.file and args.config):
         raise ValueError("the sweep's file must be given once, as in boundprobe sweep FILE.toml; see 'sweep --help'.")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"the sweep's file must be TOML; got {path}, which cannot be read ({error.strerror})."
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"the sweep's file must be TOML 1.0; got {path}, which is not ({error}).") from None
+    document = load_toml(path, str(path))
     return document | ({"seed": args.seed} if "seed" in args else {})
 
 

@@ -37,11 +37,16 @@ class Rounding:
         return self.entry_bits * int((self.high > self.low).sum())
 
     def codes(self, entries: Tensor) -> Tensor:
-        """Code of each entry, 0 .. 2^b - 1, of states (batch, entries): the rounded state itself, as int64."""
+        """Code of each entry, 0 .. 2^b - 1, of states (batch, entries): the rounded state itself, as int64.
+
+        NaN, which is on neither side of any limit, has code 0: a value of its own would be one too many.
+        """
         # In float64, because half precision cannot count to 2^b.
         low, high, levels = self.low.double(), self.high.double(), 2**self.entry_bits - 1
         width = torch.where(high > low, high - low, 1.0)
-        codes: Tensor = ((entries.double().clamp(low, high) - low) / width * levels).round().long()
+        exact = entries.double()
+        exact = torch.where(exact.isnan(), low, exact)
+        codes: Tensor = ((exact.clamp(low, high) - low) / width * levels).round().long()
         return codes
 
     def __call__(self, state: CutState) -> CutState:
@@ -51,13 +56,19 @@ class Rounding:
 
 
 def entry_limits(states: Iterable[CutState]) -> tuple[Tensor, Tensor]:
-    """Least and greatest value of each entry over states: the frozen limits of a ``Rounding``."""
+    """Least and greatest finite value of each entry over states: the frozen limits of a ``Rounding``.
+
+    An entry that is never finite gets the limits 0 and 0: a constant.
+    """
     low = high = None
     for state in states:
         entries = state.flatten()
-        chunk_low, chunk_high = entries.amin(0), entries.amax(0)
+        finite = entries.isfinite()
+        chunk_low = torch.where(finite, entries, torch.inf).amin(0)
+        chunk_high = torch.where(finite, entries, -torch.inf).amax(0)
         low = chunk_low if low is None else torch.minimum(low, chunk_low)
         high = chunk_high if high is None else torch.maximum(high, chunk_high)
     if low is None or high is None:
         raise ValueError("`states` must hold at least one state; got none. Draw calibration sequences.")
-    return low, high
+    never = low > high
+    return torch.where(never, 0.0, low), torch.where(never, 0.0, high)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from boundprobe.runs.files import write_whole
+from boundprobe.text import printable
 
 FORBIDDEN = "0.86"
 
@@ -24,6 +26,10 @@ def project_style() -> AbstractContextManager[None]:
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as ``stem``.png and ``stem``.svg, each whole or not at all; return both paths."""
+    for text in figure.findobj(Text):  # names of tasks and runs may hold anything
+        assert isinstance(text, Text)
+        text.set_text(printable(text.get_text(), keep="\n"))
+        text.set_parse_math("\\mathdefault" in text.get_text())
     # The layout ends an ulp off now and then, and ids in an svg are hashes of floats.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

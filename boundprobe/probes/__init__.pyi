@@ -11,8 +11,11 @@ from .model_answers import interchange_check as interchange_check
 from .model_answers import read_answers as read_answers
 from .model_answers import states_at_cut as states_at_cut
 from .model_answers import wrong_answers as wrong_answers
+from .null import NullControl as NullControl
+from .null import null_control as null_control
+from .precision import Encoding as Encoding
+from .precision import count_sketch as count_sketch
 from .present import PartBits as PartBits
-from .present import count_sketch as count_sketch
 from .run import ModelLadder as ModelLadder
 from .run import probe_member as probe_member
 from .run import probe_run as probe_run

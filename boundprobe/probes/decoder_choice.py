@@ -92,8 +92,8 @@ def decode(
     with _threads(torch.get_num_threads() if n_products >= MANY_PRODUCTS else 1):
         settings = FitSettings(config.seed, device)
         for name, decoder in fit_all(config.names, splits.fit, splits.calibration, prior.n_values, settings):
-            candidates[name] = _candidate(decoder, splits)
-    n_evaluation = splits.evaluation.n_sequences
+            candidates[name] = candidate(decoder, splits)
+    n_evaluation = splits.evaluation.n_units
     plans = {
         name: choose(prior, {name: each.calibration}, n_evaluation, alpha, config.forms)
         for name, each in candidates.items()
@@ -103,7 +103,9 @@ def decode(
     return Decoded(plan, evaluation, {name: max(0.0, each.expected_bits) for name, each in plans.items()}, interchanged)
 
 
-def _candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
+def candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
+    """A fitted decoder; it is checked (A4) when the evaluation split is read with it."""
+
     def scores(sample: Sample) -> Scores:
         said: Scores = decoder.logits(sample.states, sample.answers)
         return said
@@ -111,9 +113,10 @@ def _candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:
     def evaluate() -> tuple[Scored, str]:
         sample = splits.evaluation
         check_causal(scores, sample)
-        return Scored(scores(sample), sample.answers), check_interchange(scores, sample)
+        return Scored(scores(sample), sample.answers, sample.groups), check_interchange(scores, sample)
 
-    return Candidate(Scored(scores(splits.calibration), splits.calibration.answers), evaluate)
+    known = splits.calibration
+    return Candidate(Scored(scores(known), known.answers, known.groups), evaluate)
 
 
 @contextmanager

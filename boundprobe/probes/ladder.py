@@ -25,12 +25,18 @@ from boundprobe.probes.certificates.binomial import (
 )
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.retention import Retention
+from boundprobe.probes.null import NullControl
 from boundprobe.probes.present import (
     PartBits,
 )
 from boundprobe.probes.quantised.machines import (
     RoundedMachine,
 )
+from boundprobe.probes.read_back import check_entropy, check_null_control, check_same
+from boundprobe.probes.settings import certificate_level
+from boundprobe.probes.violations import find_violations
+from boundprobe.runs.documents import probes as documents
+from boundprobe.runs.documents.read import check_document
 from boundprobe.tasks.base import KEYS_ONCE
 
 #: Parts of a report that share its failure probability equally: answers from the whole state (accuracy, required),
@@ -49,12 +55,16 @@ class Ladder:
         The distribution of the prefix.
     entropy_bits : float
         Of the answers, under that distribution.
+    n_values : int
+        Values that each answer can take, K.
     errors : AnswerErrors
         Of all queries answered from the whole state.
     required : CertifiedBound
     used, present : CertifiedBound
     parts : tuple of PartBits
         Information in the state of each kind that each layer keeps.
+    null_control : NullControl
+        The same certificate of states that know nothing.
     retention : Retention or None
         None where the answers are not independent and uniform.
     states : CertifiedBound or None
@@ -78,11 +88,13 @@ class Ladder:
 
     stream: str
     entropy_bits: float
+    n_values: int
     errors: AnswerErrors
     required: CertifiedBound
     used: CertifiedBound
     present: CertifiedBound
     parts: tuple[PartBits, ...]
+    null_control: NullControl
     retention: Retention | None
     states: CertifiedBound | None
     rounded: tuple[RoundedMachine, ...]
@@ -127,9 +139,11 @@ class Ladder:
         return {
             "stream": self.stream,
             "entropy_bits": self.entropy_bits,
+            "n_values": self.n_values,
             "used_bits": self.used.to_json(),
             "present_bits": self.present.to_json(),
             "present_by_part": [part.to_json() for part in self.parts],
+            "null_control": self.null_control.to_json(),
             "retention": None if self.retention is None else self.retention.to_json(),
             "states_bits": None if self.states is None else self.states.to_json(),
             "needed_bits": self.needed_bits,
@@ -150,8 +164,15 @@ class Ladder:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Ladder:
-        """Read a ladder back; ``to_json`` of the result is the document, as far as that is about the ladder."""
-        shared = 1 - (1 - document["confidence"]) / N_PARTS
+        """Read a ladder back; ``to_json`` of the result is the document, as far as that is about the ladder.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, documents.Ladder, only=False)
+        shared = 1 - certificate_level(document["confidence"], N_PARTS)
         entropy, states, retention = (document[name] for name in ("rounded_entropy_bits", "states_bits", "retention"))
         theorem = "S1" if retention is None else "S3"
         rounded = tuple(RoundedMachine.from_json(machine, theorem) for machine in document["rounded"])
@@ -159,14 +180,16 @@ class Ladder:
         if entropy is not None:  # a state without entries has as many bits in every rounding
             needed = [machine for machine in rounded if machine.entry_bits == entropy["entry_bits"]]
         required = {"lower": document["required_bits_lower"], "estimate": document["required_bits"]}
-        return cls(
+        ladder = cls(
             stream=document["stream"],
             entropy_bits=document["entropy_bits"],
+            n_values=document["n_values"],
             errors=AnswerErrors.from_json(document["answer_errors"], shared),
             required=CertifiedBound.from_json(required | {"confidence": shared}, theorem),
             used=CertifiedBound.from_json(document["used_bits"], "T1"),
             present=CertifiedBound.from_json(document["present_bits"], "T1"),
             parts=tuple(PartBits.from_json(part) for part in document["present_by_part"]),
+            null_control=NullControl.from_json(document["null_control"]),
             retention=None if retention is None else Retention.from_json(retention, shared),
             states=None if states is None else CertifiedBound.from_json(states, "list decoding"),
             rounded=rounded,
@@ -179,3 +202,37 @@ class Ladder:
             confidence=document["confidence"],
             violations=tuple(document["violations"]),
         )
+        ladder._check(document)
+        return ladder
+
+    def _check(self, document: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` unless a ladder that was read from a document can be what a measurement has given."""
+        bounds = {"used": self.used, "present": self.present}
+        parts = {f"present in {part.kind} of layer {part.layer}": part.present for part in self.parts}
+        machines = {f"used at {machine.entry_bits} bits": machine.used for machine in self.rounded}
+        groups = () if self.retention is None else self.retention.groups
+        held = {f"retention of {each.group}": each.bits for each in groups}
+        check_entropy(bounds | parts | machines | held, self.entropy_bits)
+        counted = bounds | {"required": self.required} | ({} if self.states is None else {"states": self.states})
+        found = find_violations(
+            entropy_bits=self.entropy_bits,
+            nominal_bits=self.nominal_bits,
+            bounds=counted,
+            parts=self.parts,
+            rounded=self.rounded,
+            needed=self.needed,
+            rounded_entropy=self.rounded_entropy,
+            window_hard=self.window_hard,
+            window_ceiling=self.window_ceiling,
+            retention=self.retention,
+            n_answers=len(self.errors.estimate),
+            n_values=self.n_values,
+        )
+        check_null_control(self.null_control)
+        # Compared by number, because wordings change between versions; one more is that of A4: the model must be run.
+        if len(self.violations) - len(found) not in (0, 1):
+            said = found[0] if len(found) > len(self.violations) else self.violations[0]
+            raise ValueError(
+                f"`violations` must be the {len(found)} that its numbers have; got {len(self.violations)} ({said})"
+            )
+        check_same(self.to_json(), document)

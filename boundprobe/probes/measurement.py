@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from dataclasses import replace
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.models.stack import SequenceModel
@@ -11,7 +10,7 @@ from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.binomial import (
     Proportion,
     answer_errors,
-    clopper_pearson,
+    proportion,
     required_by,
 )
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
@@ -21,6 +20,7 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.ladder import N_PARTS, Ladder
 from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
+from boundprobe.probes.null import null_control
 from boundprobe.probes.present import (
     classes,
     entries,
@@ -35,12 +35,12 @@ from boundprobe.probes.quantised.machines import (
     roundings,
     run_rounded,
 )
-from boundprobe.probes.settings import ProbeConfig
+from boundprobe.probes.settings import ProbeConfig, certificate_level, premise_level
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
-from boundprobe.training.evaluate import count_correct
+from boundprobe.training.evaluate import scored_answers
 
 
 def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
@@ -55,7 +55,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     device : str
         Where decoders are trained.
     """
-    alpha = (1 - config.confidence) / N_PARTS
+    alpha = certificate_level(config.confidence, N_PARTS)
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
         task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)
@@ -77,6 +77,12 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     used = used_bits(prior, *own, alpha, config.seed)
     decoded, present = present_bits(prior, splits, own, config, alpha, device)
     parts = present_by_part(prior, (states[0], known, measured), splits, config, alpha, device)
+    control = null_control(
+        prior, splits, decoded, config.decoding(config.decoders), premise_level(config.confidence), device
+    )
+    used, present = control.guard(used), control.guard(present)
+    parts = tuple(replace(part, present=control.guard(part.present)) for part in parts)
+    retention = retention_of(decoded, evaluation, case.n_values, alpha) if case.independent_uniform else None
     log_states = _states_bits(case, read[0], read[1], alpha)
     tried = roundings(known)
     rounded = run_rounded(model, measured, evaluation, case, tried, alpha)
@@ -99,16 +105,21 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         rounded_entropy=entropy,
         window_hard=window_hard,
         window_ceiling=ceiling,
+        retention=retention,
+        n_answers=case.n_answers,
+        n_values=case.n_values,
     )
     return Ladder(
         stream=config.stream,
         entropy_bits=case.entropy_bits,
+        n_values=case.n_values,
         errors=errors,
         required=required,
         used=used,
         present=present,
         parts=parts,
-        retention=retention_of(decoded, evaluation, len(values), alpha) if case.independent_uniform else None,
+        null_control=control,
+        retention=retention,
         states=log_states,
         rounded=rounded,
         needed=needed,
@@ -127,7 +138,7 @@ def _assumptions(case: StateCase, outside: str | None, decoder: str) -> tuple[As
     model = outside or "states of the model were swapped between sequences: the answers went with them"
     return all_of(
         "drawn by the task's sampler; limits of the rounding, whitening and decoders come from other draws",
-        f"the sampler's own law, seeded with 128 bits ({case.theorem})",
+        f"the sampler's own distribution, seeded through a pool of 128 bits ({case.theorem})",
         f"{model}; {decoder}",
         frozen="training, calibration and evaluation are streams of their own; the second chooses decoder and form",
     )
@@ -141,10 +152,7 @@ def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alp
     return states_certificate(evaluation.wrong, case.n_values, threshold, alpha)
 
 
-@torch.no_grad()
 def _window_hard(model: SequenceModel, task: AbstractTask, config: ProbeConfig, alpha: float) -> Proportion:
-    """Accuracy on the window-hard half with exact confidence bounds."""
+    """Accuracy on the window-hard half with confidence bounds, exact where a sequence has one answer."""
     batch = task.sample(config.n_sequences, generator(config.seed, "evaluation", 3), "window-hard")
-    correct, asked = count_correct(model, batch)
-    lower, upper = clopper_pearson(np.array(correct), asked, alpha)
-    return Proportion(correct / asked, float(lower), float(upper))
+    return proportion(*scored_answers(model, batch, task.answers_per_sequence), alpha)

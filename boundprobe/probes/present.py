@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,12 +22,10 @@ from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer, retention
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.decoder_choice import Candidate, Decoded, decode
+from boundprobe.probes.precision import count_sketch
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, CutBatch
-
-#: Decoders see no more entries than this; wider states are reduced to it by a count sketch.
-MOST_ENTRIES = 8192
 
 
 @dataclass(frozen=True)
@@ -74,19 +71,6 @@ def _rows(state: CutState, columns: Tensor | None) -> NDArray[np.float32]:
     return rows
 
 
-def count_sketch(flat: Tensor, most: int = MOST_ENTRIES) -> Tensor:
-    """Entries (N, d) as at most ``most`` sums with random signs, the same for every call (Charikar et al. 2002).
-
-    A function of the state alone, so that every certificate holds; what sums hide from the decoder is not certified.
-    """
-    if flat.shape[1] <= most:
-        return flat
-    rng = generator(0, "split", 1)
-    bucket = torch.from_numpy(rng.integers(most, size=flat.shape[1])).to(flat.device)
-    sign = torch.from_numpy(rng.choice(np.array([-1.0, 1.0], np.float32), flat.shape[1])).to(flat.device)
-    return flat.new_zeros(len(flat), most).index_add_(1, bucket, flat * sign)
-
-
 def classes(cut: CutBatch, values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Answers as indices into ``values``; ``IGNORE`` where undefined.
 
@@ -99,8 +83,8 @@ def classes(cut: CutBatch, values: NDArray[np.int64]) -> NDArray[np.int64]:
     wrong = (values[index] != cut.answers) & (cut.answers != IGNORE)
     if wrong.any():
         raise ValueError(
-            f"the answer {cut.answers[wrong][0]} is none of the task's {len(values)} answer_values; allowed: those; "
-            "mend the task"
+            f"the task's answers must be among its {len(values)} answer_values; got {cut.answers[wrong][0]}. Mend the "
+            "task."
         )
     return np.where(cut.answers == IGNORE, IGNORE, index)
 
@@ -177,10 +161,10 @@ def retention_of(decoded: Decoded, cut: CutBatch, n_values: int, alpha: float) -
 
     The last token before the cut has distance 1.
     """
-    wrong, decoder = decoded.evaluation.wrong, decoded.plan.decoder
+    decoder = decoded.plan.decoder
     told = decoder == "chain" or (decoder == "model" and cut.suffixes is not None)
     of = GIVEN_EARLIER if told else ALONE
     if cut.places is None:
-        return by_answer(wrong, n_values, alpha, of)
+        return by_answer(decoded.evaluation.wrong, n_values, alpha, of)
     distance = np.where(cut.places == IGNORE, IGNORE, cut.prefix.shape[1] - cut.places)
-    return retention(wrong, distance, n_values, alpha, by="distance", of=of)
+    return retention(decoded.evaluation.wrong, distance, n_values, alpha, by="distance", of=of)

@@ -12,8 +12,12 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.measurement import measure
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.runs.store import Run, load_run, open_run
-from boundprobe.training.config import TrainConfig
+from boundprobe.runs.collect import sweep_points
+from boundprobe.runs.documents.probes import Probe
+from boundprobe.runs.documents.read import check_document
+from boundprobe.runs.store import Run, find_run, load_run, open_run, run_name
+from boundprobe.training.config import config_of_run
+from boundprobe.training.results import check_result
 from boundprobe.training.weights import load_models
 
 
@@ -84,7 +88,14 @@ class ModelLadder:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ModelLadder:
-        """Read a document back."""
+        """Read a document back.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, Probe)
         return cls(
             document["run_id"],
             Path(document["run_dir"]),
@@ -97,6 +108,9 @@ class ModelLadder:
             Ladder.from_json(document),
         )
 
+    def __hash__(self) -> int:
+        return hash((self.run_id, self.trained, self.member))
+
 
 def check_trained(trained: Run, member: int) -> dict[str, Any]:
     """The result of a finished training run that has this member.
@@ -108,14 +122,13 @@ def check_trained(trained: Run, member: int) -> dict[str, Any]:
     ValueError
         If it has no such member.
     """
-    if trained.verb != "train" or (result := trained.result()) is None:
+    if trained.verb != "train" or (result := trained.read_result(check_result)) is None:
         raise RunDirectoryError(
-            f"{trained.path} is not a finished training run; allowed: a directory that 'boundprobe train' finished; "
-            "run its command again to the end"
+            f"RUN must be a finished training run; got {trained.path}, which is none. Run its command again to the end."
         )
     n_members = len(result["members"])
     if not 0 <= member < n_members:
-        raise ValueError(f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member")
+        raise ValueError(f"`--member` must be from 0 to {n_members - 1} for {trained.run_id}; got {member}.")
     return result
 
 
@@ -144,31 +157,62 @@ def probe_member(
     """
     result = check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
-    run = open_run(root or trained.path.parent, "probe", settings)
-    if (known := run.result()) is None:
-        train_config, of_member = TrainConfig.from_dict(trained.config), result["members"][member]
-        with run.session(device=device, seeds={"seed": config.seed, "roles": "calibration, evaluation"}):
-            model = load_models(trained, device)[member]
-            measured = ModelLadder(
-                run.run_id,
-                run.path,
-                trained.run_id,
-                trained.config["task"],
-                train_config.model,
-                member,
-                of_member["seed_index"],
-                of_member["n_params"],
-                measure(model, train_config.task, config, device),
-            )
-            run.finish(measured.to_json())
-        known = run.result()
-        assert known is not None  # just written
-    return ModelLadder.from_json(known)
+    root, of_member = root or trained.path.parent, result["members"][member]
+    found = find_run(root, "probe", settings)
+    if found is not None and (known := _read_ladder(found)) is not None:
+        _check_trained_by(known, trained, of_member, config, found)
+        return known
+    train_config, model = config_of_run(trained.config, trained.path), load_models(trained, device)[member]
+    train_config.task.stream_case(config.stream)  # refuses a stream that the task has not
+    run = open_run(root, "probe", settings)  # made only now that nothing is left to refuse
+    with run.session(device=device, seeds={"seed": config.seed, "roles": "calibration, evaluation"}):
+        measured = ModelLadder(
+            run.run_id,
+            run.path,
+            trained.run_id,
+            trained.config["task"],
+            train_config.model,
+            member,
+            of_member["seed_index"],
+            of_member["n_params"],
+            measure(model, train_config.task, config, device),
+        )
+        run.finish(measured.to_json())
+    known = _read_ladder(run)
+    assert known is not None  # just written
+    return known
+
+
+def _read_ladder(run: Run) -> ModelLadder | None:
+    """The ladder of a finished probe of a model."""
+    return run.read_result(ModelLadder.from_json)
+
+
+def _check_trained_by(
+    known: ModelLadder, trained: Run, of_member: Mapping[str, Any], config: ProbeConfig, place: Run
+) -> None:
+    """Raise ``RunDirectoryError`` unless a ladder that was read back is of this member of this run, measured so."""
+    same = (
+        known.ladder.confidence == config.confidence
+        and known.ladder.stream == config.stream
+        and known.member == place.config["member"]
+        and known.trained == trained.run_id
+        and known.task == trained.config["task"]
+        and asdict(known.model) == trained.config["model"]
+        and known.seed_index == of_member["seed_index"]
+        and known.n_params == of_member["n_params"]
+        and asdict(known.ladder.memory) == of_member["memory"]
+    )
+    if not same:
+        raise RunDirectoryError(
+            f"{place.path} must be of a model of {trained.run_id}: its task, sizes or seed are others; restore it, or "
+            "move it away and run the command again"
+        )
 
 
 def probe_run(trained: Run, config: ProbeConfig, root: Path | None = None, *, device: str = "cpu") -> list[ModelLadder]:
     """The ladder of every reported model of a finished training run; arguments are those of ``probe_member``."""
-    n_members = len((trained.result() or {}).get("members", [None]))  # None: probe_member says what is wrong
+    n_members = len(check_trained(trained, 0)["members"])
     return [probe_member(trained, member, config, root, device=device) for member in range(n_members)]
 
 
@@ -206,19 +250,27 @@ def read_ladders(run: Run) -> list[ModelLadder]:
         configurations is there several times.
     """
     if run.verb == "probe":
-        return [ModelLadder.from_json(result)] if (result := run.result()) is not None else []
+        return [known] if (known := _read_ladder(run)) is not None else []
     if run.verb == "sweep":
         return [ladder for trained in _runs_of(run) for ladder in read_ladders(trained)]
     kept = [load_run(path) for path in sorted(run.path.parent.glob("probe-*"))]
     found = [
-        ModelLadder.from_json(result)
+        known
         for probe in kept
-        if probe.config.get("trained") == run.run_id and (result := probe.result()) is not None
+        if probe.config.get("trained") == run.run_id and (known := _read_ladder(probe)) is not None
     ]
     return sorted(found, key=lambda ladder: ladder.member)
 
 
 def _runs_of(sweep: Run) -> list[Run]:
     """Training runs of a sweep, in the order of its grid."""
-    configs = [TrainConfig.from_dict(point["run"]) for point in sweep.config["points"]]
-    return [open_run(sweep.path.parent, "train", config.to_dict()) for config in configs]
+    runs = []
+    for point in sweep_points(sweep):
+        if (run := find_run(sweep.path.parent, "train", point["run"])) is None:
+            name = run_name("train", point["run"])
+            raise RunDirectoryError(
+                f"a sweep must lie beside its finished runs; got none at {sweep.path.parent / name}. Give its command "
+                "again."
+            )
+        runs.append(run)
+    return runs

@@ -13,6 +13,19 @@ DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
 FORM_NAMES = ("fano", "tangent-fano", "cross-entropy")
 CONFIDENCE_BOUND_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
 
+#: Share of the probability that a report may err which its premise tests and its null control take: 1e-6 of 0.05.
+PREMISE_SHARE = 2e-5
+
+
+def premise_level(confidence: float) -> float:
+    """Probability, at most, that a true prior is refused by the premise tests, and by the null control: half each."""
+    return (1 - confidence) * PREMISE_SHARE / 2
+
+
+def certificate_level(confidence: float, n_parts: int) -> float:
+    """Probability, at most, that one of ``n_parts`` certificates of a report errs."""
+    return (1 - confidence) * (1 - PREMISE_SHARE) / n_parts
+
 
 def as_names(name: str, given: object) -> tuple[str, ...]:
     """A list of names, as configurations have them, as a tuple.
@@ -23,7 +36,7 @@ def as_names(name: str, given: object) -> tuple[str, ...]:
         For one text instead of a list.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f'{name} is {given!r}; allowed: a list of names; write ["{given}"]')
+        raise ValueError(f'`{name}` must be a list of names; got {given!r}. Write ["{given}"].')
     return tuple(given)
 
 
@@ -52,7 +65,7 @@ class DecoderConfig:
             object.__setattr__(self, name, as_names(name, getattr(self, name)))
         for name, given, allowed in (("decoders", self.names, DECODER_NAMES), ("forms", self.forms, FORM_NAMES)):
             if not given or len(set(given)) < len(given):
-                raise ValueError(f"{name} are {list(given)}; allowed: one or more of {', '.join(allowed)}, each once")
+                raise ValueError(f"`{name}` must be one or more of {', '.join(allowed)}, each once; got {list(given)}.")
             for each in given:
                 check_word(name, each, allowed)
         check_word("limit", self.limit, CONFIDENCE_BOUND_NAMES)
@@ -85,8 +98,8 @@ class StatesConfig:
             check_number(name, getattr(self, name), above=0, below=1, why="; take a part of 1")
         if self.train_share + self.calibration_share >= 1:
             raise ValueError(
-                f"train_share {self.train_share} and calibration_share {self.calibration_share} leave nothing; "
-                "allowed: below 1 together; leave a third or more to be evaluated"
+                f"`train_share` and `calibration_share` must be below 1 together; got {self.train_share} and "
+                f"{self.calibration_share}. Leave a third or more to be evaluated."
             )
         check_integer("seed", self.seed, 0)
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.information import certify
-from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
-from boundprobe.probes.certificates.sample import Splits
 from boundprobe.probes.decoder_choice import decode
-from boundprobe.probes.settings import StatesConfig
-from boundprobe.probes.states_input import GivenStates, read_states
+from boundprobe.probes.null import NullControl, null_control
+from boundprobe.probes.read_back import check_entropy, check_null_control
+from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
+from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states
+from boundprobe.probes.violations import states_violations
+from boundprobe.runs.documents import probes as documents
+from boundprobe.runs.documents.read import check_document
 from boundprobe.seeds import generator
-
-#: How far is searched for a number of sequences that would be enough.
-MOST_SEQUENCES = 10**6
-
-#: Certified parts of a report, which share what may fail: the total, and the answers one by one.
-N_PARTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +34,8 @@ class StatesReport:
     prior : Prior
     present : CertifiedBound
         Of I(U;S), by the decoder with the largest expected bound on the calibration split.
+    null_control : NullControl
+        The same certificate of states that know nothing.
     retention : Retention or None
         Answer by answer; None where the answers are not independent and uniform.
     nominal_bits : int
@@ -47,6 +44,8 @@ class StatesReport:
         What the calibration split promised for each decoder: estimates, to choose by.
     n_sequences : dict of int
         Of each split.
+    n_groups : dict of int or None
+        Of each split; None where every sequence is independent of all others.
     assumptions : tuple of Assumption
     confidence : float
         Of all certified numbers together.
@@ -56,10 +55,12 @@ class StatesReport:
 
     prior: Prior
     present: CertifiedBound
+    null_control: NullControl
     retention: Retention | None
     nominal_bits: int
     calibration_estimate_bits: dict[str, float]
     n_sequences: dict[str, int]
+    n_groups: dict[str, int] | None
     assumptions: tuple[Assumption, ...]
     confidence: float
     violations: tuple[str, ...]
@@ -69,10 +70,12 @@ class StatesReport:
         return {
             "prior": asdict(self.prior),
             "present_bits": self.present.to_json(),
+            "null_control": self.null_control.to_json(),
             "retention": None if self.retention is None else self.retention.to_json(),
             "nominal_bits": self.nominal_bits,
             "calibration_estimate_bits": self.calibration_estimate_bits,
             "n_sequences": self.n_sequences,
+            "n_groups": self.n_groups,
             "assumptions": [asdict(assumption) for assumption in self.assumptions],
             "confidence": self.confidence,
             "violations": list(self.violations),
@@ -80,20 +83,37 @@ class StatesReport:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> StatesReport:
-        """Read a report back."""
+        """Read a report back.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or its numbers cannot be of one measurement.
+        """
+        check_document(document, documents.Report, only=False)
         retention = document["retention"]
-        shared = 1 - (1 - document["confidence"]) / N_PARTS
-        return cls(
+        shared = 1 - certificate_level(document["confidence"], N_PARTS)
+        report = cls(
             Prior(**document["prior"]),
             CertifiedBound.from_json(document["present_bits"], "T1"),
+            NullControl.from_json(document["null_control"]),
             None if retention is None else Retention.from_json(retention, shared),
             document["nominal_bits"],
             document["calibration_estimate_bits"],
             document["n_sequences"],
+            document["n_groups"],
             tuple(Assumption(**assumption) for assumption in document["assumptions"]),
             document["confidence"],
             tuple(document["violations"]),
         )
+        check_entropy({"present": report.present}, report.prior.entropy_bits)
+        check_null_control(report.null_control)
+        broken = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
+        if len(report.violations) != len(broken):
+            raise ValueError(
+                f"`violations` must be the {len(broken)} that its numbers have; got {list(report.violations)}"
+            )
+        return report
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,8 @@ class MeasuredStates:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MeasuredStates:
-        """Read a document back."""
+        """Read a document back; errors are those of ``StatesReport.from_json``."""
+        check_document(document, documents.ProbeStates)
         states = document["states"]
         report = StatesReport.from_json(document)
         return cls(document["run_id"], Path(document["run_dir"]), states["file"], states["sha256"], report)
@@ -139,6 +160,7 @@ def certify_states(
     answers: ArrayLike,
     *,
     defined: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     n_values: int | None = None,
     entropy_bits: float | None = None,
     config: StatesConfig | None = None,
@@ -156,7 +178,11 @@ def certify_states(
     answers : integer array or tensor (N, n)
         What is asked of each state: 0..K-1.
     defined : bool array (N, n), optional
-        Which answers there are; all if not given.
+        Which answers there are; all if not given.  The mask of a masked array of answers says the same.
+    groups : array (N,), optional
+        Number or name of the source of each sequence.  Sequences that share one, such as two cuts of a document, are
+        split together and count as one observation, their mean; the distribution that is certified draws a group
+        first, and then one of its sequences.
     n_values : int, optional
         K.  Without ``entropy_bits`` the prior is that the answers are independent and uniform over 0..K-1 (given which
         are defined).
@@ -173,8 +199,8 @@ def certify_states(
     Raises
     ------
     ValueError
-        If the prior is not stated or not that of the answers, sequences repeat, or there are too few of them to
-        certify anything.
+        If the prior is not stated or not that of the answers, sequences repeat, there are too few of them to certify
+        anything, or the null control fails.
 
     References
     ----------
@@ -185,6 +211,7 @@ def certify_states(
     --------
     Two of four bits are in the state, as signs:
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> answers = rng.integers(2, size=(4000, 4))
     >>> states = 2.0 * answers[:, :2] - 1
@@ -192,89 +219,36 @@ def certify_states(
     >>> 1.9 < report.present.lower <= 2.0
     True
     """
-    given = read_states(states, answers, defined=defined, n_values=n_values, entropy_bits=entropy_bits)
-    return certify_read(given, config or StatesConfig(), device=device)
+    config = config or StatesConfig()
+    given = read_states(
+        states, answers, defined=defined, groups=groups, n_values=n_values, entropy_bits=entropy_bits, config=config
+    )
+    return certify_read(given, config, device=device)
 
 
 def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu") -> StatesReport:
-    """Certify states that were read and checked; see ``certify_states``."""
-    prior, splits = given.prior, split(given, config)
-    alpha = (1 - config.confidence) / N_PARTS
+    """Certify states that were read, checked and split; see ``certify_states``."""
+    prior, splits = given.prior, given.splits
+    alpha = certificate_level(config.confidence, N_PARTS)
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
+    control = null_control(prior, splits, decoded, config.decoders, premise_level(config.confidence), device)
     rng = generator(config.seed, "order")
-    present = certify(prior, decoded.plan, decoded.evaluation, alpha, rng, config.decoders.limit)
+    present = control.guard(certify(prior, decoded.plan, decoded.evaluation, alpha, rng, config.decoders.limit))
+    parts = {"train": splits.fit, "calibration": splits.calibration, "evaluation": splits.evaluation}
     held = None
     if prior.independent_uniform:
         of = GIVEN_EARLIER if decoded.plan.decoder == "chain" else ALONE
-        held = by_answer(decoded.evaluation.wrong, prior.n_values, alpha, of)
+        held = by_answer(decoded.evaluation.wrong, prior.n_values, alpha, of, decoded.evaluation.groups)
     return StatesReport(
         prior,
         present,
+        control,
         held,
         given.nominal_bits,
         decoded.calibration_estimate_bits,
-        {
-            "train": splits.fit.n_sequences,
-            "calibration": splits.calibration.n_sequences,
-            "evaluation": splits.evaluation.n_sequences,
-        },
-        all_of(given.repeats, given.distribution, decoded.interchanged),
+        {name: sample.n_sequences for name, sample in parts.items()},
+        None if splits.fit.groups is None else {name: sample.n_units for name, sample in parts.items()},
+        all_of(given.independence, given.distribution, decoded.interchanged),
         config.confidence,
-        _violations(present, given.nominal_bits),
+        states_violations(prior, present, held, given.nominal_bits),
     )
-
-
-def split(given: GivenStates, config: StatesConfig) -> Splits:
-    """The fit, calibration and evaluation splits, by a seeded shuffle.
-
-    Raises
-    ------
-    ValueError
-        If there are too few sequences to certify anything.
-    """
-    sample = given.sample
-    order = generator(config.seed, "split").permutation(sample.n_sequences)
-    n_fit = int(sample.n_sequences * config.train_share)
-    n_known = n_fit + int(sample.n_sequences * config.calibration_share)
-    parts = order[:n_fit], order[n_fit:n_known], order[n_known:]
-    if not all(len(part) for part in parts):
-        raise ValueError(
-            f"there are {sample.n_sequences} sequences; allowed: enough for three parts; give a few hundred at least"
-        )
-    splits = Splits(*(sample.rows(part) for part in parts))
-    _check_enough(given.prior, splits, (1 - config.confidence) / N_PARTS)
-    return splits
-
-
-def _check_enough(prior: Prior, splits: Splits, alpha: float) -> None:
-    """Refuse fewer sequences than a decoder without any error would need to certify something."""
-
-    def best(n_evaluation: int, n_calibration: int) -> float:
-        # A decoder that was never wrong on the calibration split, and never is, with the code that it then gets.
-        error = 0.5 / (n_calibration + 1)
-        shortest = -prior.n_answers * math.log2(1 - error)
-        longest = -prior.n_answers * math.log2(error / (prior.n_values - 1))
-        values, seen = np.full(n_evaluation, shortest), np.full(n_calibration, shortest)
-        return prior.entropy_bits - upper_confidence_bound(values, alpha, 0.0, longest, seen=seen)
-
-    n_evaluation, n_calibration = splits.evaluation.n_sequences, splits.calibration.n_sequences
-    if best(n_evaluation, n_calibration) > 0:
-        return
-    n_all = n_evaluation + n_calibration + splits.fit.n_sequences
-    factor = 2
-    while factor * n_all <= MOST_SEQUENCES and best(factor * n_evaluation, factor * n_calibration) <= 0:
-        factor *= 2
-    enough = f"about {factor * n_all}" if factor * n_all <= MOST_SEQUENCES else f"more than {MOST_SEQUENCES}"
-    raise ValueError(
-        f"there are {n_all} sequences, too few to certify anything of {prior.n_answers} answers even for a decoder "
-        f"without error; allowed: {enough} at least; draw more"
-    )
-
-
-def _violations(present: CertifiedBound, nominal_bits: int) -> tuple[str, ...]:
-    if present.exceeds(nominal_bits, 1e-9 * nominal_bits):
-        return (
-            f"present {present.lower:.3f} bits is more than nominal {nominal_bits} bits: the stated prior "
-            "is wrong, or the program is",
-        )
-    return ()

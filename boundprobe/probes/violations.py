@@ -1,6 +1,7 @@
 """The inequalities of the ladder, and those that a measurement violates.
 
     used, present, states  <=  nominal          certified from below against the exact size of the state
+    used, present          <=  H(Y)             and all answers one by one together, as they are independent
     present of a part      <=  its nominal bits
     required               <=  nominal          the theorem at the measured error against the exact size
     required, used of a rounded machine  <=  its bits
@@ -13,10 +14,13 @@ A broken line is a bug, in the theory or in the code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from boundprobe.probes.certificates.binomial import Proportion
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.present import PartBits
 from boundprobe.probes.quantised.machines import RoundedMachine
 
@@ -35,6 +39,46 @@ def above_size(bounds: Mapping[str, CertifiedBound], total_bits: int, size: str,
     ]
 
 
+def retention_violations(
+    retention: Retention, n_answers: int, n_values: int, entropy_bits: float, nominal_bits: int
+) -> list[str]:
+    """What answers hold one by one: at most log2 K each, and together at most H(Y) and the nominal bits.
+
+    Sum over i of I(Y_i;S) is at most I(Y;S) where the answers are independent, and so is that of
+    I(Y_i;S | Y_<i), its chain rule.  By distance a sequence has an answer in some groups only; then the sum is that of
+    an average sequence, and allowance is made for how far so many sequences can be from it.
+    """
+    slack = rounding_slack(entropy_bits)
+    each = math.log2(n_values)
+    found = [
+        f"{group.bits.lower:.3f} bits of an answer ({retention.by} {group.group}) is more than log2 {n_values} (S1)"
+        for group in retention.groups
+        if group.bits.lower > each + slack
+    ]
+    # Every answer of every sequence is in a group.
+    n_sequences = max(1.0, sum(group.n_sequences for group in retention.groups) / n_answers)
+    total = sum(group.bits.lower * group.n_sequences / n_sequences for group in retention.groups)
+    if retention.by != "answer":  # Hoeffding at 1e-9, of the sum over the answers of a sequence
+        slack += entropy_bits * math.sqrt(math.log(1e9) / (2 * n_sequences))
+    for most, what in ((entropy_bits, "the entropy of the answers"), (nominal_bits, "nominal")):
+        if total > most + slack:
+            found.append(f"{total:.3f} bits in all answers one by one is more than {what}, {most:.3f} bits (S1)")
+    return found
+
+
+def states_violations(
+    prior: Prior, present: CertifiedBound, retention: Retention | None, nominal_bits: int
+) -> tuple[str, ...]:
+    """Inequalities that must hold for an array of states and do not."""
+    slack = rounding_slack(prior.entropy_bits)
+    found = above_size({"present": present}, nominal_bits, f"nominal {nominal_bits} bits", slack)
+    if present.exceeds(prior.entropy_bits, slack):
+        found.append(f"present {present.lower:.3f} bits is more than the entropy of the answers (T1)")
+    if retention is not None:
+        found += retention_violations(retention, prior.n_answers, prior.n_values, prior.entropy_bits, nominal_bits)
+    return tuple(found)
+
+
 def find_violations(
     *,
     entropy_bits: float,
@@ -46,13 +90,16 @@ def find_violations(
     rounded_entropy: CertifiedBound | None,
     window_hard: Proportion,
     window_ceiling: float,
+    retention: Retention | None = None,
+    n_answers: int = 1,
+    n_values: int = 2,
 ) -> tuple[str, ...]:
     """Inequalities that must hold and do not, at the confidence of the ladder; empty when all is well.
 
     Parameters
     ----------
     entropy_bits : float
-        Of the answers; sets the slack for the rounding of floats.
+        Of the answers.
     nominal_bits : int
         Exact size of the state.
     bounds : mapping of CertifiedBound
@@ -67,9 +114,17 @@ def find_violations(
         Accuracy on the window-hard half.
     window_ceiling : float
         W2 at the model's receptive field.
+    retention : Retention, optional
+    n_answers, n_values : int
+        Of the retained answers: how many there are, n, and how many values each can take, K.
     """
     slack = rounding_slack(entropy_bits)
     found = above_size(bounds, nominal_bits, f"nominal {nominal_bits} bits", slack)
+    for name in ("used", "present"):
+        if name in bounds and bounds[name].exceeds(entropy_bits, slack):
+            found.append(f"{name} {bounds[name].lower:.3f} bits is more than the entropy of the answers (T1)")
+    if retention is not None:
+        found += retention_violations(retention, n_answers, n_values, entropy_bits, nominal_bits)
     for part in parts:
         if part.present.exceeds(part.nominal_bits, slack):
             found.append(

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.runs.files import write_text, write_whole
+from boundprobe.runs.documents.read import check_document
+from boundprobe.runs.documents.training import SweepConfiguration
+from boundprobe.runs.files import check_output, parse_or_refuse, write_text, write_whole
+from boundprobe.runs.store import Run
 
 Row = dict[str, Any]
 
@@ -30,6 +33,20 @@ class MeasuredLadder(Protocol):
 
     def columns(self) -> Mapping[str, float | int]:
         """Certified bits as columns of a table."""
+
+
+def sweep_points(sweep: Run) -> list[dict[str, Any]]:
+    """The points of a sweep as its configuration has them: ``settings``, and ``run``, a configuration in full.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is no sweep, or its configuration is damaged.
+    """
+    points: list[dict[str, Any]] = parse_or_refuse(
+        sweep.path / "config.toml", lambda: check_document(sweep.config, SweepConfiguration)
+    )["points"]
+    return points
 
 
 @dataclass(frozen=True)
@@ -146,15 +163,14 @@ def _of_one_kind(values: list[Any]) -> list[Any]:
 def check_table(path: Path) -> Path:
     """Return the path of a table, or raise as ``write_table`` would."""
     if path.suffix not in FORMATS:
-        raise ValueError(f"table {path} ends with {path.suffix!r}; allowed: {', '.join(FORMATS)}; rename it")
-    if not path.parent.is_dir():
-        raise ValueError(f"table {path} is to go into {path.parent}; allowed: a directory that is there; make it")
+        raise ValueError(f"a table must end with {' or '.join(FORMATS)}; got {path}.")
+    check_output("table", path)
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError:
             raise MissingDependencyError(
-                f"table {path} asks for Parquet, but pyarrow is not installed; allowed: .csv here; "
-                "pip install 'boundprobe[analysis]'"
+                f"a table must end with .csv where pyarrow is not installed; got {path}. pip install "
+                "'boundprobe[analysis]'."
             ) from None
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from boundprobe.errors import RunInUseError
+from boundprobe.runs.files import check_regular
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,10 @@ def locked(directory: Path) -> Iterator[None]:
     ------
     RunInUseError
         If another process holds it.
+    RunDirectoryError
+        If ``.lock`` is no regular file: taking a lock empties what a link points to.
     """
+    check_regular(directory / ".lock")
     lock = FileLock(directory / ".lock", blocking=False, thread_local=False)
     try:
         lock.acquire()

@@ -1,8 +1,9 @@
-"""Provenance of a run: command line, versions, revision, seeds, device, times.  Nothing is computed from it."""
+"""Provenance of a run: command line, versions, revision, seeds, device, times, and hashes of what it made."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 import platform
 import subprocess
 import sys
@@ -12,14 +13,44 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from boundprobe.runs.files import write_json
+from boundprobe.errors import RunDirectoryError
+from boundprobe.runs.documents.read import check_document
+from boundprobe.runs.documents.training import Manifest
+from boundprobe.runs.files import parse_json, parse_or_refuse, read_regular, write_json
 
 _PACKAGES = ("boundprobe", "numpy", "scipy", "torch")
+
+log = logging.getLogger(__name__)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest; an empty one if there is none.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is damaged.
+    """
+    try:
+        data = read_regular(path)
+    except FileNotFoundError:
+        return {"sessions": []}
+    return parse_or_refuse(path, lambda: check_document(parse_json(data), Manifest))
 
 
 def add_session(path: Path, *, device: str, seeds: Mapping[str, Any]) -> None:
     """Note in ``manifest.json`` that a process works on the run; a resumed run has several sessions."""
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"sessions": []}
+    manifest = read_manifest(path)
+    capability = _cpu_capability()
+    before = manifest["sessions"][-1].get("cpu_capability") if manifest["sessions"] else None
+    if None not in (before, capability) and before != capability:
+        log.warning(
+            "%s was begun with torch's CPU kernels for %s and goes on with those for %s (ATEN_CPU_CAPABILITY, or "
+            "another machine): its numbers may differ in rounding from a run in one piece",
+            path.parent,
+            before,
+            capability,
+        )
     manifest["seeds"] = dict(seeds)
     manifest["sessions"].append(
         {
@@ -29,6 +60,7 @@ def add_session(path: Path, *, device: str, seeds: Mapping[str, Any]) -> None:
             "git_revision": _git_revision(),
             "platform": platform.platform(),
             "device": device,
+            "cpu_capability": capability,
             "started": _now(),
             "finished": None,
         }
@@ -36,15 +68,48 @@ def add_session(path: Path, *, device: str, seeds: Mapping[str, Any]) -> None:
     write_json(path, manifest)
 
 
-def stamp_finished(path: Path) -> None:
-    """Note when the last session finished."""
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+def stamp_finished(path: Path, hashes: Mapping[str, str]) -> None:
+    """Note when the last session finished, and the sha256 of the files that it made, by name."""
+    manifest = read_manifest(path)
     manifest["sessions"][-1]["finished"] = _now()
+    manifest["files_sha256"] = manifest.get("files_sha256", {}) | dict(hashes)
     write_json(path, manifest)
+
+
+def sha256(data: bytes | memoryview) -> str:
+    """64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_hash(manifest: Path, file: Path, data: bytes) -> None:
+    """Hold a file of a finished run against the sha256 that its manifest has.
+
+    A run of an earlier version has none, which is said where it is asked for (``-v``).
+
+    Raises
+    ------
+    RunDirectoryError
+        If they differ.
+    """
+    recorded = read_manifest(manifest).get("files_sha256", {}).get(file.name)
+    if recorded is None:
+        log.info("%s: no hash on record", file)
+    elif recorded != sha256(data):
+        raise RunDirectoryError(
+            f"{file} has changed since its run was finished: its sha256 must be {recorded[:12]}..; got "
+            f"{sha256(data)[:12]}..; restore it, or move {file.parent} away and run the command again"
+        )
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _cpu_capability() -> str | None:
+    """Vector instructions that torch's CPU kernels use; results depend on them by rounding.  None without torch."""
+    if (torch := sys.modules.get("torch")) is None:
+        return None
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def _version(package: str) -> str | None:

@@ -22,9 +22,20 @@ from typing import Any, TypeVar
 import tomli_w
 
 from boundprobe.errors import RunDirectoryError
-from boundprobe.runs.files import write_json, write_text
+from boundprobe.runs.files import (
+    MOST_CONFIG,
+    MOST_TENSORS,
+    append_text,
+    check_output_directory,
+    json_text,
+    parse_json,
+    parse_or_refuse,
+    read_regular,
+    write_bytes,
+    write_text,
+)
 from boundprobe.runs.lock import locked
-from boundprobe.runs.manifest import add_session, stamp_finished
+from boundprobe.runs.manifest import add_session, check_hash, sha256, stamp_finished
 
 Config = Mapping[str, Any]
 T = TypeVar("T")
@@ -40,7 +51,7 @@ def without_none(value: Any) -> Any:
         return value
     if isinstance(value, Real):
         return int(value) if isinstance(value, Integral) else float(value)
-    raise ValueError(f"a configuration holds {value!r}; allowed: numbers, texts, lists and tables; change it")
+    raise ValueError(f"a configuration must hold numbers, strings, lists and tables; got {value!r}.")
 
 
 def config_hash(config: Config) -> str:
@@ -70,9 +81,58 @@ class Run:
         return self.run_id.rsplit("-", 1)[0]
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, None while it is unfinished."""
+        """The result of a finished run, None while it is unfinished.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it is damaged, is not of this run, or has changed since it was written.
+        """
+        from boundprobe.runs.documents.read import check_result
+
         path = self.path / "result.json"
-        return read_or_refuse(path, lambda: json.loads(path.read_text("utf-8"))) if path.exists() else None
+        try:
+            data = read_regular(path)
+        except FileNotFoundError:
+            return None
+        document = parse_or_refuse(path, lambda: check_result(parse_json(data), self.verb))
+        if document.get("run_id", self.run_id) != self.run_id:
+            raise RunDirectoryError(
+                f"{path} is of another run: `run_id` must be {self.run_id!r}; got {document['run_id']!r}; restore it, "
+                f"or move {self.path} away"
+            )
+        check_hash(self.path / "manifest.json", path, data)
+        if "run_dir" in document:  # where it was loaded from, wherever it was made
+            document["run_dir"] = str(self.path)
+        return document
+
+    def read_result(self, read: Callable[[dict[str, Any]], T]) -> T | None:
+        """What ``read`` makes of the result of a finished run, None while it is unfinished.
+
+        Raises
+        ------
+        RunDirectoryError
+            As ``result``, and if ``read`` refuses the document.
+        """
+        if (document := self.result()) is None:
+            return None
+        return parse_or_refuse(self.path / "result.json", lambda: read(document))
+
+    def read_tensors(self, name: str) -> bytes:
+        """The bytes of a file of tensors of a finished run, held against the hash on record.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it is not there, is no regular file, or has changed since it was written.
+        """
+        path = self.path / name
+        try:
+            data = read_regular(path, MOST_TENSORS)
+        except FileNotFoundError:
+            raise RunDirectoryError(f"{path} is missing; move {self.path} away and run the command again") from None
+        check_hash(self.path / "manifest.json", path, data)
+        return data
 
     @contextmanager
     def session(self, *, device: str, seeds: Mapping[str, Any]) -> Iterator[None]:
@@ -84,26 +144,43 @@ class Run:
             If another process works on it.
         """
         with locked(self.path):
-            manifest = self.path / "manifest.json"
-            read_or_refuse(manifest, lambda: add_session(manifest, device=device, seeds=seeds))
+            add_session(self.path / "manifest.json", device=device, seeds=seeds)
             yield
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Stamp the manifest, then write ``result.json``, the done mark."""
-        stamp_finished(self.path / "manifest.json")
-        write_json(self.path / "result.json", result)
+    def finish(self, result: Mapping[str, Any], hashes: Mapping[str, str] | None = None) -> None:
+        """Stamp the manifest, then write ``result.json``, the done mark.
+
+        Parameters
+        ----------
+        result : mapping
+        hashes : mapping of str to str
+            sha256 of further files of the run, by name, to be compared when they are read.
+        """
+        text = json_text(result)
+        stamp_finished(self.path / "manifest.json", {**(hashes or {}), "result.json": sha256(text.encode("utf-8"))})
+        write_text(self.path / "result.json", text)
+
+    def write_tensors(self, name: str, data: bytes) -> dict[str, str]:
+        """Write a file of tensors; return its sha256 by its name, as ``finish`` takes it."""
+        write_bytes(self.path / name, data)
+        return {name: sha256(data)}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Lines of ``metrics.jsonl``; a last line that a crash cut off is left out."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
+        from boundprobe.runs.documents.read import METRICS, check_document
+
+        path, shape = self.path / "metrics.jsonl", METRICS.get(self.verb)
+        try:
+            data = read_regular(path)
+        except FileNotFoundError:
             return []
 
         def read() -> list[dict[str, Any]]:
-            lines = path.read_text("utf-8").splitlines(keepends=True)
-            return [json.loads(line) for line in lines if line.endswith("\n")]
+            whole = data[: data.rfind(b"\n") + 1]
+            documents = [parse_json(line) for line in whole.splitlines()]
+            return documents if shape is None else [check_document(each, shape) for each in documents]
 
-        return read_or_refuse(path, read)
+        return parse_or_refuse(path, read)
 
     def replace_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew: on resume, lines after the checkpoint are dropped and made again."""
@@ -111,20 +188,24 @@ class Run:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_text(self.path / "metrics.jsonl", json.dumps(line) + "\n")
 
 
-def read_or_refuse(path: Path, read: Callable[[], T]) -> T:
-    """Return what ``read`` returns, or raise a ``RunDirectoryError`` that names the damaged file."""
-    try:
-        return read()
-    except Exception as error:  # readers of damaged files raise whatever they meet
-        reason = " ".join(str(error).split())[:200]
-        raise RunDirectoryError(
-            f"{path} is damaged ({type(error).__name__}: {reason}); allowed: the file as boundprobe wrote it; "
-            f"move {path.parent} away and run the command again"
-        ) from error
+def find_run(root: Path, verb: str, config: Config) -> Run | None:
+    """The run directory of a configuration if it is there; nothing is made.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the directory holds another configuration or is damaged.
+    """
+    path = root.resolve() / run_name(verb, config)
+    return load_run(path) if os.path.lexists(path) else None
+
+
+def run_name(verb: str, config: Config) -> str:
+    """Name of the run directory of a configuration: ``<verb>-<hash>``."""
+    return f"{verb}-{config_hash(config)}"
 
 
 def open_run(root: Path, verb: str, config: Config) -> Run:
@@ -136,20 +217,21 @@ def open_run(root: Path, verb: str, config: Config) -> Run:
         If the directory holds another configuration or is damaged.
     """
     resolved: dict[str, Any] = without_none(config)
-    path = root.resolve() / f"{verb}-{config_hash(resolved)}"
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise ValueError(f"--out is {root}, which is a file; allowed: a directory; choose another") from None
+    path = root.resolve() / run_name(verb, resolved)
+    if not os.path.lexists(path):
+        check_output_directory("--out", root)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed, so that a run directory without its configuration never exists.
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        aside.chmod(0o755)
-        write_text(aside / "config.toml", tomli_w.dumps(resolved))
         try:
+            aside.chmod(0o755)
+            write_text(aside / "config.toml", tomli_w.dumps(resolved))
             os.rename(aside, path)
-        except OSError:  # another process was faster: its directory has the same configuration
+        except OSError:
             shutil.rmtree(aside)
+            if not path.exists():
+                raise
+            # Another process was faster: its directory has the same configuration.
     return load_run(path)
 
 
@@ -165,17 +247,26 @@ def load_run(path: Path) -> Run:
     """
     path = Path(path).resolve()
     if not path.exists():
-        raise ValueError(f"{path} does not exist; allowed: a directory that boundprobe made; name one")
+        raise ValueError(f"RUN must be a directory that boundprobe made; got {path}, which does not exist.")
     file = path / "config.toml"
-    if not file.is_file():
+    try:
+        data = read_regular(file, MOST_CONFIG)
+    except (FileNotFoundError, NotADirectoryError):
         raise RunDirectoryError(
-            f"{path} is not a run directory (it has no config.toml); allowed: a directory that boundprobe made; "
-            "name another, or move it away"
-        )
-    run = Run(path, read_or_refuse(file, lambda: tomllib.loads(file.read_text("utf-8"))))
-    if not run.run_id.endswith(f"-{read_or_refuse(file, lambda: config_hash(run.config))}"):
+            f"RUN must be a directory that boundprobe made; got {path}, which has no config.toml. Name another, or move "
+            "it away."
+        ) from None
+    run = Run(path, parse_or_refuse(file, lambda: _parse_config(data)))
+    if not run.run_id.endswith(f"-{parse_or_refuse(file, lambda: config_hash(run.config))}"):
         raise RunDirectoryError(
-            f"{path} holds another configuration than its name says; allowed: the one it was made from; "
-            "move it away and run the command again"
+            f"a run directory must hold the configuration that its name says; got {path}, which holds another. Move it "
+            "away and run the command again."
         )
     return run
+
+
+def _parse_config(data: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("values must be nested less deeply") from None

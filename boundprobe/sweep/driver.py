@@ -13,14 +13,16 @@ from boundprobe.bounds.window import receptive_field
 from boundprobe.checks import check_integer
 from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, write_table
-from boundprobe.runs.store import Run, open_run
+from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, sweep_points, write_table
+from boundprobe.runs.files import parse_or_refuse
+from boundprobe.runs.store import Run, find_run, open_run, run_name
 from boundprobe.sweep.config import SweepConfig, group_runs
 from boundprobe.sweep.executors.base import AbstractExecutor, available_cores
 from boundprobe.sweep.executors.local import LocalExecutor
 from boundprobe.sweep.jobs import TrainAndProbe, run_jobs
-from boundprobe.training.config import TrainConfig
+from boundprobe.training.config import config_of_run
 from boundprobe.training.member_queue import LARGEST_ENSEMBLE
+from boundprobe.training.results import check_result
 
 RETRY_SECONDS = 0.2
 RUNS_TABLE, SEEDS_TABLE = "runs.csv", "seeds.csv"
@@ -82,10 +84,11 @@ def run_sweep(
     UnfinishedError
         If a job failed; what is finished is kept.
     """
+    chosen = executor or LocalExecutor(available_cores())
+    chosen.check_usable()  # before anything is made
     sweep = Sweep(config, root)
     if (result := sweep.run.result()) is not None:
         return result
-    chosen = executor or LocalExecutor(available_cores())
     jobs = sweep.jobs(device=device, largest=largest or LARGEST_ENSEMBLE[device], shard=shard)
     run_jobs(jobs, chosen.in_folder(sweep.run.path), progress)
     return None if sweep.unfinished() else sweep.finish(collect(sweep.run, device=device), device=device)
@@ -100,15 +103,17 @@ def collect(sweep: Run, *, device: str) -> list[CollectedRun]:
         If one is not finished.
     """
     root = sweep.path.parent
-    probe = None if (given := sweep.config.get("probe")) is None else ProbeConfig(**given)
+    points = sweep_points(sweep)
+    given = sweep.config.get("probe")
+    probe = None if given is None else parse_or_refuse(sweep.path / "config.toml", lambda: ProbeConfig(**given))
     collected = []
-    for point in sweep.config["points"]:
-        config = TrainConfig.from_dict(point["run"])
-        trained = open_run(root, "train", config.to_dict())
-        if (result := trained.result()) is None:
+    for point in points:
+        config = config_of_run(point["run"], sweep.path)
+        trained = find_run(root, "train", config.to_dict())
+        if trained is None or (result := trained.read_result(check_result)) is None:
+            place = root / run_name("train", config.to_dict())
             raise RunDirectoryError(
-                f"every run of the sweep must be finished; got {trained.path}, which is not. Give the sweep's command "
-                "again."
+                f"every run of the sweep must be finished; got {place}, which is not. Give the sweep's command again."
             )
         ladders = [measured.of_model for measured in TrainAndProbe((config,), probe, root, device).measure(config)]
         reach = receptive_field(config.model.windows)
@@ -144,8 +149,12 @@ class Sweep:
 
     def unfinished(self) -> list[str]:
         """Runs that have no result yet."""
-        runs = [open_run(self.root, "train", point.config.to_dict()) for point in self.points]
-        return [run.run_id for run in runs if run.result() is None]
+        left = []
+        for point in self.points:
+            run = find_run(self.root, "train", config := point.config.to_dict())
+            if run is None or run.result() is None:
+                left.append(run_name("train", config))
+        return left
 
     def finish(self, runs: Sequence[CollectedRun], *, device: str) -> dict[str, Any]:
         """Write both tables and the result, once; return the result."""

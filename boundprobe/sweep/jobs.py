@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from boundprobe.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from boundprobe.bottleneck.curve import MeasuredModel
+
+log = logging.getLogger(__name__)
 
 #: Relative time of one training step of a layer, measured on two CPU cores; only the time left is guessed by it.
 LAYER_COST = {"attn": 1.0, "mamba": 2.0}
@@ -142,6 +145,8 @@ def run_jobs(
     outcomes = executor.run(longest_first, on_news)
     if failed := [outcome for outcome in outcomes if outcome.error is not None]:
         reasons = dict.fromkeys(outcome.error or "" for outcome in failed)
+        for outcome in failed:
+            log.info("%s", outcome.traceback, extra={"lines": True})
         raise UnfinishedError(
             f"{len(failed)} of {len(outcomes)} jobs failed ({'; '.join(reasons)}); what is finished is kept; "
             "mend the cause and give the same command again",

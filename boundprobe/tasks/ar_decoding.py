@@ -18,10 +18,10 @@ from boundprobe.tasks.base import (
     PrefixDistribution,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
+from boundprobe.tasks.sampling import uniform_integers
 
 _FIRST_WORD = 2  # ids 0 and 1 are the bits
 

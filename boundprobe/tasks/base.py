@@ -158,6 +158,11 @@ class AbstractTask(ABC):
         """
 
     @property
+    def answers_per_sequence(self) -> int:
+        """Answers at the last positions of a hard sequence, whose mean the ceilings are for: several if forced."""
+        return 1
+
+    @property
     def prefix_len(self) -> int:
         """Number of tokens before the cut: ``n_positions - query_len``."""
         return self.n_positions - int(self.queries.shape[1])
@@ -292,8 +297,3 @@ def row_blocks(n_rows: int, row_len: int, block_size: int = 2**18) -> Iterator[s
     step = max(1, block_size // max(1, row_len))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
-
-
-def uniform_integers(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Independent uniform integers low..high-1, int32: as exact as 64-bit draws, at half the cost."""
-    return rng.integers(low, high, shape, dtype=np.int32)

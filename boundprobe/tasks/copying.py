@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, uniform_integers
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import answer_blocks, sample_blocks
+from boundprobe.tasks.sampling import answer_blocks, sample_blocks, uniform_integers
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Copying(AbstractTask):
     def queries(self) -> np.ndarray:
         """No rows, as a query holds the tokens that were copied so far: int64 (0, n_tokens)."""
         return np.empty((0, self.n_tokens), np.int64)
+
+    @property
+    def answers_per_sequence(self) -> int:
+        """Every token of the copy, n."""
+        return self.n_tokens
 
     @property
     def answer_values(self) -> np.ndarray:

@@ -20,7 +20,6 @@ from boundprobe.tasks.base import (
     PrefixDistribution,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, TOKENS, PairStream, TokenStream
@@ -33,6 +32,7 @@ from boundprobe.tasks.sampling import (
     key_grams,
     recall,
     sample_blocks,
+    uniform_integers,
 )
 
 

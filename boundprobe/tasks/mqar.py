@@ -19,11 +19,10 @@ from boundprobe.tasks.base import (
     PrefixDistribution,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
-from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall
+from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall, uniform_integers
 
 
 @dataclass(frozen=True)

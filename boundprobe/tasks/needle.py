@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, uniform_integers
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks
+from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boundprobe.tasks.base import IGNORE, uniform_integers
-from boundprobe.tasks.sampling import gram_codes, sort_with_places
+from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks.sampling import gram_codes, sort_with_places, uniform_integers
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.tasks.base import (
-    DISTRIBUTIONS,
-    AbstractTask,
-    Batch,
-    CutBatch,
-    check_tokens,
-    row_blocks,
-    uniform_integers,
-)
+from boundprobe.tasks.base import DISTRIBUTIONS, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.ngram_draws import Layout, draw_duplicates, draw_once, find_gram
-from boundprobe.tasks.sampling import Draw, answer_blocks, draw_key_blocks, draw_mixture, key_grams, sample_blocks
+from boundprobe.tasks.sampling import (
+    Draw,
+    answer_blocks,
+    draw_key_blocks,
+    draw_mixture,
+    key_grams,
+    sample_blocks,
+    uniform_integers,
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class NgramRetrieval(AbstractTask):
     def n_targets(self) -> int:
         """Tokens asked for, n - q."""
         return self.n - self.query_length
+
+    answers_per_sequence = n_targets
 
     @property
     def split(self) -> int:

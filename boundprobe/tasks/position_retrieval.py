@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from boundprobe.checks import check_integer, check_word
-from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks, uniform_integers
+from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks
+from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
 
 #: Whether the query stands after the content or before it.
 FORMS = ("suffix", "prefix")

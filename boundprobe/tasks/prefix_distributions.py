@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boundprobe.tasks.base import IGNORE, CutBatch, PrefixDistribution, row_blocks, uniform_integers
+from boundprobe.tasks.base import IGNORE, CutBatch, PrefixDistribution, row_blocks
 from boundprobe.tasks.cases import StateCase
+from boundprobe.tasks.sampling import uniform_integers
 from boundprobe.tasks.token_entropy import MOST_EXACT_TOKENS, conditional_floor, exact_entropies
 
 #: Pairs of a key, drawn uniformly with replacement, and a uniform value; the last value of a key counts.

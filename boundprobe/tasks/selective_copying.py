@@ -18,10 +18,9 @@ from boundprobe.tasks.base import (
     CutBatch,
     check_tokens,
     row_blocks,
-    uniform_integers,
 )
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.sampling import CACHED, answer_blocks, fill_uniform
+from boundprobe.tasks.sampling import CACHED, answer_blocks, fill_uniform, uniform_integers
 
 # The two halves of the authors' mixed distribution: how often a position holds a number.
 _PAPER_SPARSE = 0.03

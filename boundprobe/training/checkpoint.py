@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundprobe.runs.files import write_whole
-from boundprobe.runs.store import read_or_refuse
-from boundprobe.training.config import MemberId
+from boundprobe.checks import check_integer
+from boundprobe.runs.documents.read import check_document
+from boundprobe.runs.documents.training import TrainedMember
+from boundprobe.runs.files import MOST_TENSORS, parse_or_refuse, read_regular, write_bytes
+from boundprobe.training import data
+from boundprobe.training.config import Member, MemberId, TrainConfig
 from boundprobe.training.member_queue import Finished
+from boundprobe.training.weights import build_model
 
 N_MATRICES = 3
 
@@ -34,6 +39,8 @@ class MemberBatch:
         Positions in ``ids`` of those that are still in training: the rows of the matrices.
     losses : list of lists of float
         Mean loss (nats) of each draw of each of ``ids``.
+    step_losses : list of lists of float
+        Losses (nats) of the steps of a draw in progress, those of a step for each in ``training``; empty between draws.
     matrices : list of Tensor (M, P)
         Weights, and the optimizer's first and second moments; none before the first checkpoint.
     stopped : dict of int to Tensor (P,)
@@ -44,6 +51,7 @@ class MemberBatch:
     step: int = 0
     training: list[int] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
+    step_losses: list[list[float]] = field(default_factory=list)
     matrices: list[Tensor] = field(default_factory=list)
     stopped: dict[int, Tensor] = field(default_factory=dict)
 
@@ -70,28 +78,115 @@ class TrainState:
         }
         buffer = io.BytesIO()  # torch.save into a file says nothing of a full disk
         torch.save(document, buffer)
-        write_whole(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+        write_bytes(path, buffer.getbuffer())
 
     @classmethod
-    def load(cls, path: Path) -> TrainState:
+    def load(cls, path: Path, configs: Sequence[TrainConfig]) -> TrainState:
         """Read the state onto the CPU; a fresh one if there is no file.
+
+        Parameters
+        ----------
+        path : Path
+        configs : sequence of TrainConfig
+            The runs of the group: every number and tensor is held against them, because compiled steps do not look
+            at shapes again.
 
         Raises
         ------
         RunDirectoryError
-            If the file is damaged.
+            If the file is damaged, or is not of these runs.
         """
-        return read_or_refuse(path, lambda: cls._read(path)) if path.exists() else cls()
+        try:
+            content = read_regular(path, MOST_TENSORS)
+        except FileNotFoundError:
+            return cls()
+        return parse_or_refuse(path, lambda: cls._read(content, configs))
 
     @classmethod
-    def _read(cls, path: Path) -> TrainState:
-        document: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    def _read(cls, content: bytes, configs: Sequence[TrainConfig]) -> TrainState:
+        document: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         finished = {MemberId(run, index): Finished(**member) for run, index, member in document.pop("finished")}
         in_training = document.pop("batch")
         if document:
             raise ValueError(f"unknown parts {sorted(document)}")
         if in_training is not None:
             in_training = MemberBatch(**in_training | {"ids": [MemberId(*each) for each in in_training["ids"]]})
-            if len(in_training.matrices) != N_MATRICES:
-                raise ValueError("members in training without their weights")
-        return cls(finished, in_training)
+        state = cls(finished, in_training)
+        _Check(configs).state(state)
+        return state
+
+
+class _Check:
+    """Holds a state that was read against the runs that it is of; raises ``ValueError`` where it differs."""
+
+    def __init__(self, configs: Sequence[TrainConfig]) -> None:
+        self.configs, schedule = configs, configs[0].schedule  # steps and model are those of all
+        self.steps, self.n_draws = schedule.steps, -(-schedule.steps // data.STEPS_PER_DRAW)
+        model = build_model(configs[0], Member("report", schedule.learning_rates[0], 0))
+        self.weights = {name: value.detach() for name, value in model.named_parameters()}
+        self.n_params = sum(value.numel() for value in self.weights.values())
+        self.dtype = next(iter(self.weights.values())).dtype
+
+    def state(self, state: TrainState) -> None:
+        for member_id, member in state.finished.items():
+            self._finished(member_id, member)
+        if state.batch is not None:
+            self._batch(state.batch, state)
+
+    def _id(self, member_id: MemberId) -> TrainConfig:
+        run, member = (check_integer("member", number, 0) for number in member_id)
+        if run >= len(self.configs) or member >= self.configs[run].n_members:
+            raise ValueError(f"members must be those of {len(self.configs)} runs; got member {member} of run {run}")
+        return self.configs[run]
+
+    def _finished(self, member_id: MemberId, member: Finished) -> None:
+        config = self._id(member_id)
+        check_document(member.result, TrainedMember)
+        self._losses(member.losses, range(1, self.n_draws + 1))
+        if member.result["steps"] != min(len(member.losses) * data.STEPS_PER_DRAW, self.steps):
+            raise ValueError(f"steps of a member must be those of its losses; got {member.result['steps']}")
+        reported = member_id.member >= len(config.calibration_members())
+        if (member.result["phase"] == "report") != reported or set(member.weights) != set(
+            self.weights if reported else ()
+        ):
+            raise ValueError(
+                f"a {'reported' if reported else 'calibration'} member must have its phase and its weights"
+            )
+        for name, value in member.weights.items():
+            self._tensor(name, value, tuple(self.weights[name].shape))
+
+    def _batch(self, batch: MemberBatch, state: TrainState) -> None:
+        for member_id in batch.ids:
+            self._id(member_id)
+        if not batch.ids or len(set(batch.ids) | set(state.finished)) < len(batch.ids) + len(state.finished):
+            raise ValueError("members in training must each be there once, and not be finished")
+        step, done = check_integer("step", batch.step, 0, self.steps), len(batch.step_losses)
+        first = step - done
+        if (first % data.STEPS_PER_DRAW and first != self.steps) or not 0 <= done < data.STEPS_PER_DRAW or first < 0:
+            raise ValueError(f"step must be that of the losses; got {step}, {done} of them in a draw")
+        n_draws = -(-first // data.STEPS_PER_DRAW)
+        if batch.training != sorted(set(batch.training) & set(range(len(batch.ids)))):
+            raise ValueError("members that still train must be some of the batch")
+        if len(batch.losses) != len(batch.ids) or set(batch.stopped) != set(range(len(batch.ids))) - {*batch.training}:
+            raise ValueError("every member of the batch must have losses, and weights if it has stopped")
+        for i, losses in enumerate(batch.losses):
+            self._losses(losses, (n_draws,) if i in batch.training else range(1, n_draws + 1))
+        for row in batch.step_losses:
+            self._losses(row, (len(batch.training),))
+        for i, weights in batch.stopped.items():
+            self._tensor(f"weights of {i}", weights, (self.n_params,))
+        if len(batch.matrices) != N_MATRICES:
+            raise ValueError("members in training without their weights")
+        for matrix in batch.matrices:
+            self._tensor("a matrix", matrix, (len(batch.training), self.n_params))
+
+    def _losses(self, losses: object, lengths: Sequence[int]) -> None:
+        if not isinstance(losses, list) or len(losses) not in lengths or not all(type(x) is float for x in losses):
+            raise ValueError(f"losses must be a list of {lengths} numbers")
+
+    def _tensor(self, name: str, value: object, shape: tuple[int, ...]) -> None:
+        if not isinstance(value, Tensor) or value.dtype != self.dtype or tuple(value.shape) != shape:
+            found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{name} must be {self.dtype} {shape}; got {found}")
+        if value.layout != torch.strided or not value.is_contiguous():
+            raise ValueError(f"{name} must lie in one piece")

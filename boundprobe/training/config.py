@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from boundprobe.checks import check_number, check_word
+from boundprobe.errors import RunDirectoryError
 from boundprobe.models.spec import ModelSpec
+from boundprobe.runs.files import parse_or_refuse
 from boundprobe.seeds import generator
 from boundprobe.settings import check_settings, setting, settings_of
 from boundprobe.tasks.base import IGNORE, AbstractTask, check_distribution
+from boundprobe.tasks.custom.source import HASH_KEY
 from boundprobe.tasks.registry import task_of
 
 #: Phases of a run: learning rates are chosen on seeds of the first, results are reported on seeds of the second.
@@ -220,6 +224,9 @@ class TrainConfig:
         config = rename_old_keys(config)
         for key in config:
             check_word("key", key, ("seed", "backend", "task", "model", "train"))
+        for name in ("task", "model", "train"):
+            if not isinstance(config.get(name, {}), Mapping):
+                raise ValueError(f"`{name}` must be a table, [{name}] with its keys below it; got {config[name]!r}.")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
             for key in tables[name]:
@@ -234,6 +241,35 @@ class TrainConfig:
             seed=config.get("seed", 0),
             backend=config.get("backend", "auto"),
         )
+
+
+def config_of_run(table: Mapping[str, Any], place: Path) -> TrainConfig:
+    """The configuration that a run directory has: of a training run, or one point of a sweep.
+
+    Parameters
+    ----------
+    table : mapping
+        As ``TrainConfig.to_dict`` made it.
+    place : Path
+        The run directory.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the configuration is none, or names a user's own task without the hash of its source.
+    ValueError
+        If it names a user's own task that the user has not named and does not trust.
+    """
+    task = table.get("task")
+    name = str(task.get("name", "")) if isinstance(task, Mapping) else ""
+    if ":" in name:  # a user's own
+        if HASH_KEY not in table["task"]:
+            raise RunDirectoryError(
+                f"{place} must have the {HASH_KEY} of its task {name!r}, as boundprobe writes it; got none, and "
+                "executed nothing; name another directory"
+            )
+        return TrainConfig.from_dict(table)
+    return parse_or_refuse(place / "config.toml", lambda: TrainConfig.from_dict(table))
 
 
 class ActiveMember(NamedTuple):

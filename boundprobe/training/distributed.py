@@ -45,6 +45,14 @@ class ProcessGroup:
         dist.broadcast_object_list(box)
         return cast(T, box[0])
 
+    def any(self, here: bool) -> bool:
+        """Whether ``here`` is true in any process: the same answer in all of them."""
+        if self.size == 1:
+            return here
+        answers: list[bool | None] = [None] * self.size
+        dist.all_gather_object(answers, here)
+        return True in answers
+
     def wait(self) -> None:
         """Return when all processes are here."""
         if self.size > 1:

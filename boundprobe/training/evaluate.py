@@ -1,16 +1,20 @@
-"""Accuracy of models at the position that a distribution asks about."""
+"""Accuracy of models at the positions that a distribution asks about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from boundprobe.models.stack import SequenceModel
 from boundprobe.tasks.base import IGNORE, Batch
 from boundprobe.training.ensemble import Ensemble
+
+BoolArray = NDArray[np.bool_]
 
 CHUNK = 512  # sequences of one model at a time: bounds memory, does not change the result
 
@@ -28,38 +32,42 @@ def model_device(model: HasParameters) -> torch.device:
 
 
 @torch.no_grad()
-def count_correct(model: SequenceModel, batch: Batch) -> tuple[int, int]:
-    """Right answers at the last position, and how many sequences have one there.
+def scored_answers(model: SequenceModel, batch: Batch, n_last: int = 1) -> tuple[BoolArray, BoolArray]:
+    """Which of the answers at the last ``n_last`` positions are right, and which are asked for, each (N, n_last).
 
-    The last position is the single-answer use of a task: one answer for each sequence, so that the count
-    is binomial and Clopper-Pearson limits on it are exact.
+    ``n_last`` is the task's ``answers_per_sequence``: the mean over them is what its ceilings speak of.  The sequence
+    is the unit of every confidence bound; with one answer each, the count is binomial.
     """
-    correct = 0
-    for tokens, targets in _chunks(batch, CHUNK, model_device(model)):
-        correct += int(_right(model(tokens), targets))
-    return correct, _n_asked(batch)
+    right, asked = [], []
+    for tokens, targets in _chunks(batch, CHUNK, model_device(model), n_last):
+        right.append(_right(model(tokens), targets).cpu().numpy())
+        asked.append((targets != IGNORE).cpu().numpy())
+    return np.concatenate(right), np.concatenate(asked)
+
+
+def count_correct(model: SequenceModel, batch: Batch, n_last: int = 1) -> tuple[int, int]:
+    """Right answers at the last ``n_last`` positions, and how many are asked for there."""
+    right, asked = scored_answers(model, batch, n_last)
+    return int(right.sum()), int(asked.sum())
 
 
 @torch.no_grad()
-def count_correct_of_members(ensemble: Ensemble, batch: Batch) -> tuple[list[int], int]:
+def count_correct_of_members(ensemble: Ensemble, batch: Batch, n_last: int = 1) -> tuple[list[int], int]:
     """The same for each member of an ensemble, all on the same sequences."""
     correct = torch.zeros(len(ensemble), dtype=torch.int64, device=ensemble.values.device)
-    for tokens, targets in _chunks(batch, max(CHUNK // len(ensemble), 1), ensemble.values.device):
-        correct += _right(ensemble.logits_of_same(tokens), targets)
-    return correct.tolist(), _n_asked(batch)
+    for tokens, targets in _chunks(batch, max(CHUNK // len(ensemble), 1), ensemble.values.device, n_last):
+        correct += _right(ensemble.logits_of_same(tokens), targets).sum((-1, -2))
+    return correct.tolist(), int((batch.targets[:, -n_last:] != IGNORE).sum())
 
 
-def _chunks(batch: Batch, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens (size, T) and targets (size,) of the last position."""
+def _chunks(batch: Batch, size: int, device: torch.device, n_last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tokens (size, T) and targets (size, n_last) of the last positions."""
     for start in range(0, len(batch.tokens), size):
         rows = slice(start, start + size)
-        yield torch.from_numpy(batch.tokens[rows]).to(device), torch.from_numpy(batch.targets[rows, -1]).to(device)
+        targets = torch.from_numpy(batch.targets[rows, -n_last:])
+        yield torch.from_numpy(batch.tokens[rows]).to(device), targets.to(device)
 
 
 def _right(logits: Tensor, targets: Tensor) -> Tensor:
-    """Count the sequences (..., B, T, V) answered right at their end, (...)."""
-    return ((logits[..., -1, :].argmax(-1) == targets) & (targets != IGNORE)).sum(-1)
-
-
-def _n_asked(batch: Batch) -> int:
-    return int((batch.targets[:, -1] != IGNORE).sum())
+    """Mask of the answers (..., B, n_last) of logits (..., B, T, V) that are right."""
+    return (logits[..., -targets.shape[1] :, :].argmax(-1) == targets) & (targets != IGNORE)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from boundprobe.checks import check_integer
+from boundprobe.errors import Terminated
 from boundprobe.models.operations import chosen_backends
 from boundprobe.runs.store import Run, config_hash
+from boundprobe.termination import deferred
 from boundprobe.training.allocator import keep_freed_memory
 from boundprobe.training.checkpoint import MemberBatch
 from boundprobe.training.config import ActiveMember, MemberId, TrainConfig
@@ -94,6 +97,7 @@ def train_group(
         chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
     ]
     keep_freed_memory()
+    build_model(configs[0], configs[0].report_members(0.0)[0])  # sizes that no memory holds are refused here
     with open_run_writer(configs, root, processes, device=device, set_damaged_aside=set_damaged_aside) as writer:
         largest = largest or LARGEST_ENSEMBLE[torch.device(device).type]
         while active := _active_members(writer, largest):
@@ -141,25 +145,32 @@ def _train_batch(
     what = _describe(active)
     replayer = Replayer(stepper)
     started, first_step = time.perf_counter(), batch.step
-    while batch.step < schedule.steps and batch.training:
-        losses = _train_draw(batch.step, replayer, device)
-        for position, loss in zip(batch.training, losses, strict=True):
-            batch.losses[position].append(loss)
-        batch.step = min(batch.step + STEPS_PER_DRAW, schedule.steps)
-        writer.append(batch, losses)
-        progress(done_before + len(active) * batch.step, what)
-        if (rest := _drop_stopped(batch, stepper, n_draws)) is not stepper:
-            stepper, replayer = rest, Replayer(rest)
-        if batch.step % STEPS_PER_CHECKPOINT == 0 and batch.step < schedule.steps:
-            optimizer = stepper.optimizer
-            batch.matrices = [stepper.ensemble.values, optimizer.first_moments, optimizer.second_moments]
-            writer.save()
+    with deferred() as told_to_end:
+        while batch.step < schedule.steps and batch.training:
+            losses = _train_draw(batch, replayer, device, told_to_end if processes.size == 1 else lambda: False)
+            if losses is not None:
+                for position, loss in zip(batch.training, losses, strict=True):
+                    batch.losses[position].append(loss)
+                writer.append(batch, losses)
+                progress(done_before + len(active) * batch.step, what)
+                if (rest := _drop_stopped(batch, stepper, n_draws)) is not stepper:
+                    stepper, replayer = rest, Replayer(rest)
+            ends = processes.any(told_to_end())
+            if ends or (batch.step % STEPS_PER_CHECKPOINT == 0 and batch.step < schedule.steps):
+                _save(batch, stepper, writer)
+            if ends:
+                raise Terminated
     seconds = time.perf_counter() - started
     n_steps = sum(max(min(len(own) * STEPS_PER_DRAW, schedule.steps) - first_step, 0) for own in batch.losses)
     speed = round(n_steps * schedule.batch * active[0].config.task.n_positions / seconds)
     for position, row in zip(batch.training, stepper.ensemble.values, strict=True):
         batch.stopped[position] = row
-    state.finished |= processes.share(lambda: _evaluate(active, batch, stepper.ensemble, speed))
+    try:
+        state.finished |= processes.share(lambda: _evaluate(active, batch, stepper.ensemble, speed))
+    except Terminated:
+        batch.stopped = {i: row for i, row in batch.stopped.items() if i not in batch.training}
+        _save(batch, stepper, writer)
+        raise
     state.batch = None
     writer.save()
 
@@ -177,15 +188,35 @@ def _begin(active: list[ActiveMember], batch: MemberBatch, processes: ProcessGro
     return Stepper(Ensemble.of(models), active, processes)
 
 
-def _train_draw(first: int, replayer: Replayer, device: str) -> list[float]:
-    """Do the steps of one draw; return the mean loss of each member."""
-    stepper = replayer.stepper
+def _save(batch: MemberBatch, stepper: Stepper, writer: RunWriter) -> None:
+    """Write a checkpoint of the members in training as they are."""
+    optimizer = stepper.optimizer
+    batch.matrices = [stepper.ensemble.values, optimizer.first_moments, optimizer.second_moments]
+    writer.save()
+
+
+def _train_draw(
+    batch: MemberBatch, replayer: Replayer, device: str, told_to_end: Callable[[], bool]
+) -> list[float] | None:
+    """Do the steps of a draw that are left; return the mean loss of each member, None where it ends within the draw."""
+    stepper, done = replayer.stepper, len(batch.step_losses)
+    first = batch.step - done
     n_steps = min(STEPS_PER_DRAW, stepper.schedule.steps - first)
     tokens, targets = (x.to(device) for x in draw(stepper.members, first, n_steps))
     scalars = stepper.scalars_of(first, n_steps)
-    losses = [replayer.step(tokens[:, i], targets[:, i], scalars[i]) for i in range(n_steps)]
+    losses: list[Tensor] = []
+    for i in range(done, n_steps):
+        losses.append(replayer.step(tokens[:, i], targets[:, i], scalars[i]))
+        if told_to_end():
+            break
+    rows = batch.step_losses + torch.stack(losses).tolist()
+    batch.step = first + len(rows)
+    if len(rows) < n_steps:
+        batch.step_losses = rows
+        return None
+    batch.step_losses = []
     # Exact sums: torch adds up columns in an order that depends on how many members there are.
-    return [math.fsum(own) / n_steps for own in torch.stack(losses, dim=1).tolist()]
+    return [math.fsum(own) / n_steps for own in zip(*rows, strict=True)]
 
 
 def _drop_stopped(batch: MemberBatch, stepper: Stepper, n_draws: int) -> Stepper:

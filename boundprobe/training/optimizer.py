@@ -102,7 +102,19 @@ class EnsembleAdamW:
         gradients.zero_()
 
     def load(self, first_moments: Tensor, second_moments: Tensor) -> None:
-        """Take the moments (M, P) of a checkpoint."""
+        """Take the moments (M, P) of a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If their shape or type is not that of the weights: compiled steps do not look at it.
+        """
+        for moments in (first_moments, second_moments):
+            if moments.shape != self.ensemble.values.shape or moments.dtype != self.ensemble.values.dtype:
+                raise ValueError(
+                    f"moments must have the shape of the weights, {tuple(self.ensemble.values.shape)}; got "
+                    f"{tuple(moments.shape)}"
+                )
         self.first_moments, self.second_moments = first_moments, second_moments
 
     def keep(self, ensemble: Ensemble, members: Sequence[int]) -> EnsembleAdamW:

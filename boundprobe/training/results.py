@@ -66,7 +66,7 @@ def _accuracies(config: TrainConfig, role: str, ensemble: Ensemble) -> list[dict
         rng = generator(config.seed, role, 0, i)
         batch = config.task.sample(config.schedule.n_eval, rng, distribution)
         batch = permute_labels(batch, rng) if config.schedule.targets == "random" else batch
-        correct, asked = count_correct_of_members(ensemble, batch)
+        correct, asked = count_correct_of_members(ensemble, batch, config.task.answers_per_sequence)
         columns.append([n / asked for n in correct])
     return [dict(zip(distributions, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -77,6 +77,32 @@ def _memory(config: TrainConfig, skeleton: SequenceModel) -> dict[str, int]:
     device = next(skeleton.parameters()).device
     bits = skeleton.prefill(torch.zeros((1, config.task.prefix_len), dtype=torch.int64, device=device)).bits()
     return {"recurrent_bits": bits.recurrent_bits, "conv_bits": bits.conv_bits, "cache_bits": bits.cache_bits}
+
+
+def check_result(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a training run that was read back if its numbers can be of one run.
+
+    Raises
+    ------
+    ValueError
+        If they cannot: a summary that is not that of its members, members of several sizes, out of order.
+    """
+    members = result["members"]
+    if [member["seed_index"] for member in members] != list(range(len(members))):
+        raise ValueError("`members` must be in the order of their seeds, each once")
+    everyone = [*members, *result["calibration"]]
+    for key in ("memory", "n_params"):
+        if any(member[key] != members[0][key] for member in everyone):
+            raise ValueError(f"`{key}` must be the same for all members")
+    for phase, own in (("report", members), ("calibration", result["calibration"])):
+        if any(member["phase"] != phase for member in own):
+            raise ValueError(f"`phase` must be {phase!r} for each member of that phase")
+    if any(member["learning_rate"] != result["learning_rate"] for member in members):
+        raise ValueError(f"`learning_rate` of every member must be {result['learning_rate']}, that of the run")
+    for key, value in summarise(members).items():
+        if not np.allclose(value, result["summary"][key], rtol=1e-9, atol=1e-9):
+            raise ValueError(f"`summary.{key}` must be {value}, that of the members; got {result['summary'][key]}")
+    return result
 
 
 def finite(value: float) -> float | None:

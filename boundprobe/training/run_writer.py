@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import save
 
 from boundprobe.errors import RunDirectoryError
-from boundprobe.runs.files import set_aside, write_whole
+from boundprobe.runs.files import set_aside
 from boundprobe.runs.store import Run, open_run
 from boundprobe.training.checkpoint import MemberBatch, TrainState
 from boundprobe.training.config import TrainConfig
@@ -110,7 +110,7 @@ class RunWriter:
             if member_id.run == i
             for name, value in member.weights.items()
         }
-        write_whole(run.path / "model.safetensors", lambda path: path.write_bytes(save(weights)))
+        hashes = run.write_tensors("model.safetensors", save(weights))
         run.finish(
             {
                 "schema": "boundprobe.train/1",
@@ -121,7 +121,8 @@ class RunWriter:
                 "summary": summarise(members),
                 "members": members,
                 "calibration": calibration,
-            }
+            },
+            hashes,
         )
 
 
@@ -153,7 +154,7 @@ def open_run_writer(
             for run in dict.fromkeys((workspace, *runs)):
                 if run.result() is None:
                     sessions.enter_context(run.session(device=where, seeds=_seeds(configs[0])))
-        state = processes.share(lambda: _load(workspace, set_damaged_aside=set_damaged_aside))
+        state = processes.share(lambda: _load(workspace, configs, set_damaged_aside=set_damaged_aside))
         writer = RunWriter(configs, runs, workspace, state, processes)
         writer.restore_metrics()
         yield writer
@@ -173,10 +174,10 @@ def _seeds(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _load(workspace: Run, *, set_damaged_aside: bool) -> TrainState:
+def _load(workspace: Run, configs: Sequence[TrainConfig], *, set_damaged_aside: bool) -> TrainState:
     path = workspace.path / "train_state.pt"
     try:
-        return TrainState.load(path)
+        return TrainState.load(path, configs)
     except RunDirectoryError as error:
         if not set_damaged_aside:
             raise

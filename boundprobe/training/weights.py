@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
+from torch import Tensor, nn
 
 from boundprobe.models.stack import SequenceModel
-from boundprobe.runs.store import Run, read_or_refuse
+from boundprobe.runs.files import parse_or_refuse
+from boundprobe.runs.store import Run
 from boundprobe.seeds import seed_sequence
-from boundprobe.training.config import Member, TrainConfig
+from boundprobe.training.config import Member, TrainConfig, config_of_run
 
 
 def build_model(config: TrainConfig, member: Member) -> SequenceModel:
@@ -27,16 +29,43 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
     Raises
     ------
     RunDirectoryError
-        If the weights are missing or damaged.
+        If the weights are missing or damaged, have changed since they were written, or are not those of the models.
     """
-    config = TrainConfig.from_dict(run.config)
+    config = config_of_run(run.config, run.path)
     path = run.path / "model.safetensors"
-    weights = read_or_refuse(path, lambda: load_file(path))
-    models = []
-    for i in range(config.schedule.n_seeds):
-        model = SequenceModel(config.model, config.task.n_token_ids, config.backend)
-        prefix = f"member{i}."
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        read_or_refuse(path, partial(model.load_state_dict, own))
-        models.append(model.to(device).eval())
-    return models
+    data = run.read_tensors(path.name)
+    weights = parse_or_refuse(path, lambda: load(data))
+    models = [
+        SequenceModel(config.model, config.task.n_token_ids, config.backend) for _ in range(config.schedule.n_seeds)
+    ]
+    own: list[dict[str, Tensor]] = [{} for _ in models]
+
+    def fill() -> None:
+        for name, value in weights.items():
+            member, _, parameter = name.removeprefix("member").partition(".")
+            if not (name.startswith("member") and member.isdecimal() and int(member) < len(models)):
+                raise ValueError(f"tensors must be those of {len(models)} members; got one named {name!r}")
+            own[int(member)][parameter] = value
+        for model, values in zip(models, own, strict=True):
+            load_parameters(model, values)
+
+    parse_or_refuse(path, fill)
+    return [model.to(device).eval() for model in models]
+
+
+def load_parameters(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Load a module's tensors, each of exactly its own name, type and shape: nothing is converted.
+
+    Raises
+    ------
+    ValueError
+        For the first that is not.
+    """
+    wanted = module.state_dict()
+    for name in (*wanted, *values):
+        if name not in values or name not in wanted:
+            raise ValueError(f"tensors must be the module's {len(wanted)}; {name!r} is only in one of both")
+        found, own = values[name], wanted[name]
+        if found.dtype != own.dtype or found.shape != own.shape:
+            raise ValueError(f"{name} must be {own.dtype} {tuple(own.shape)}; got {found.dtype} {tuple(found.shape)}")
+    module.load_state_dict(dict(values))

@@ -36,6 +36,7 @@ from boundprobe.runs import Run, load_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks import TASKS, SelectiveCopying, StateCase
 from boundprobe.training import Schedule, TrainConfig, load_models, train
+from tests.helpers.strangers import copied, edit
 
 #: Four of eight tokens are asked for: 12 bits, 3 an answer.
 TASK = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=12)
@@ -342,7 +343,7 @@ def test_a_finished_curve_is_read_back(
 
 @pytest.mark.parametrize(
     ("where", "when"),
-    [("train_bottlenecks", 1), ("write_whole", 2), ("measure_bottleneck", 1), ("measure_bottleneck", 3)],
+    [("train_bottlenecks", 1), ("save", 2), ("measure_bottleneck", 1), ("measure_bottleneck", 3)],
 )
 def test_an_interrupted_curve_goes_on(
     where: str, when: int, trained: Run, undisturbed: BottleneckCurve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -468,3 +469,28 @@ def test_tasks_with_suffixes_of_their_own_have_a_curve(name: str, tmp_path: Path
     assert document.violations == ()
     assert document.run_dir.parent == tmp_path  # beside the trained run
     assert [point.total_bits for point in document.points] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(member=7), "must be of member 0"),
+        (lambda d: d.update(trained="train-0123456789ab"), "must be of member 0"),
+        (lambda d: d.update(confidence=0.999), "must be of member 0"),
+        (lambda d: d["points"].pop(), "violations|must be of member 0"),
+        (lambda d: d["points"][0].update(bits=10**6), "bits"),
+        (lambda d: d["points"][0].update(accuracy_ceiling=0.0), "violate"),
+        (lambda d: d["points"][0].update(n_states_seen=10**9), "violate"),
+        (lambda d: d["points"][0]["used_bits"].update(lower=1e9), "violate"),
+        (lambda d: d["points"][0]["accuracy"].update(estimate=7), "accuracy"),
+        (lambda d: d.update(violations=["none"]), "violations"),
+    ],
+)
+def test_an_edited_curve_is_refused(
+    change: Callable[[dict[str, Any]], object], said: str, trained: Run, undisturbed: BottleneckCurve, tmp_path: Path
+) -> None:
+    place = copied(undisturbed.run_dir, tmp_path)
+    edit(place / "result.json", change)
+    with pytest.raises(RunDirectoryError, match=said) as caught:
+        probe_bottleneck(trained, 0, CURVE, tmp_path)
+    assert str(place) in str(caught.value)

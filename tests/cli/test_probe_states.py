@@ -11,7 +11,7 @@ import pytest
 QUICK = ["--decoders", "linear"]
 KEYS = {
     "schema", "run_id", "run_dir", "states", "prior", "present_bits", "retention", "nominal_bits", "n_sequences",
-    "assumptions", "confidence", "violations",
+    "assumptions", "confidence", "violations", "null_control", "n_groups",
 }  # fmt: skip
 
 ANSWERS = np.random.default_rng(0).integers(2, size=(600, 4))
@@ -90,9 +90,13 @@ def test_a_configuration_file_and_the_one_that_is_printed(call, file, tmp_path):
     assert call("probe", "--config", tmp_path / "c.toml", "--print-config").out == printed
 
 
-def test_a_violation_ends_with_1(call, file, tmp_path):
+def test_a_false_prior_is_refused_and_past_the_null_control_a_violation(call, refused, file, tmp_path, monkeypatch):
     path = file(state=ANSWERS[:, :2].astype(bool), answers=ANSWERS[:, [0, 1, 0, 1]])
-    argv = ["probe", "--states", path, "--n-values", "2", "--entropy-bits", "4", *QUICK, "--out", tmp_path]
+    argv = ["probe", "--states", path, "--n-values", "2", "--entropy-bits", "3.9", *QUICK]
+    assert "null control" in refused(*argv)
+    monkeypatch.setattr("boundprobe.probes.NullControl.lower", 0.0)
+    monkeypatch.setattr("boundprobe.probes.NullControl.excess_bits", 0.0)
+    argv += ["--out", tmp_path]
     code, out, err = call(*argv, "--json")
     assert code == 1
     (violation,) = json.loads(out)["violations"]
@@ -104,15 +108,15 @@ def test_a_violation_ends_with_1(call, file, tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"state": SIGNS}, "no array 'answers', only state"),
-        ({"states": SIGNS, "answers": ANSWERS}, "no array 'state', only states, answers"),
+        ({"state": SIGNS}, "without 'answers', with state"),
+        ({"states": SIGNS, "answers": ANSWERS}, "without 'state', with states, answers"),
         ({"state": SIGNS.astype(object), "answers": ANSWERS}, "cannot be read"),
         ({"state": SIGNS.astype(str), "answers": ANSWERS}, "<U"),
-        ({"state": SIGNS[:50], "answers": ANSWERS}, "50 states and 600 rows"),
+        ({"state": SIGNS[:50], "answers": ANSWERS}, "600 rows of answers; got 50"),
         ({"state": SIGNS, "answers": ANSWERS * 1.0}, "whole numbers"),
-        ({"state": SIGNS, "answers": ANSWERS * 0}, "not uniform"),
+        ({"state": SIGNS, "answers": ANSWERS * 0}, "answer 0 with 1 of 2 values in use"),
         ({"state": SIGNS, "answers": ANSWERS, "defined": ANSWERS}, "booleans"),
-        ({"state": SIGNS[:12], "answers": ANSWERS[:12]}, "too few to certify"),
+        ({"state": SIGNS[:12], "answers": ANSWERS[:12]}, "too few: draw more"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -121,6 +125,57 @@ def test_arrays_that_are_refused_leave_nothing_behind(refused, file, arrays, sai
     assert said in message
     assert re.search(r" must .*; got |allowed: ", message)
     assert "unsafely" not in message
+
+
+def two_cuts(file, name="cuts.npz", **more):
+    """Two cuts of each of 800 documents, with states that are codes of the documents."""
+    rng = np.random.default_rng(1)
+    answers = np.repeat(rng.integers(4, size=(800, 6)), 2, axis=0)
+    answers[1::2, 2] = rng.integers(4, size=800)
+    states = np.repeat(rng.normal(size=(800, 32)), 2, axis=0) + 0.1 * rng.normal(size=(1600, 32))
+    return file(name, state=states.astype(np.float32), answers=answers, **more), np.repeat(np.arange(800), 2)
+
+
+def test_groups_from_the_file_from_another_array_and_from_a_table(call, refused, file, tmp_path):
+    path, groups = two_cuts(file)
+    argv = ["probe", "--states", path, "--n-values", "4", *QUICK]
+    assert "must be one group (`groups`, --groups)" in refused(*argv)
+    (tmp_path / "rows.csv").write_text("row,document\n" + "".join(f"{i},doc {g}\n" for i, g in enumerate(groups)))
+    out = ["--json", "--out", tmp_path / "out"]
+    documents = [
+        json.loads(call(*argv, "--groups", f"{tmp_path}/rows.csv:document", *out).out),
+        json.loads(call("probe", "--states", two_cuts(file, groups=groups)[0], *argv[3:], *out).out),
+        json.loads(
+            call("probe", "--states", two_cuts(file, source=groups)[0], *argv[3:], "--groups", "source", *out).out
+        ),
+    ]
+    assert len({document["run_id"] for document in documents}) == 3
+    for document in documents:
+        assert document["present_bits"] == documents[0]["present_bits"]
+        assert document["present_bits"]["lower"] == 0.0
+        assert document["n_groups"] == {"train": 320, "calibration": 80, "evaluation": 400}
+        assert document["n_sequences"] == {"train": 640, "calibration": 160, "evaluation": 800}
+    table = call(*argv, "--groups", f"{tmp_path}/rows.csv:document", *out[1:]).out
+    assert "each is one observation" in table
+    assert "null control" in table
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ("source", "without 'source'"),
+        ("rows.csv:document", "rows.csv, which is not there"),
+        ("rows.txt:document", "must be the name of an array of the .npz, or TABLE.csv:COLUMN"),
+        ("HERE/rows.csv:docment", "column 'docment'"),
+        ("HERE/rows.csv:row", "one for each of 600 sequences; got shape (2,)"),
+        ("HERE/short.csv:document", "a row of"),
+    ],
+)
+def test_groups_that_cannot_be_read(refused, file, tmp_path, groups, said):
+    (tmp_path / "rows.csv").write_text("row,document\n1,a\n2,b\n")
+    (tmp_path / "short.csv").write_text("row,document\n1,a\n2\n")
+    argv = ["probe", "--states", file(), "--n-values", "2", "--groups", groups.replace("HERE", str(tmp_path))]
+    assert said in refused(*argv)
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "empty", "text", "npy", "pickle", "cut", "damaged"])
@@ -147,18 +202,21 @@ def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
             path.write_bytes(whole)
     message = refused("probe", "--states", path, "--n-values", "2", *QUICK)
     assert path.name in message
-    assert "Write it with numpy.savez" in message
+    assert "must be an .npz, as numpy.savez writes it" in message
     assert "unsafely" not in message
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--states", "GOOD"], "the prior of the answers is not stated"),
+        (["--states", "GOOD"], "the prior of the answers must be stated"),
         (["--states", "GOOD", "--n-values", "1"], "--n-values"),
         (["--states", "GOOD", "--entropy-bits", "x"], "--entropy-bits"),
         (["--states", "GOOD", "--entropy-bits", "nan"], "`entropy_bits` must be above 0; got nan"),
-        (["--states", "GOOD", "--entropy-bits", "99"], "entropy_bits is 99"),
+        (
+            ["--states", "GOOD", "--entropy-bits", "99"],
+            "above 0, at most 4.000000, what 4 answers of 2 values can carry; got 99",
+        ),
         (["--states", "GOOD", "--n-values", "2", "--decoders", "linaer"], "Did you mean 'linear'"),
         (["--states", "GOOD", "--n-values", "2", "--decoders", "mlp,mlp"], "each once"),
         (

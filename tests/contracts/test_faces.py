@@ -19,6 +19,8 @@ ROOT = Path(boundprobe.__file__).parents[1]
 PACKAGES = sorted(".".join(path.relative_to(ROOT).parent.parts) for path in (ROOT / "boundprobe").rglob("__init__.py"))
 #: The command line is no library: it has no face.
 WITHOUT_FACE = {"boundprobe.cli"}
+#: Modules of the root that are for the package itself.
+INTERNAL = {"text", "termination"}
 
 
 @pytest.mark.parametrize("name", sorted(set(PACKAGES) - WITHOUT_FACE))
@@ -43,7 +45,7 @@ def test_no_offered_name_is_hidden_by_a_submodule(name: str) -> None:
 
 def test_the_root_offers_every_part() -> None:
     parts = {module.name for module in pkgutil.iter_modules(boundprobe.__path__)} - {"__main__"}
-    assert parts - WITHOUT_FACE <= set(dir(boundprobe)) | {"cli"}
+    assert parts - INTERNAL <= set(dir(boundprobe)) | {"cli"}
     assert re.fullmatch(r"\d+\.\d+\.\d+", boundprobe.__version__)
 
 

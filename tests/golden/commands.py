@@ -99,8 +99,9 @@ MEASURED = {
 }
 #: Values that differ between two runs of one command, machines or revisions; that they are there is kept.
 VARYING = {
-    "argv", "device", "devices", "finished", "git_revision", "inputs_per_second", "install", "operations", "platform",
-    "python", "run_dir", "figures", "seconds", "started", "tokens_per_second", "version", "versions",
+    "argv", "cpu_capability", "device", "devices", "files_sha256", "finished", "git_revision", "inputs_per_second",
+    "install", "operations", "platform", "python", "run_dir", "figures", "seconds", "started", "tokens_per_second",
+    "version", "versions",
 }  # fmt: skip
 
 

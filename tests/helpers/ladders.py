@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from boundprobe.models import MemoryBits, ModelSpec
-from boundprobe.probes import Ladder, ModelLadder, PartBits
+from boundprobe.probes import Ladder, ModelLadder, NullControl, PartBits
 from boundprobe.probes.certificates import AnswerErrors, CertifiedBound, Proportion, RetainedGroup, Retention
 from boundprobe.probes.quantised import RoundedMachine
 
@@ -52,11 +52,13 @@ def model_ladder(
     ladder = Ladder(
         stream="keys-once",
         entropy_bits=12.0,
+        n_values=8,
         errors=AnswerErrors(error, error - 0.04, error + 0.05, 0.99),
         required=bound(*required, theorem="S3"),
         used=bound(low, low + 1),
         present=bound(2 * low if present is None else present, low + 1),
         parts=tuple(PartBits(i, kind, 64, bound(low, low + 1)) for i, kind in enumerate(kinds)),
+        null_control=NullControl(bound(0.0), bound(0.0)),
         retention=Retention("distance", "I(Y_i;S)", held, 0.99) if groups else None,
         states=None if states is None else bound(states, 8.0, "list decoding"),
         rounded=tuple(machine(b, 8 * b, state_hard * (1 - 2.0**-b)) for b in (1, 2, 4)),

@@ -135,6 +135,21 @@ def test_limits_are_those_of_all_states():
     assert high.tolist() == [2.0, 9.0]
 
 
+@pytest.mark.parametrize("entry_bits", [1, 2, 5])
+def test_a_rounded_entry_has_no_value_of_its_own_for_nan_and_infinity(entry_bits):
+    """2^b values and no more; limits are those of the finite entries."""
+    entries = torch.tensor([[0.0], [1.0], [float("nan")], [float("inf")], [-float("inf")], [0.4]])
+    rounding = Rounding(*entry_limits([state_of(entries)]), entry_bits)
+    assert (rounding.low.tolist(), rounding.high.tolist()) == ([0.0], [1.0])
+    codes = rounding.codes(entries)
+    assert 0 <= int(codes.min()) <= int(codes.max()) <= 2**entry_bits - 1
+    assert codes[2] == codes[4] == 0
+    assert len(rounding(state_of(entries)).flatten().unique()) <= 2**entry_bits
+    never = Rounding(*entry_limits([state_of(torch.full((3, 1), float("nan")))]), entry_bits)
+    assert never.total_bits == 0
+    assert never(state_of(entries)).flatten().tolist() == [[0.0]] * 6
+
+
 def test_limits_of_no_states_are_refused():
     with pytest.raises(ValueError, match="`states` must hold at least one state; got none"):
         entry_limits([])

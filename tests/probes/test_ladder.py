@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from boundprobe.bounds import packing_accuracy_ceiling
 from boundprobe.models import ENTRY_BITS, MemoryBits, ModelSpec, SequenceModel
-from boundprobe.probes import Ladder, ProbeConfig, measure
+from boundprobe.probes import Ladder, NullControl, ProbeConfig, measure
 from boundprobe.probes.certificates import AnswerErrors, CertifiedBound, answer_errors, required_by, used_information
 from boundprobe.probes.ladder import N_PARTS
+from boundprobe.probes.settings import certificate_level, premise_level
 from boundprobe.seeds import generator
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying, StateCase
 
@@ -30,7 +31,7 @@ def test_a_model_that_holds_k_tokens_is_certified_near_k_log_v(planted, n_kept):
         # limit for what is guessed less than 0.1 bits.
         assert 3 * n_kept - 0.15 * n_kept - 0.1 <= held.lower <= held.estimate <= 3 * n_kept + 0.1
     # Each token by itself: no error at alpha / 9 parts / 4 distances, in closed form.
-    e = 1 - ((1 - CONFIG.confidence) / N_PARTS / 4) ** (1 / CONFIG.n_sequences)
+    e = 1 - (certificate_level(CONFIG.confidence, N_PARTS) / 4) ** (1 / CONFIG.n_sequences)
     price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(7)
     assert ladder.retention.by == "distance"
     assert [each.group for each in ladder.retention.groups] == [1, 2, 3, 4]
@@ -104,8 +105,11 @@ def test_the_shares_of_a_ladder_add_up_to_its_level(planted):
         *(part.present for part in ladder.parts),
         *(machine.used for machine in ladder.rounded),
     ]  # fmt: skip
-    window_hard = (1 - CONFIG.confidence) / N_PARTS
-    assert sum(1 - each.confidence for each in held) + window_hard == pytest.approx(1 - CONFIG.confidence)
+    window_hard = certificate_level(CONFIG.confidence, N_PARTS)
+    premises = 2 * premise_level(CONFIG.confidence)  # of the null control, and of tests of a stated prior
+    held += [ladder.null_control.constant, ladder.null_control.others]
+    taken = sum(1 - each.confidence for each in held) + window_hard + premises / 2
+    assert taken == pytest.approx(1 - CONFIG.confidence)
 
 
 def test_evaluation_answers_reach_no_plan(planted, monkeypatch):
@@ -201,14 +205,20 @@ def test_needed_is_chosen_on_calibration_sequences_alone(planted):
     assert ladder.needed_bits == 12
 
 
-def test_limits_of_the_rounding_are_those_of_calibration_sequences_alone(planted):
-    """Evaluation prefixes with tokens 2..5 alone: limits from them would make 2 bits exact."""
+def test_limits_of_the_rounding_are_those_of_calibration_sequences_alone(planted, monkeypatch):
+    """Evaluation prefixes with tokens 2..5 alone: limits from them would make 2 bits exact.
+
+    The prior of the answers is false then, and the null control says so first.
+    """
     narrow = np.array([2, 2, 2, 3, 4, 5, 5, 5])
 
     def change(cut):
         prefix = narrow[cut.prefix]
         return dataclasses.replace(cut, prefix=prefix, answers=narrow[cut.answers])
 
+    with pytest.raises(ValueError, match="null control"):
+        measure(planted.Keeper(TASK, 4), SplitTask(change), CONFIG)
+    monkeypatch.setattr(NullControl, "lower", 0.0)
     ladder = measure(planted.Keeper(TASK, 4), SplitTask(change), CONFIG)
     assert ladder.rounded[1].total_bits == 8
     # Limits 0 and 7, levels 0, 2, 5, 7: tokens 2 and 5, six of eight, come back, 3 and 4 do not.
@@ -224,10 +234,11 @@ def test_the_same_config_measures_the_same(planted):
 
 def test_confidence_is_shared_by_the_parts(planted):
     ladder = measure(planted.Keeper(TASK, 2), TASK, CONFIG)
-    alpha = 0.05 / N_PARTS
+    alpha = certificate_level(CONFIG.confidence, N_PARTS)
     assert ladder.confidence == CONFIG.confidence
     assert ladder.errors.confidence == pytest.approx(1 - alpha)
-    assert {machine.used.confidence for machine in ladder.rounded} == {1 - alpha / len(ENTRY_BITS)}
+    for machine in ladder.rounded:
+        assert machine.used.confidence == pytest.approx(1 - alpha / len(ENTRY_BITS), abs=1e-12)
 
 
 def test_the_document_has_the_keys_of_the_contract(planted):
@@ -351,3 +362,18 @@ def test_configs_that_cannot_be_are_refused_and_named(bad):
     name = name.removeprefix("part_")
     with pytest.raises(ValueError, match=name):
         ProbeConfig(**bad)
+
+
+def test_ladders_are_equal_by_their_numbers(planted):
+    ladders = [measure(planted.Keeper(TASK, n_kept), TASK, CONFIG) for n_kept in (1, 1, 2)]
+    one, same, other = ladders
+    assert one == same
+    assert one != other
+    assert one != "a ladder"
+    assert len(set(ladders)) == 2
+    read = Ladder.from_json(json.loads(json.dumps(one.to_json())))
+    assert read == Ladder.from_json(read.to_json())
+    errors = one.errors
+    assert errors == dataclasses.replace(errors, lower=errors.lower.copy())
+    assert errors != dataclasses.replace(errors, lower=errors.lower / 2)
+    assert errors != dataclasses.replace(errors, confidence=0.5)

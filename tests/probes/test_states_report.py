@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from boundprobe.probes import DecoderConfig, StatesConfig, StatesReport, certify_states
+from boundprobe.probes import DecoderConfig, NullControl, StatesConfig, StatesReport, certify_states
 from boundprobe.probes import states_report as arrays
 from boundprobe.probes.decoders import AbstractDecoder, registry
+from boundprobe.probes.settings import premise_level
 
 LINEAR = StatesConfig(DecoderConfig(("linear",)))
 RNG = np.random.default_rng(0)
@@ -108,7 +109,9 @@ def test_a_state_that_says_nothing_is_certified_nothing():
 def test_all_numbers_share_the_level():
     report = certified(config=StatesConfig(DecoderConfig(("linear",)), confidence=0.9))
     assert report.confidence == 0.9
-    assert sum(1 - each.confidence for each in (report.present, report.retention)) == pytest.approx(0.1)
+    control = report.null_control
+    levels = [1 - each.confidence for each in (report.present, report.retention, control.constant, control.others)]
+    assert sum(levels) + premise_level(0.9) == pytest.approx(0.1)  # the premise tests take as much as the control
     assert [assumption.name for assumption in report.assumptions] == ["A1", "A2", "A3", "A4", "A5"]
     assert all(assumption.checked for assumption in report.assumptions)
 
@@ -128,15 +131,24 @@ def test_another_order_of_the_sequences_changes_the_split_alone():
     assert other.present.lower == pytest.approx(certified().present.lower, abs=0.1)
 
 
-def test_more_bits_than_the_state_has_are_a_violation():
-    """Three answers, the last of them the exclusive or of the others, stated to have 3 bits: the state has 2."""
+def test_more_bits_than_the_state_has_are_a_violation(monkeypatch):
+    """Three answers, the last of them the exclusive or of the others, stated to have 2.9 bits: the state has 2.
+
+    The null control sees it first; without it, the size of the state does.
+    """
     answers = np.column_stack([ANSWERS[:, :2], ANSWERS[:, 0] ^ ANSWERS[:, 1]])
     config = StatesConfig(DecoderConfig(("mlp",)))
-    wrong = certified(answers[:, :2].astype(bool), answers, config, n_values=2, entropy_bits=3.0)
+    states = answers[:, :2].astype(bool)
+    with pytest.raises(ValueError, match=r"must be the joint entropy of the answers; got 2.9; .*null control"):
+        certified(states, answers, config, n_values=2, entropy_bits=2.9)
+    monkeypatch.setattr(NullControl, "lower", 0.0)
+    monkeypatch.setattr(NullControl, "excess_bits", 0.0)
+    wrong = certified(states, answers, config, n_values=2, entropy_bits=2.9)
     assert wrong.nominal_bits == 2
     (violation,) = wrong.violations
     assert "more than nominal 2 bits" in violation
-    right = certified(answers[:, :2].astype(bool), answers, config, n_values=2, entropy_bits=2.0)
+    monkeypatch.undo()
+    right = certified(states, answers, config, n_values=2, entropy_bits=2.0)
     assert right.violations == ()
     assert 1.4 < right.present.lower <= 2.0
 
@@ -147,7 +159,7 @@ def test_more_bits_than_the_state_has_are_a_violation():
 def spied(monkeypatch, states, answers):
     """Everything that is fixed before evaluation, with the splits."""
     found = {}
-    plain = arrays.certify
+    plain, plain_read = arrays.certify, arrays.read_states
 
     def spy(prior, plan, evaluation, alpha, rng, limit="betting"):
         code = plan.code and [np.asarray(value).tolist() for value in vars(plan.code).values()]
@@ -156,14 +168,13 @@ def spied(monkeypatch, states, answers):
         found["scores"] = evaluation.scores
         return plain(prior, plan, evaluation, alpha, rng, limit)
 
-    plain_deal = arrays.split
-
-    def deal(given, config):
-        found["splits"] = plain_deal(given, config)
-        return found["splits"]
+    def read(*given, **settings):
+        read_and_split = plain_read(*given, **settings)
+        found["splits"] = read_and_split.splits
+        return read_and_split
 
     monkeypatch.setattr(arrays, "certify", spy)
-    monkeypatch.setattr(arrays, "split", deal)
+    monkeypatch.setattr(arrays, "read_states", read)
     config = StatesConfig(DecoderConfig(("linear", "mlp", "chain")))
     found["report"] = certify_states(states, answers, n_values=2, config=config)
     monkeypatch.undo()
@@ -246,23 +257,26 @@ NAN = np.where(np.arange(600)[:, None] == 7, np.nan, SIGNS)
         ({"states": np.zeros((600, 0))}, "(600, 0)"),
         ({"states": np.zeros((0, 4)), "answers": ANSWERS[:0]}, "(0, 4)"),
         ({"states": [[1.0, 2.0], [3.0]]}, "rows of equal length"),
-        ({"states": SIGNS[:100]}, "100 states and 600 rows of answers"),
+        ({"states": SIGNS[:100]}, "600 rows of answers; got 100"),
         ({"answers": ANSWERS * 1.0}, "float64"),
         ({"answers": ANSWERS > 0}, "bool"),
         ({"answers": ANSWERS[..., None]}, "(600, 4, 1)"),
-        ({"answers": ANSWERS - 1}, "answers hold -1; allowed: 0 to 1"),
-        ({"answers": ANSWERS * 2}, "answers hold 2; allowed: 0 to 1 (n_values is 2)"),
+        ({"answers": ANSWERS - 1}, "`answers` must lie in [0, n_values) with n_values=2; got -1"),
+        ({"answers": ANSWERS * 2}, "`answers` must lie in [0, n_values) with n_values=2; got 2"),
         ({"answers": np.zeros((600, 0), int)}, "(600, 0)"),
-        ({"answers": ANSWERS * 0}, "not uniform"),
-        ({"answers": ANSWERS[:, [0, 1, 2, 0]]}, "not independent"),
+        ({"answers": ANSWERS * 0}, "answer 0 with 1 of 2 values in use"),
+        ({"answers": ANSWERS[:, [0, 1, 2, 0]]}, "answers 0 and 3 that depend on each other"),
         ({"defined": np.ones((600, 4), int)}, "booleans"),
         ({"defined": np.ones(600, bool)}, "(600, 4)"),
+        ({"groups": np.zeros(599, int)}, "one for each of 600 sequences; got shape (599,)"),
+        ({"groups": np.linspace(0, 1, 600)}, "`groups` must be numbers or names"),
+        ({"groups": np.arange(600) // 300}, "there must be enough groups for three parts"),
         ({"n_values": 1}, "`n_values` must be an integer of at least 2; got 1"),
         ({"n_values": True}, "`n_values` must be an integer of at least 2; got True (bool)"),
         ({"n_values": "2"}, "`n_values` must be an integer of at least 2; got '2' (str)"),
-        ({"n_values": None}, "the prior of the answers is not stated"),
+        ({"n_values": None}, "the prior of the answers must be stated"),
         ({"n_values": 0, "entropy_bits": 4.0}, "`n_values` must be an integer of at least 2; got 0"),
-        ({"entropy_bits": 4.1}, "entropy_bits is 4.1; allowed: above 0, at most 4"),
+        ({"entropy_bits": 4.1}, "`entropy_bits` must be above 0, at most 4.000000, what 4 answers of 2"),
         ({"entropy_bits": 0.0}, "`entropy_bits` must be above 0; got 0.0"),
         ({"entropy_bits": float("nan")}, "`entropy_bits` must be above 0; got nan"),
         ({"entropy_bits": "x"}, "`entropy_bits` must be above 0; got 'x'"),
@@ -279,7 +293,7 @@ def test_what_cannot_be_is_refused_in_one_line(change, said):
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_fewer_sequences_than_parts_are_refused(n):
-    with pytest.raises(ValueError, match=f"there are {n} sequences; allowed"):
+    with pytest.raises(ValueError, match=f"enough sequences for three parts, .*; got {n}"):
         certified(SIGNS[:n], ANSWERS[:n])
 
 
@@ -292,14 +306,14 @@ def test_the_number_of_sequences_that_a_refusal_asks_for_is_enough(n_answers, n_
         states = np.eye(n_values)[answers].reshape(n, -1)
         return certified(states, answers, n_values=n_values)
 
-    with pytest.raises(ValueError, match="too few to certify") as caught:
+    with pytest.raises(ValueError, match="too few: draw more") as caught:
         of_so_many(12)
-    enough = int(re.search(r"about (\d+) at least", str(caught.value))[1])
+    enough = int(re.search(r"about (\d+) sequences", str(caught.value))[1])
     assert of_so_many(enough).present.estimate > 0  # not refused
 
 
 def test_a_tiny_entropy_is_refused_at_once():
-    with pytest.raises(ValueError, match=r"too few to certify .*more than") as caught:
+    with pytest.raises(ValueError, match=r"must be more than 1000000 sequences .* too few: draw more") as caught:
         certified(n_values=2, entropy_bits=1e-9)
     assert "\n" not in str(caught.value)
 

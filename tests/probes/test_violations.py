@@ -3,7 +3,7 @@
 import pytest
 
 from boundprobe.probes import PartBits, find_violations
-from boundprobe.probes.certificates import CertifiedBound, Proportion
+from boundprobe.probes.certificates import CertifiedBound, Proportion, RetainedGroup, Retention
 from boundprobe.probes.quantised import RoundedMachine
 from tests.helpers.ladders import bound
 
@@ -30,9 +30,14 @@ def entropy(upper):
     return CertifiedBound(upper, "upper", upper, 0.95, "Gibbs", "betting")
 
 
+def held(*bits):
+    """Retention of answers with so many bits each."""
+    return Retention("answer", "I(Y_i;S)", tuple(RetainedGroup(i, bound(b), 0.0, 99) for i, b in enumerate(bits)), 0.95)
+
+
 EXACT = machine(12, 12.0, entry_bits=3)
 WELL = {
-    "entropy_bits": 12.0,
+    "entropy_bits": 13.0,
     "nominal_bits": 12,
     "bounds": bounds(),
     "parts": (part(4.0, 4), part(0.0, 4)),
@@ -41,6 +46,9 @@ WELL = {
     "rounded_entropy": entropy(12.0),
     "window_hard": Proportion(0.3, 0.3, 0.4),
     "window_ceiling": 0.3,
+    "retention": held(8.0, 4.0),
+    "n_answers": 2,
+    "n_values": 256,
 }
 
 
@@ -75,6 +83,12 @@ HIGH = (12.01, 12.01)
         ),
         ({"rounded": (machine(7, 8.0, required=1.0),)}, "used 8.000 bits is more than the 7 of a rounded state (S1)"),
         ({"rounded_entropy": entropy(11.5)}, "more than the entropy of a rounded state, at most 11.500 (S1)"),
+        (
+            {"entropy_bits": 11.9, "bounds": bounds(present=(11.9, 12.0)), "retention": None},
+            "used 12.000 bits is more than the entropy",
+        ),
+        ({"retention": held(8.0, 4.5)}, "12.500 bits in all answers one by one is more than nominal, 12.000 bits (S1)"),
+        ({"retention": held(8.25, 1.0)}, "8.250 bits of an answer (answer 0) is more than log2 256 (S1)"),
         ({"window_hard": Proportion(0.35, 0.32, 0.4)}, "window-hard accuracy 0.3200 is above the ceiling 0.3000"),
     ],
 )
@@ -96,6 +110,6 @@ def test_an_estimate_alone_is_no_violation():
 
 
 def test_all_violations_are_named_together():
-    bad = {"bounds": bounds(**dict.fromkeys(NAMES, (13.0, 13.0))), "rounded": (machine(1, 2.0), machine(2, 3.0))}
+    bad = {"bounds": bounds(**dict.fromkeys(NAMES, (12.5, 12.5))), "rounded": (machine(1, 2.0), machine(2, 3.0))}
     bad |= {"window_hard": Proportion(1.0, 1.0, 1.0), "parts": (part(5.0, 4),), "rounded_entropy": None}
     assert len(found(**bad)) == 4 + 1 + 2 * 2 + 1

@@ -93,7 +93,7 @@ def test_every_configuration_survives_its_file(
     tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]
 ) -> None:
     """Otherwise a run directory would refuse the command that made it."""
-    run = open_run(tmp_path_factory.mktemp("runs"), "train", config)
+    run = open_run(tmp_path_factory.mktemp("runs"), "study", config)
     assert run.config == without_none(config)
     assert load_run(run.path).config == run.config
 
@@ -102,16 +102,16 @@ def test_every_configuration_survives_its_file(
 
 
 def test_one_directory_for_one_configuration(tmp_path: Path) -> None:
-    run = open_run(tmp_path / "new" / "runs", "train", CONFIG)
-    assert run.path == (tmp_path / "new" / "runs" / f"train-{config_hash(CONFIG)}").resolve()
+    run = open_run(tmp_path / "new" / "runs", "study", CONFIG)
+    assert run.path == (tmp_path / "new" / "runs" / f"study-{config_hash(CONFIG)}").resolve()
     assert run.path.name == run.run_id
-    assert run.verb == "train"
+    assert run.verb == "study"
     assert run.config == tomllib.loads((run.path / "config.toml").read_text()) == without_none(CONFIG)
     before = everything(run.path)
-    same = open_run(tmp_path / "new" / "runs", "train", dict(reversed(CONFIG.items())))
+    same = open_run(tmp_path / "new" / "runs", "study", dict(reversed(CONFIG.items())))
     assert same.path == run.path
     assert everything(run.path) == before
-    others = [open_run(run.path.parent, "train", CONFIG | {"seed": 4}), open_run(run.path.parent, "probe", CONFIG)]
+    others = [open_run(run.path.parent, "study", CONFIG | {"seed": 4}), open_run(run.path.parent, "probe", CONFIG)]
     assert len({run.path, *(other.path for other in others)}) == 3
     assert {path.name for path in run.path.parent.iterdir()} == {run.run_id, *(other.run_id for other in others)}
     assert run.result() is None
@@ -119,11 +119,11 @@ def test_one_directory_for_one_configuration(tmp_path: Path) -> None:
 
 
 def test_an_edited_configuration_is_refused(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     file = run.path / "config.toml"
     file.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     before = everything(tmp_path)
-    for attempt in (lambda: open_run(tmp_path, "train", CONFIG), lambda: load_run(run.path)):
+    for attempt in (lambda: open_run(tmp_path, "study", CONFIG), lambda: load_run(run.path)):
         with refused("holds another configuration") as caught:
             attempt()
         assert caught.value.exit_code == 4
@@ -133,26 +133,26 @@ def test_an_edited_configuration_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_moved_run_is_still_a_run_and_a_renamed_one_is_not(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (tmp_path / "elsewhere").mkdir()
     moved = run.path.rename(tmp_path / "elsewhere" / run.run_id)
     assert load_run(moved).config == run.config
     with refused("holds another configuration"):
-        load_run(moved.rename(tmp_path / "train-0123456789ab"))
+        load_run(moved.rename(tmp_path / "study-0123456789ab"))
 
 
 @pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe", b"seed = 3\nseed = 4\n"])
 def test_a_damaged_configuration_is_refused(content: bytes, tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (run.path / "config.toml").write_bytes(content)
     with refused(r"config\.toml is damaged") as caught:
-        open_run(tmp_path, "train", CONFIG)
+        open_run(tmp_path, "study", CONFIG)
     assert "\n" not in str(caught.value)
     assert (run.path / "config.toml").read_bytes() == content
 
 
 def test_a_configuration_with_a_date_is_refused(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (run.path / "config.toml").write_text("seed = 2020-01-01\n")
     with refused("configuration|damaged"):
         load_run(run.path)
@@ -160,7 +160,7 @@ def test_a_configuration_with_a_date_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["empty", "foreign", "file"])
 def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"train-{config_hash(CONFIG)}"
+    path = tmp_path / f"study-{config_hash(CONFIG)}"
     if kind == "file":
         path.write_text("mine")
     else:
@@ -169,7 +169,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
         (path / "thesis.tex").write_text("mine")
     before = everything(tmp_path)
     with refused("is not a run directory") as caught:
-        open_run(tmp_path, "train", CONFIG)
+        open_run(tmp_path, "study", CONFIG)
     assert str(path.resolve()) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.exists()
@@ -177,11 +177,11 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not exist; allowed: a directory that boundprobe made"):
-        load_run(tmp_path / "train-0123456789ab")
+    with pytest.raises(ValueError, match="must be a directory that boundprobe made; got .*, which does not exist"):
+        load_run(tmp_path / "study-0123456789ab")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="which is a file; allowed: a directory") as caught:
-        open_run(tmp_path / "file", "train", CONFIG)
+    with pytest.raises(ValueError, match="must be a directory, or a new name in one") as caught:
+        open_run(tmp_path / "file", "study", CONFIG)
     assert "\n" not in str(caught.value)
 
 
@@ -192,9 +192,9 @@ def test_a_crash_while_a_run_is_made_leaves_no_half_run(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "replace", crash)
         with pytest.raises(OSError, match="disk full"):
-            open_run(tmp_path, "train", CONFIG)
-    assert not (tmp_path / f"train-{config_hash(CONFIG)}").exists()
-    assert open_run(tmp_path, "train", CONFIG).config == without_none(CONFIG)
+            open_run(tmp_path, "study", CONFIG)
+    assert not (tmp_path / f"study-{config_hash(CONFIG)}").exists()
+    assert open_run(tmp_path, "study", CONFIG).config == without_none(CONFIG)
 
 
 def test_two_processes_may_make_a_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,11 +203,11 @@ def test_two_processes_may_make_a_run_at_once(tmp_path: Path, monkeypatch: pytes
     def slow(source: Path, target: Path) -> None:
         """Somebody else finishes the same directory in between."""
         monkeypatch.setattr(os, "rename", rename)
-        open_run(tmp_path, "train", CONFIG)
+        open_run(tmp_path, "study", CONFIG)
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", slow)
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == [run.run_id]
 
 
@@ -215,7 +215,7 @@ def test_two_processes_may_make_a_run_at_once(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_result_is_the_done_mark_and_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     order: list[str] = []
     replace = os.replace
 
@@ -237,7 +237,7 @@ def test_a_result_is_the_done_mark_and_written_last(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("content", [b"", b'{"accuracy": 0.', b"\xff"])
 def test_a_damaged_result_is_refused(content: bytes, tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     finish(run, {"accuracy": 0.5})
     (run.path / "result.json").write_bytes(content)
     with refused(r"result\.json is damaged") as caught:
@@ -247,14 +247,14 @@ def test_a_damaged_result_is_refused(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (run.path / "manifest.json").write_text('{"sessions": [')
     with refused(r"manifest\.json is damaged"), run.session(device="cpu", seeds={}):
         pass
 
 
 def test_the_manifest_says_what_made_the_run(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     for device in ("cpu", "cuda"):
         with run.session(device=device, seeds={"seed": 3}):
             pass
@@ -276,7 +276,7 @@ def test_the_manifest_says_what_made_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 25, 4))
 def test_a_line_cut_in_half_is_left_out(cut: int, tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     lines = [{"member": 0, "step": step, "loss": 0.1 + 0.2} for step in (10, 20)]
     for line in lines:
         run.append_metrics(line)
@@ -291,14 +291,14 @@ def test_a_line_cut_in_half_is_left_out(cut: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b'{"step": 1\n{"step": 2}\n', b"\x00\x00\n"])
 def test_damage_in_the_middle_of_metrics_is_refused(content: bytes, tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (run.path / "metrics.jsonl").write_bytes(content)
     with refused(r"metrics\.jsonl is damaged"):
         run.metrics()
 
 
 def test_metrics_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (run.path / "metrics.jsonl").write_bytes(b"\xff\n")
     with refused(r"metrics\.jsonl is damaged"):
         run.metrics()
@@ -308,7 +308,7 @@ def test_metrics_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_is_worked_on_by_one_at_a_time(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     with run.session(device="cpu", seeds={}):
         before = everything(run.path)
         with refused("is in use by another process") as caught, load_run(run.path).session(device="cpu", seeds={}):
@@ -322,7 +322,7 @@ def test_a_run_is_worked_on_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_released_by_an_error(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     with pytest.raises(KeyError), run.session(device="cpu", seeds={}):
         raise KeyError
     with run.session(device="cpu", seeds={}):
@@ -330,7 +330,7 @@ def test_a_lock_is_released_by_an_error(tmp_path: Path) -> None:
 
 
 def test_a_lock_holds_between_processes_and_dies_with_its_own(tmp_path: Path) -> None:
-    run = open_run(tmp_path, "train", CONFIG)
+    run = open_run(tmp_path, "study", CONFIG)
     (run.path / ".lock").touch()
     code = (
         "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); "

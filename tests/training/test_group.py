@@ -428,7 +428,7 @@ def test_checkpoints_after_an_early_stop_resume_bit_for_bit(stop: int, pair: lis
     with pytest.raises(StoppedError):
         train_group(configs, tmp_path / "stopped", progress=stop_at(stop))
     (workspace,) = ensembles(tmp_path / "stopped")
-    batch_ = TrainState.load(workspace / "train_state.pt").batch
+    batch_ = TrainState.load(workspace / "train_state.pt", configs).batch
     assert batch_ is not None
     assert batch_.training == [2, 3, 6, 7]
     assert sorted(batch_.stopped) == [0, 1, 4, 5]

@@ -182,7 +182,7 @@ def test_a_run_interrupted_again_and_again(undisturbed: Run, tmp_path: Path) -> 
 def test_work_is_not_done_twice(undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted just before the done mark, a run trains nothing again."""
 
-    def crash(run: Run, result: object) -> None:
+    def crash(run: Run, *args: object) -> None:
         raise StoppedError
 
     with monkeypatch.context() as patch:
@@ -297,15 +297,24 @@ def test_a_checkpoint_of_something_else_is_refused(content: Any, tmp_path: Path)
     assert_refused(tmp_path, path)
 
 
+def without_hashes(manifest: str) -> str:
+    """The manifest of a run of an earlier version."""
+    return json.dumps({key: value for key, value in json.loads(manifest).items() if key != "files_sha256"})
+
+
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     run = train(SINGLE, tmp_path)
     file = run.path / "model.safetensors"
     whole = file.read_bytes()
+    manifest = run.path / "manifest.json"
+    recorded = manifest.read_text()
     for content in (whole[:-1], whole[:20], b""):
         file.write_bytes(content)
-        with pytest.raises(RunDirectoryError, match=r"model\.safetensors is damaged") as caught:
-            load_models(run)
-        assert "\n" not in str(caught.value)
+        for hashes, said in ((recorded, "has changed since"), (without_hashes(recorded), "is damaged")):
+            manifest.write_text(hashes)
+            with pytest.raises(RunDirectoryError, match=rf"model\.safetensors {said}") as caught:
+                load_models(run)
+            assert "\n" not in str(caught.value)
     file.unlink()
     with pytest.raises(RunDirectoryError, match=r"model\.safetensors"):
         load_models(run)

@@ -238,7 +238,7 @@ def _by_the_author(task: CustomTask, error: float) -> list[Bound]:
     found = {bound.key: bound for bound in state_bounds(case, error, "author")}
     found["rate_distortion"] = Bound("rate_distortion", None, "unavailable")
     return [
-        Bound("entropy", case.entropy_bits, "author", note="the sampler's entropy_bits"),
+        Bound("entropy", case.entropy_bits, "author", note="given which answers are defined; the sampler's word"),
         *(dataclasses.replace(found[key], note=note) for key, note in notes.items()),
     ]
 

@@ -12,6 +12,10 @@ import numpy as np
 from numba import float32, float64, njit
 from torch import Tensor
 
+from boundprobe.kernels.simd.jit import require_jit
+
+require_jit()
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Kernel = Callable[..., None]
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betainccinv
 
 from boundprobe.bounds.state.fano import fano_bits, required_bits
 from boundprobe.checks import check_number
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.tasks.cases import StateCase
 
 FloatArray = NDArray[np.float64]
@@ -65,9 +66,12 @@ def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: fl
     errors = np.asarray(errors)
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
-        raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
+        raise ValueError(
+            f"`errors` must lie in [0, n_sequences] with n_sequences={n_sequences}; got {errors.tolist()}."
+        )
+    # The complement takes alpha as it is: 1 - alpha is 1 from 1e-16 on.
     with np.errstate(invalid="ignore"):  # the end, where a beta parameter is 0, is set here
-        return np.where(errors == n_sequences, 1.0, betaincinv(errors + 1, n_sequences - errors, 1 - alpha))
+        return np.where(errors == n_sequences, 1.0, betainccinv(errors + 1, n_sequences - errors, alpha))
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,37 @@ class Proportion:
     upper: float
 
 
-@dataclass(frozen=True)
+def proportion(right: NDArray[np.bool_], asked: NDArray[np.bool_], alpha: float) -> Proportion:
+    """Mean accuracy of independent sequences with two-sided confidence bounds, alpha / 2 on each side.
+
+    Clopper-Pearson where each sequence has one answer; the mean over several is no 0/1 event, so it takes a bound for
+    means of values in [0, 1] (betting, in the order of the sequences, which says nothing).
+
+    Parameters
+    ----------
+    right, asked : bool arrays (N, n)
+        Which answers are right, and which there are; at least one in each sequence that counts.
+    alpha : float
+
+    Examples
+    --------
+    >>> every = np.ones((1000, 4), bool)
+    >>> held = proportion(np.arange(1000)[:, None] >= 10 * every, every, 0.05)
+    >>> held.estimate, round(held.lower, 3), round(held.upper, 3)
+    (0.99, 0.982, 0.995)
+    """
+    counts = asked.any(1)
+    if asked.shape[1] == 1:
+        correct, n_asked = int(right.sum()), int(counts.sum())
+        lower, upper = clopper_pearson(np.array(correct), n_asked, alpha)
+        return Proportion(correct / n_asked, float(lower), float(upper))
+    share = right[counts].sum(1) / asked[counts].sum(1)
+    upper_bounds = (upper_confidence_bound(values, alpha / 2, 0.0, 1.0) for values in (1 - share, share))
+    error, accuracy = upper_bounds
+    return Proportion(float(share.mean()), 1 - error, accuracy)
+
+
+@dataclass(frozen=True, eq=False)
 class AnswerErrors:
     """Error of each answer with confidence bounds that hold for all answers together.
 
@@ -116,6 +150,16 @@ class AnswerErrors:
         """Mean accuracy over the answers."""
         return Proportion(1 - self.mean_estimate, 1 - self.mean_upper, 1 - self.mean_lower)
 
+    def _values(self) -> tuple[object, ...]:
+        arrays = (self.estimate, self.lower, self.upper)
+        return (*(tuple(array.tolist()) for array in arrays), self.confidence)
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, AnswerErrors) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
     def to_json(self) -> dict[str, list[float]]:
         """``estimate``, ``lower`` and ``upper`` of each answer."""
         return {name: getattr(self, name).tolist() for name in ("estimate", "lower", "upper")}
@@ -139,7 +183,7 @@ def answer_errors(wrong: NDArray[np.bool_], alpha: float) -> AnswerErrors:
         Probability, at most, that any bound fails.
     """
     if wrong.ndim != 2 or not wrong.size:
-        raise ValueError(f"wrong has shape {wrong.shape}; allowed: (n_sequences, n_answers), both at least 1")
+        raise ValueError(f"`wrong` must have shape (n_sequences, n_answers), both at least 1; got {wrong.shape}.")
     n_sequences, n_answers = wrong.shape
     counts = wrong.sum(0)
     lower, upper = clopper_pearson(counts, n_sequences, alpha / n_answers)

@@ -34,6 +34,7 @@ from boundprobe.probes.certificates.codes import (
 )
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.sample import count_units, unit_means
 from boundprobe.tasks.base import IGNORE
 
 #: Code of each form; Fano's per-answer form needs none.
@@ -54,16 +55,37 @@ class Scored:
         Natural-log scores of each value, up to a constant.
     answers : int64 array (N, n)
         The right values, ``IGNORE`` where undefined.
+    groups : int64 array (N,), optional
+        See ``Sample``.
     """
 
     scores: Scores
     answers: IntArray
+    groups: IntArray | None = None
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
         """Mask of the answers that are defined and wrong, (N, n)."""
         wrong: NDArray[np.bool_] = (self.answers != IGNORE) & ~right_answers(self.scores, self.answers)
         return wrong
+
+    @property
+    def n_units(self) -> int:
+        """Number of independent units."""
+        return count_units(len(self.answers), self.groups)
+
+    def error_upper_bounds(self, alpha: float, limit: str = "betting") -> NDArray[np.float64]:
+        """Upper confidence bounds of the error of each answer, (n,), that hold together at level 1 - alpha.
+
+        Those of Clopper and Pearson where every sequence is a unit.  The mean over a group is no 0/1 value, so groups
+        take ``limit``, which needs no more than values in [0, 1].
+        """
+        wrong = self.wrong
+        level = alpha / wrong.shape[1]
+        if self.groups is None:
+            return clopper_pearson_upper(wrong.sum(0), len(wrong), level)
+        means = unit_means(wrong, self.groups)
+        return np.array([upper_confidence_bound(column, level, 0.0, 1.0, limit) for column in means.T])
 
 
 @dataclass(frozen=True)
@@ -94,8 +116,8 @@ def plan(prior: Prior, decoder: str, form: str, calibration: Scored, n_evaluatio
     if form not in FITS:
         if prior.undefined_bits:
             raise ValueError(
-                "form is 'fano', with a prior that does not say how many answers are defined; allowed: "
-                f"{', '.join(FITS)}; take one of them, or state the joint entropy"
+                f"`form` must be one of {', '.join(FITS)} with a prior that does not say how many answers are defined; "
+                "got 'fano'. Or state the joint entropy."
             )
         wrong = calibration.wrong
         rate = wrong.mean(0)
@@ -103,7 +125,7 @@ def plan(prior: Prior, decoder: str, form: str, calibration: Scored, n_evaluatio
         upper = clopper_pearson_upper(counts, n_evaluation, alpha / wrong.shape[1])
         return Plan(decoder, form, None, np.empty(0), fano_bits(prior.entropy_bits, prior.n_values, upper))
     code = FITS[form](calibration.scores, calibration.answers, prior.undefined_bits)
-    seen = code.lengths_bits(calibration.scores, calibration.answers)
+    seen = unit_means(code.lengths_bits(calibration.scores, calibration.answers), calibration.groups)
     price = calibration_penalty(seen, code.most_bits, n_evaluation, alpha)
     return Plan(decoder, form, code, seen, prior.entropy_bits - float(seen.mean()) - price)
 
@@ -136,7 +158,7 @@ def choose(
         for form in possible
     ]
     if not plans:
-        raise ValueError("no decoder or no form is given; allowed: at least one of each; name them")
+        raise ValueError("at least one decoder and one form must be given; got none.")
     return max(plans, key=lambda each: each.expected_bits)
 
 
@@ -156,8 +178,8 @@ def certify(
     rng : numpy Generator
         Fixes the order of the bets; the caller seeds it once.
     limit : str
-        Confidence bound for the mean, one of ``mean_bounds.CONFIDENCE_BOUNDS``; the form "fano" always takes that of
-        Clopper and Pearson.
+        Confidence bound for the mean, one of ``mean_bounds.CONFIDENCE_BOUNDS``; without groups the form "fano" takes
+        that of Clopper and Pearson.
 
     Raises
     ------
@@ -185,13 +207,13 @@ def certify(
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     h = prior.entropy_bits
     if plan.code is None:
-        wrong = evaluation.wrong
-        upper = clopper_pearson_upper(wrong.sum(0), len(wrong), alpha / wrong.shape[1])
-        lower, estimate = (fano_bits(h, prior.n_values, errors) for errors in (upper, wrong.mean(0)))
-        return CertifiedBound(
-            lower, "lower", estimate, 1 - alpha, "T1", "clopper-pearson", decoder=plan.decoder, form=plan.form
-        )
-    lengths = rng.permutation(plan.code.lengths_bits(evaluation.scores, evaluation.answers))
+        upper = evaluation.error_upper_bounds(alpha, limit)
+        observed = unit_means(evaluation.wrong, evaluation.groups).mean(0)
+        lower, estimate = (fano_bits(h, prior.n_values, errors) for errors in (upper, observed))
+        method = "clopper-pearson" if evaluation.groups is None else limit
+        return CertifiedBound(lower, "lower", estimate, 1 - alpha, "T1", method, decoder=plan.decoder, form=plan.form)
+    lengths = plan.code.lengths_bits(evaluation.scores, evaluation.answers)
+    lengths = rng.permutation(unit_means(lengths, evaluation.groups))
     c = upper_confidence_bound(lengths, alpha, 0.0, plan.code.most_bits, limit, plan.seen)
     estimate = max(0.0, h - float(lengths.mean()))
     lower = max(0.0, h - c)

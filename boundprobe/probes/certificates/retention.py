@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from boundprobe.bounds.information import fano_loss_bits
 from boundprobe.probes.certificates.binomial import clopper_pearson_upper
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
+from boundprobe.probes.certificates.sample import unit_means
 from boundprobe.tasks.base import IGNORE
 
 IntArray = NDArray[np.int64]
@@ -113,6 +115,7 @@ def retention(
     *,
     by: str = "answer",
     of: str = ALONE,
+    units: IntArray | None = None,
 ) -> Retention:
     """Certified bits of each group of answers.
 
@@ -124,11 +127,14 @@ def retention(
         Group of each answer, at most one answer of a sequence in each (A5: the sequence is the unit); ``IGNORE``
         leaves an answer out.  It may depend on which answers are defined and in which order, not on their values.
     n_values : int
-        K; the answers are independent and uniform given the groups.
+        K, the number of values that each answer can take; the answers are independent and uniform given the groups.
     alpha : float
         Probability, at most, that any bound fails.
     by, of : str
         See ``Retention``.
+    units : int64 array (N,), optional
+        Sequences with the same number share a source and are one observation; the bounds of the error are then those
+        of a mean (betting).
 
     Raises
     ------
@@ -147,17 +153,20 @@ def retention(
         member = groups == name
         if (member.sum(1) > 1).any():
             raise ValueError(
-                f"group {name} has two answers of one sequence; allowed: one, as the sequence is the unit; give them "
-                "groups of their own"
+                f"a group must have one answer of a sequence, as the sequence is the unit; got two in group {name}. Give "
+                "them groups of their own."
             )
         n_sequences[i], n_wrong[i] = member.sum(), (member & wrong).sum()
-    upper = np.array(
-        [
-            clopper_pearson_upper(np.array(w), int(n), alpha / len(names))
-            for w, n in zip(n_wrong, n_sequences, strict=True)
-        ]
-    )
-    error = n_wrong / n_sequences
+    level = alpha / max(1, len(names))
+    if units is None:
+        error = n_wrong / n_sequences
+        upper = np.array(
+            [clopper_pearson_upper(np.array(w), int(n), level) for w, n in zip(n_wrong, n_sequences, strict=True)]
+        )
+    else:
+        shares = [_wrong_shares(wrong, groups == name, units) for name in names]
+        error = np.array([float(each.mean()) for each in shares])
+        upper = np.array([upper_confidence_bound(each, level, 0.0, 1.0) for each in shares])
     lower, estimate = (math.log2(n_values) - fano_loss_bits(e, n_values) for e in (upper, error))
     columns = (names, lower, estimate, error, n_sequences)
     retained = tuple(
@@ -167,6 +176,16 @@ def retention(
     return Retention(by, of, retained, 1 - alpha)
 
 
-def by_answer(wrong: NDArray[np.bool_], n_values: int, alpha: float, of: str = ALONE) -> Retention:
+def _wrong_shares(wrong: NDArray[np.bool_], member: NDArray[np.bool_], units: IntArray) -> NDArray[np.float64]:
+    """Share of wrong answers among those of ``member``, for each unit that has one."""
+    has = member.any(1)
+    share: NDArray[np.float64] = (member & wrong)[has].sum(1, dtype=np.float64)
+    return unit_means(share, units[has])
+
+
+def by_answer(
+    wrong: NDArray[np.bool_], n_values: int, alpha: float, of: str = ALONE, units: IntArray | None = None
+) -> Retention:
     """Certified bits of each answer; arguments are those of ``retention``."""
-    return retention(wrong, np.broadcast_to(np.arange(wrong.shape[1]), wrong.shape), n_values, alpha, of=of)
+    answer = np.broadcast_to(np.arange(wrong.shape[1]), wrong.shape)
+    return retention(wrong, answer, n_values, alpha, of=of, units=units)

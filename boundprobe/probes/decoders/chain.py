@@ -24,6 +24,9 @@ RATE, DECAY = 3e-3, 0.3
 #: Hidden units of each answer, at least and at most.
 UNITS = (16, 128)
 
+#: Values of all answers, nK, up to which each earlier value adds to each score directly (D): that takes (nK)^2 weights.
+MOST_DIRECT = 2048
+
 
 class Chain(AbstractCorrection):
     """Hidden units of its own for each answer, all computed at once.
@@ -46,7 +49,7 @@ class Chain(AbstractCorrection):
         self.earlier = nn.Parameter(torch.randn(n_codes, width, generator=rng) / math.sqrt(n_answers))
         self.bias = nn.Parameter(torch.zeros(width))
         self.outward = nn.Parameter(torch.zeros(n_answers, units, n_values))
-        self.direct = nn.Parameter(torch.zeros(n_codes, n_codes))
+        self.direct = nn.Parameter(torch.zeros(n_codes, n_codes)) if n_codes <= MOST_DIRECT else None
         self.n_answers = n_answers
 
     def forward(self, z: Tensor, answers: Tensor) -> Tensor:
@@ -56,8 +59,11 @@ class Chain(AbstractCorrection):
         codes = codes.flatten(1)
         earlier = torch.addmm(self.bias, codes, self._causal(self.earlier, self.units))
         hidden = F.gelu(torch.addmm(earlier, z, self.states)).view(len(z), n_answers, self.units)
+        through_units = torch.bmm(hidden.transpose(0, 1), self.outward).transpose(0, 1)
+        if self.direct is None:
+            return through_units
         direct = (codes @ self._causal(self.direct, self.n_values)).view(len(z), n_answers, self.n_values)
-        return direct + torch.bmm(hidden.transpose(0, 1), self.outward).transpose(0, 1)
+        return direct + through_units
 
     def _causal(self, weights: Tensor, width: int) -> Tensor:
         """(nK, n * width) without the blocks from an answer to itself and to those before it."""

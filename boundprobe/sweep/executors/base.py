@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boundprobe.errors import RunInUseError
+from boundprobe.errors import UNEXPECTED, RunInUseError, describe_error
+from boundprobe.text import one_line
 
 #: Told by a job: units of work done, and what is being done.
 Report = Callable[[float, str], None]
@@ -50,6 +51,9 @@ class AbstractExecutor(ABC):
         """The executor with a place in this folder for its own files, if it has any and was given none."""
         return self
 
+    def check_usable(self) -> None:  # noqa: B027 - most executors need nothing
+        """Raise ``MissingDependencyError`` if what the executor needs is not here; nothing is made."""
+
     @abstractmethod
     def run(self, jobs: Sequence[Job], on_news: OnNews) -> list[Outcome]:
         """Run every job to its end; return their outcomes in the order of the jobs.
@@ -76,8 +80,8 @@ def attempt(job: Job, report: Report) -> Outcome:
     try:
         job(report)
     except Exception as error:  # the other jobs go on
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        exit_code = getattr(error, "exit_code", 2)
+        said, exit_code = describe_error(error)
+        line = one_line(f"{type(error).__name__}: {error if exit_code == UNEXPECTED else said}", 2000)
         return Outcome(line, traceback.format_exc(), isinstance(error, RunInUseError), exit_code)
     return Outcome()
 

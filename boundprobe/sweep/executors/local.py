@@ -23,6 +23,7 @@ from boundprobe.checks import check_integer
 from boundprobe.sweep.executors.base import AbstractExecutor, Job, OnNews, Outcome, Report, attempt
 from boundprobe.sweep.executors.environment import environment, thread_variables
 from boundprobe.sweep.executors.job_queue import JobQueue
+from boundprobe.termination import terminable
 
 #: How often the driver looks for workers that died, and for jobs that wait for another process.
 POLL_SECONDS = 0.2
@@ -32,6 +33,8 @@ WATCH_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 #: Time that a worker has to end by itself.
 END_SECONDS = 5.0
+#: Time that workers have for their checkpoints when the driver is told to end; Slurm gives the driver 30 seconds.
+TERMINATE_SECONDS = 20.0
 #: Characters of one piece of news: a pipe takes so short a message whole or not at all.
 NEWS_CHARACTERS = 500
 
@@ -78,11 +81,13 @@ class LocalExecutor(AbstractExecutor):
                     slot.listen(queue, on_news)
         except BaseException:
             for slot in slots:
-                slot.terminate()  # runs go on from their checkpoints
-            raise
-        finally:
+                slot.terminate()  # they write a checkpoint and end
+            deadline = time.monotonic() + TERMINATE_SECONDS
             for slot in slots:
-                slot.close()
+                slot.close(max(deadline - time.monotonic(), 0.0))
+            raise
+        for slot in slots:
+            slot.close()
         return queue.outcomes()
 
 
@@ -160,16 +165,16 @@ class _Slot:
         return said
 
     def terminate(self) -> None:
-        """Stop the worker now."""
+        """Tell the worker to write a checkpoint and end."""
         if self._process is not None:
             self._process.terminate()
 
-    def close(self) -> None:
-        """End the worker, gently if it listens."""
+    def close(self, seconds: float = END_SECONDS) -> None:
+        """End the worker, gently if it listens within so many seconds."""
         if self._process is None:
             return
         self.connection.close()  # a worker that waits for a job ends
-        self._process.join(END_SECONDS)
+        self._process.join(seconds)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -196,12 +201,13 @@ def _work(connection: Connection, parent: int) -> None:
         except OSError:  # the driver is gone
             os._exit(1)
 
-    while True:
-        try:
-            pickled = connection.recv_bytes()
-        except (EOFError, OSError):
-            return
-        connection.send(attempt(partial(_unpickle_and_call, pickled), report))
+    with terminable():
+        while True:
+            try:
+                pickled = connection.recv_bytes()
+            except (EOFError, OSError):
+                return
+            connection.send(attempt(partial(_unpickle_and_call, pickled), report))
 
 
 def _unpickle_and_call(pickled: bytes, report: Report) -> None:

@@ -56,6 +56,10 @@ class RayExecutor(AbstractExecutor):
         check_number("num_gpus", self.num_gpus, least=0)
         check_integer("max_retries", self.max_retries, 0)
 
+    def check_usable(self) -> None:
+        """Raise ``MissingDependencyError`` if Ray is not there."""
+        import_ray()
+
     def run(self, jobs: Sequence[Job], on_news: OnNews) -> list[Outcome]:
         """Run every job to its end; return their outcomes in the order of the jobs.
 
@@ -64,10 +68,7 @@ class RayExecutor(AbstractExecutor):
         MissingDependencyError
             If Ray is not there.
         """
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingDependencyError(f"ray is not usable ({error}); pip install 'boundprobe[ray]'") from error
+        ray = import_ray()
         joined = not ray.is_initialized()
         if joined:
             ray.init(address=self.address, log_to_driver=False)
@@ -102,6 +103,21 @@ class RayExecutor(AbstractExecutor):
                 ray.cancel(reference, force=True)  # runs go on from their checkpoints
             ray.kill(board)
         return queue.outcomes()
+
+
+def import_ray() -> Any:
+    """Ray, where it is there.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(f"ray is not usable ({error}); pip install 'boundprobe[ray]'") from error
+    return ray
 
 
 class Board:

@@ -27,6 +27,7 @@ from boundprobe.sweep.executors.environment import environment, thread_variables
 from boundprobe.sweep.executors.job_queue import JobQueue, lost
 from boundprobe.sweep.executors.mailbox import Mailbox, PostedJob
 from boundprobe.sweep.executors.slurm_states import FORGOTTEN, OVER, STOPPED, TAKEN, read_states
+from boundprobe.text import printable
 
 #: Jobs of one array; Slurm's MaxArraySize is 1001 unless an administrator changed it.
 ARRAY_SIZE = 1000
@@ -96,6 +97,10 @@ class SlurmExecutor(AbstractExecutor):
         """The executor with a folder in this one, if it was given none."""
         return self if self.folder is not None else replace(self, folder=folder / "slurm")
 
+    def check_usable(self) -> None:
+        """Raise ``MissingDependencyError`` if submitit or Slurm's programs are not there."""
+        import_submitit()
+
     def run(self, jobs: Sequence[Job], on_news: OnNews) -> list[Outcome]:
         """Run every job to its end; return their outcomes in the order of the jobs.
 
@@ -121,7 +126,7 @@ class SlurmExecutor(AbstractExecutor):
         except BaseException:
             if ids := ",".join(watch.array_ids()):
                 line = f"Slurm goes on with its jobs; 'squeue --jobs={ids}' shows them, 'scancel {ids}' ends them"
-                print(f"boundprobe: {line}", file=sys.stderr)
+                print(f"boundprobe: {printable(line)}", file=sys.stderr)
             raise
         return queue.outcomes()
 

@@ -120,6 +120,24 @@ def is_uniform_product(table: np.ndarray, values: list[int], counts: np.ndarray)
     return bool(math.prod(values) == len(counts) and (counts == counts[0]).all() and not (table == IGNORE).any())
 
 
+def stated_entropy(sampler: PrefixSampler, has_absent: bool) -> float:
+    """H(Y_A | D) by the author's word, in bits, where D tells which answers are defined.
+
+    Raises
+    ------
+    ValueError
+        If answers are absent and only H(Y_A) is stated: which answers are defined is part of that, and no bound and no
+        certificate may count it.
+    """
+    conditional = getattr(sampler, "conditional_entropy_bits", None)
+    if conditional is None and has_absent:
+        raise ValueError(
+            "the sampler must state `conditional_entropy_bits`, the entropy of the answers given which of them are "
+            "defined, H(Y | D), as some of its prefixes have no answer to some query; got entropy_bits alone"
+        )
+    return float(sampler.entropy_bits if conditional is None else conditional)
+
+
 def sampled_case(table: np.ndarray, sampler: PrefixSampler, vocab_size: int) -> StateCase:
     """The state-hard case of prefixes that come from a sampler: the entropy is the author's word.
 
@@ -150,12 +168,13 @@ def sampled_case(table: np.ndarray, sampler: PrefixSampler, vocab_size: int) -> 
         why="; a sample showed so many values of one answer: correct it",
     )  # fmt: skip
     most = n_answers * math.log2(n_values)
-    if sampler.entropy_bits > most * (1 + 1e-9):
+    stated = stated_entropy(sampler, bool((table == IGNORE).any()))
+    if stated > most * (1 + 1e-9):
         raise ValueError(
-            f"the sampler's `entropy_bits` must be at most {most:.6f}, what {n_answers} answers of {n_values} values "
-            f"can carry; got {sampler.entropy_bits}. Give the joint entropy of all answers."
+            f"the sampler's entropy must be at most {most:.6f} bits, what {n_answers} answers of {n_values} values can "
+            f"carry; got {stated}"
         )
-    entropy = min(float(sampler.entropy_bits), most)
+    entropy = min(stated, most)
     # Only independent uniform answers reach the most that answers can carry.
     product = entropy >= most * (1 - 1e-12) and not bool((table == IGNORE).any())
     return StateCase(

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from boundprobe.tasks.answer_table.rows import stated_entropy
 from boundprobe.tasks.answer_table.window_pair import farthest_pair
 from boundprobe.tasks.base import IGNORE
 from boundprobe.tasks.custom.read import (
@@ -119,7 +120,9 @@ class EnumeratedTask:
             chosen = rng.integers(len(self.prefixes), size=n)
             return self.prefixes[chosen], self.table[chosen].astype(np.int64)
         prefixes = self.draw(n, rng)
-        return prefixes, self.answers(prefixes).astype(np.int64)
+        answers = self.answers(prefixes).astype(np.int64)
+        stated_entropy(self.sampler, bool((answers == IGNORE).any()))  # rare absences may not be in the first sample
+        return prefixes, answers
 
     def one_answer(self, word: tuple[int, ...]) -> int:
         """Answer of a whole input, ``IGNORE`` where it is none of the task's or the answer is undefined."""

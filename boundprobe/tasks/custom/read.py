@@ -22,13 +22,20 @@ MAX_PREFIXES = 1_000_000
 MAX_ANSWERS = 200_000_000
 
 
+#: What a sampler may state: H(Y_A), or H(Y_A | which answers are defined).
+ENTROPIES = ("entropy_bits", "conditional_entropy_bits")
+
+
 class PrefixSampler(Protocol):
     """Prefixes that are too many to list: an allowed result of ``prefixes()``.
 
     Attributes
     ----------
     entropy_bits : float, in bits
-        Joint entropy of the answers to all queries, H(Y_A): the author's word, it cannot be checked.
+        Joint entropy of the answers to all queries, H(Y_A), where all are defined: the author's word.
+    conditional_entropy_bits : float, in bits
+        Instead, where some prefixes have no answer to some query: H(Y_A | D), D telling which answers are defined.
+        Bounds and certificates need this one; what D itself says is never asked for.
     """
 
     entropy_bits: float
@@ -165,12 +172,14 @@ def read_sampler(given: object) -> PrefixSampler | None:
     """``given`` if it is a sampler with a known entropy, None if it has no ``sample``."""
     if not callable(getattr(given, "sample", None)):
         return None
-    entropy = getattr(given, "entropy_bits", None)
-    if isinstance(entropy, bool) or not isinstance(entropy, int | float) or not 0 < entropy < float("inf"):
-        raise ValueError(
-            f"the sampler's `entropy_bits` must be a number above 0, in bits; got {entropy!r}. Give the joint entropy "
-            "of all answers."
-        )
+    stated = {name: getattr(given, name, None) for name in ENTROPIES}
+    found = {name: value for name, value in stated.items() if value is not None}
+    for name, value in (found or stated).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise ValueError(
+                f"the sampler's `{name}` must be a number above 0, in bits, the joint entropy of all answers; got "
+                f"{value!r}"
+            )
     return cast(PrefixSampler, given)
 
 

@@ -9,7 +9,8 @@ import os
 import pkgutil
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,13 +25,15 @@ RESERVED = ("name", "preset", HASH_KEY)
 _SIMPLE = (bool, int, float, str)
 
 
-def read_reference(reference: str) -> tuple[object, str]:
+def read_reference(reference: str, wanted: str | None = None) -> tuple[object, str]:
     """The object that a reference names, and the sha256 of its source file.
 
     Parameters
     ----------
     reference : str
         ``module:name`` (the working directory is searched as well) or ``file.py:name``.
+    wanted : str, optional
+        The sha256 that the source must have: compared before anything of it is executed.
 
     Returns
     -------
@@ -41,13 +44,16 @@ def read_reference(reference: str) -> tuple[object, str]:
     Raises
     ------
     ValueError
-        In one line, if the file, module or name is not there, or running it raises.
+        In one line, if the file, module or name is not there, the source is another than the wanted one, or running
+        it raises.
     """
     place, _, name = reference.rpartition(":")
     if not place or not name.isidentifier():
         raise ValueError(f"`task` must be module:name or file.py:name; got {reference!r}, which names nothing.")
     if not (place.endswith(".py") or os.sep in place):
-        module, source = _import(place, reference)
+        source = _source_of_module(place, reference)
+        _check_source(reference, source, wanted)
+        module = _import(place, reference)
     else:
         path = Path(place)
         try:
@@ -56,6 +62,7 @@ def read_reference(reference: str) -> tuple[object, str]:
             raise ValueError(
                 f"`task` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
             ) from None
+        _check_source(reference, source, wanted)
         module = _run_file(path, source, reference)
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if hasattr(value, "queries")]
@@ -64,20 +71,50 @@ def read_reference(reference: str) -> tuple[object, str]:
     return getattr(module, name), hashlib.sha256(source).hexdigest()
 
 
-def _import(place: str, reference: str) -> tuple[ModuleType, bytes]:
-    """A module by its name, and its source."""
+def _check_source(reference: str, source: bytes, wanted: str | None) -> None:
+    found = hashlib.sha256(source).hexdigest()
+    if wanted is not None and wanted != found:
+        raise ValueError(
+            f"the source of {reference} must be as it was, with {HASH_KEY} {str(wanted)[:12]}...; got {found[:12]}.... "
+            "Restore it, or start a new run."
+        )
+
+
+def _source_of_module(place: str, reference: str) -> bytes:
+    """The source of a module by its name; of the module nothing is executed, of packages around it their own file."""
+    with _from_here():
+        try:
+            spec = importlib.util.find_spec(place)
+        except Exception as error:
+            raise ValueError(_failed(reference, error)) from error
+    if spec is None:
+        raise ValueError(_failed(reference, ModuleNotFoundError(f"No module named {place!r}")))
+    if not spec.has_location or not spec.origin:
+        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
+    return Path(spec.origin).read_bytes()
+
+
+def _import(place: str, reference: str) -> ModuleType:
+    """A module by its name."""
+    with _from_here():
+        try:
+            module = pkgutil.resolve_name(f"{place}:")
+        except Exception as error:
+            raise ValueError(_failed(reference, error)) from error
+    if not isinstance(module, ModuleType):
+        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
+    return module
+
+
+@contextmanager
+def _from_here() -> Iterator[None]:
+    """Modules of the working directory are found as well."""
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
-        module = pkgutil.resolve_name(f"{place}:")
-    except Exception as error:
-        raise ValueError(_failed(reference, error)) from error
+        yield
     finally:
         sys.path.remove(here)
-    file = getattr(module, "__file__", None)
-    if not isinstance(module, ModuleType) or not file:
-        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
-    return module, Path(file).read_bytes()
 
 
 def _run_file(path: Path, source: bytes, reference: str) -> ModuleType:

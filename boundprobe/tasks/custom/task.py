@@ -15,6 +15,7 @@ from boundprobe.checks import check_integer
 from boundprobe.tasks.answer_table.rows import answer_case, sampled_case
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.custom.consent import check_consent, name_task
 from boundprobe.tasks.custom.enumerated import EnumeratedTask
 from boundprobe.tasks.custom.read import UserTask
 from boundprobe.tasks.custom.source import HASH_KEY, build_object, read_reference
@@ -50,7 +51,7 @@ class CustomTask(AbstractTask):
 
     def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:
         """Another process reads the source itself, and refuses one that has changed."""
-        return load_task, (self.reference, self.parameters())
+        return _load_again, (self.reference, self.parameters())
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -171,7 +172,8 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> CustomTask:
     reference : str
         ``module:name`` or ``file.py:name``.
     parameters : mapping
-        Values by name, texts or not; ``source_sha256``, as a run's configuration has it, is compared.
+        Values by name, texts or not.  With ``source_sha256``, as a run's configuration has it, the source is compared
+        before it is executed, and must have been named before or be trusted (``consenting``).
 
     Raises
     ------
@@ -182,14 +184,19 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> CustomTask:
     """
     settings = dict(parameters)
     wanted = settings.pop(HASH_KEY, None)
-    target, found = read_reference(reference)
-    if wanted is not None and wanted != found:
-        raise ValueError(
-            f"the source of {reference} must be as it was, with {HASH_KEY} {str(wanted)[:12]}...; got {found[:12]}.... "
-            "Restore it, or start a new run."
-        )
+    if wanted is None:
+        name_task(reference)
+    else:  # as configurations of runs have it
+        check_consent(reference)
+    target, found = read_reference(reference, None if wanted is None else str(wanted))
     built, arguments = build_object(target, settings, reference)
     return CustomTask(reference, found, tuple(sorted(arguments.items())), EnumeratedTask(cast(UserTask, built)))
+
+
+def _load_again(reference: str, parameters: Mapping[str, object]) -> CustomTask:
+    """The task that another process has loaded and passed on to this one."""
+    name_task(reference)
+    return load_task(reference, parameters)
 
 
 def wrap_task(task: UserTask) -> CustomTask:

@@ -1,0 +1,12 @@
+from .probes import Bottleneck as Bottleneck
+from .probes import Ladder as Ladder
+from .probes import Point as Point
+from .probes import Probe as Probe
+from .probes import ProbeStates as ProbeStates
+from .probes import Report as Report
+from .read import check_document as check_document
+from .read import check_result as check_result
+from .shapes import Document as Document
+from .training import Manifest as Manifest
+from .training import Train as Train
+from .training import TrainedMember as TrainedMember

@@ -1,0 +1,57 @@
+"""SIGTERM, which clusters and ``timeout`` send: the process ends soon, and what it did is in a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from boundprobe.errors import Terminated
+
+
+class _State:
+    """Whether the process was told to end, and whether somebody will look."""
+
+    requested = False
+    deferred = 0
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn the first SIGTERM into ``Terminated`` within; later ones do not disturb what cleans up.
+
+    Python handles signals in its main thread, so elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _State.requested = False
+    before = signal.signal(signal.SIGTERM, _handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        _State.requested = False
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Hold ``Terminated`` back within; gives a function that says whether the process was told to end.
+
+    Whoever uses it looks often, and raises ``Terminated`` after a checkpoint; it is raised at the end in any case.
+    """
+    _State.deferred += 1
+    try:
+        yield lambda: _State.requested
+    finally:
+        _State.deferred -= 1
+    if _State.requested:
+        raise Terminated
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    first, _State.requested = not _State.requested, True
+    if first and not _State.deferred:
+        raise Terminated

@@ -1,0 +1,187 @@
+"""A user's own task is executed where the user names it or trusts a run, and never because a run directory says so."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from boundprobe.runs import config_hash
+from boundprobe.tasks.custom.consent import consenting
+from boundprobe.training import TrainConfig
+
+TASK = """
+from pathlib import Path
+
+Path({mark!r}).touch()  # what would be the damage
+
+
+class Cells:
+    def __init__(self, n: int = {n}):
+        self.n = n
+
+    def prefixes(self):
+        return [(a, b) for a in (0, 1) for b in (0, 1)]
+
+    def queries(self):
+        return [(2,), (3,)]
+
+    def answer(self, prefix, query):
+        return prefix[query[0] - 2]
+"""
+TRAIN = ["--model", "attn", "--d-model", "4", "--window", "3", "--steps", "4", "--batch", "4", "--eval-sequences", "20"]
+PROBE = ["-n", "60", "--calibration", "40", "--train", "40", "--decoders", "linear"]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A directory to stand in with the task, and the mark that executing it leaves."""
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "executed"
+    (tmp_path / "cells.py").write_text(TASK.format(mark=str(mark), n=2))
+    (tmp_path / "cells_module.py").write_text(TASK.format(mark=str(mark), n=3))
+    return mark
+
+
+@pytest.fixture(params=["cells.py:Cells", "cells_module:Cells"])
+def reference(request, monkeypatch):
+    yield request.param
+    import sys
+
+    sys.modules.pop("cells_module", None)
+
+
+@pytest.fixture
+def run(own, reference, call, tmp_path):
+    """A run of that task, as it was sent: nothing of it has been executed since."""
+    assert call("train", "--task", reference, *TRAIN, "--out", "runs").code == 0
+    (path,) = (tmp_path / "runs").glob("train-*")
+    import sys
+
+    sys.modules.pop("cells_module", None)
+    own.unlink()
+    return path
+
+
+COMMANDS = {
+    "probe": lambda run: ["probe", run, *PROBE],
+    "plot": lambda run: ["plot", run, *PROBE, "--out", "figures"],
+    "train": lambda run: ["train", "--config", run / "config.toml", "--out", "again"],
+    "print": lambda run: ["train", "--config", run / "config.toml", "--print-config"],
+}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_task_that_only_a_run_names_is_not_executed(verb, run, own, reference, call, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    outcome = call(*COMMANDS[verb](run))
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert f"give --task {reference}, or --trust" in outcome.err
+    assert not own.exists()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("consent", ["--task", "--trust"])
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_it_is_where_the_user_names_it_or_trusts_the_run(verb, consent, run, own, reference, call):
+    given = ["--task", reference] if consent == "--task" else ["--trust"]
+    assert call(*COMMANDS[verb](run), *given).code == 0
+    assert own.exists()
+
+
+@pytest.mark.parametrize("consent", ["--task", "--trust"])
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_hash_is_compared_before_anything_is_executed(verb, consent, run, own, reference, call):
+    file = Path(reference.partition(":")[0].removesuffix(".py") + ".py")
+    file.write_text(file.read_text() + "# another file of the same name\n")
+    given = ["--task", reference] if consent == "--task" else ["--trust"]
+    outcome = call(*COMMANDS[verb](run), *given)
+    assert outcome.code == 2
+    assert "has changed" in outcome.err
+    assert not own.exists()
+
+
+def test_naming_another_task_is_no_consent(run, own, call):
+    assert call("probe", run, *PROBE, "--task", "other.py:Cells").code == 2
+    assert not own.exists()
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_run_that_leaves_the_hash_out_is_refused(verb, run, own, reference, call, tmp_path):
+    """Its name would be that of its configuration all the same."""
+    config = tomllib.loads((run / "config.toml").read_text())
+    del config["task"]["source_sha256"]
+    forged = tmp_path / "forged" / f"train-{config_hash(config)}"
+    shutil.copytree(run, forged)
+    (forged / "config.toml").write_text(tomli_w.dumps(config))
+    result = (forged / "result.json").read_text().replace(run.name, forged.name)
+    (forged / "result.json").write_text(result)
+    manifest = (forged / "manifest.json").read_text()
+    before = hashlib.sha256((run / "result.json").read_bytes()).hexdigest()
+    (forged / "manifest.json").write_text(manifest.replace(before, hashlib.sha256(result.encode()).hexdigest()))
+    outcome = call(*COMMANDS[verb](forged))
+    assert outcome.code in (2, 4)
+    assert "source_sha256" in outcome.err
+    assert not own.exists()
+
+
+def test_measured_ladders_are_read_without_executing_anything(run, own, reference, call):
+    assert call("probe", run, *PROBE, "--trust").code == 0
+    own.unlink()
+    assert call("probe", run, *PROBE).code == 0
+    assert not own.exists()
+
+
+SWEEP = """
+[task]
+name = "{reference}"
+
+[model]
+architecture = "attn"
+d_model = 4
+window = 3
+
+[train]
+steps = 4
+batch = 4
+n_seeds = 1
+n_calibration_seeds = 1
+n_eval = 20
+
+[grid]
+"train.batch" = [4, 8]
+"""
+
+
+def test_a_sweep_from_the_users_own_file_has_named_its_task(own, reference, call, here, tmp_path):
+    (tmp_path / "sweep.toml").write_text(SWEEP.format(reference=reference))
+    assert call("sweep", "sweep.toml", "--out", "runs").code == 0
+    assert own.exists()
+    own.unlink()
+    (sweep,) = (tmp_path / "runs").glob("sweep-*")
+    import sys
+
+    sys.modules.pop("cells_module", None)
+    for argv in (["probe", sweep, *PROBE], ["plot", sweep, "--out", "figures"]):
+        outcome = call(*argv)
+        assert outcome.code == 2
+        assert "--trust" in outcome.err
+        assert not own.exists()
+        assert call(*argv, "--trust").code == 0
+        own.unlink(missing_ok=True)
+        sys.modules.pop("cells_module", None)
+
+
+def test_in_python_a_configuration_that_was_named_can_be_read_again(own, reference):
+    with consenting():
+        config = TrainConfig.from_dict({"task": {"name": reference}, "model": {"architecture": "attn"}})
+        assert TrainConfig.from_dict(config.to_dict()) == config
+    own.unlink()
+    with consenting(), pytest.raises(ValueError, match="must be named by you"):
+        TrainConfig.from_dict(config.to_dict())
+    with consenting(reference):
+        assert TrainConfig.from_dict(config.to_dict()) == config

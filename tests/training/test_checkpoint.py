@@ -1,0 +1,251 @@
+"""Checkpoints: held against their runs when they are read, and written when the process is told to end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from boundprobe.errors import RunDirectoryError, Terminated
+from boundprobe.models import ModelSpec
+from boundprobe.runs import Run
+from boundprobe.tasks import SelectiveCopying
+from boundprobe.termination import deferred, terminable
+from boundprobe.training import Schedule, Stepper, TrainConfig, loop, train
+from boundprobe.training.loop import train_group
+
+TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6)
+SCHEDULE = Schedule("mixture", steps=120, batch=2, learning_rates=(0.01,), n_seeds=2, n_eval=20)
+CONFIG = TrainConfig(TASK, ModelSpec("mamba-attn", d_model=4, window=3, d_state=2, mlp_ratio=1), SCHEDULE)
+LEARNED = replace(CONFIG, schedule=replace(SCHEDULE, stop_below=1e9), seed=1)
+
+
+class StoppedError(Exception):
+    """What a test stops a run with."""
+
+
+def interrupted(root: Path, configs: list[TrainConfig], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Train until a checkpoint at step 50; return where it is."""
+
+    def stop(done: int, what: str) -> None:
+        if (done // (2 * len(configs))) >= 100:
+            raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "STEPS_PER_CHECKPOINT", 50)
+        with pytest.raises(StoppedError):
+            train_group(configs, root, progress=stop)
+    (path,) = root.glob("*/train_state.pt")
+    return path
+
+
+def first(matrices: list[torch.Tensor], change: Callable[[torch.Tensor], object]) -> list[Any]:
+    return [change(matrices[0]), *matrices[1:]]
+
+
+def of_batch(**changes: Callable[[Any], object]) -> Callable[[dict[str, Any]], None]:
+    def change(state: dict[str, Any]) -> None:
+        for key, make in changes.items():
+            state["batch"][key] = make(state["batch"][key])
+
+    return change
+
+
+DAMAGE = {
+    "wide matrices": of_batch(matrices=lambda m: [torch.cat([x, x], 1) for x in m]),
+    "narrow moments": of_batch(matrices=lambda m: [m[0], m[1][:, :-1].contiguous(), m[2]]),
+    "short matrices": of_batch(matrices=lambda m: [x[:1].clone() for x in m]),
+    "long moments": of_batch(matrices=lambda m: [m[0], m[1], torch.cat([m[2], m[2]])]),
+    "no rows": of_batch(matrices=lambda m: [x[:0] for x in m]),
+    "a vector": of_batch(matrices=lambda m: first(m, torch.Tensor.flatten)),
+    "float64": of_batch(matrices=lambda m: first(m, torch.Tensor.double)),
+    "float16": of_batch(matrices=lambda m: first(m, torch.Tensor.half)),
+    "integers": of_batch(matrices=lambda m: first(m, torch.Tensor.long)),
+    "bools": of_batch(matrices=lambda m: first(m, torch.Tensor.bool)),
+    "turned": of_batch(matrices=lambda m: first(m, lambda x: x.t().contiguous().t())),
+    "lists": of_batch(matrices=lambda m: first(m, torch.Tensor.tolist)),
+    "two matrices": of_batch(matrices=lambda m: m[:2]),
+    "step 10**15": of_batch(step=lambda _: 10**15),
+    "all steps": of_batch(step=lambda _: 120),
+    "a step of another draw": of_batch(step=lambda step: step + 1),
+    "a negative step": of_batch(step=lambda _: -50),
+    "half a step": of_batch(step=float),
+    "losses of more draws": of_batch(losses=lambda own: [row * 2 for row in own]),
+    "no losses": of_batch(losses=lambda own: []),
+    "losses that are texts": of_batch(losses=lambda own: [["1.0"] for _ in own]),
+    "member 7": of_batch(ids=lambda ids: [(0, 7), *ids[1:]]),
+    "run 9": of_batch(ids=lambda ids: [(9, 0), *ids[1:]]),
+    "a member twice": of_batch(ids=lambda ids: [ids[0], ids[0], *ids[2:]]),
+    "fewer in training": of_batch(training=lambda rows: rows[1:]),
+    "a row too far": of_batch(training=lambda rows: [*rows[:-1], 40]),
+    "rows out of order": of_batch(training=lambda rows: rows[::-1]),
+    "weights of one in training": of_batch(stopped=lambda rows: rows | {0: torch.zeros(3)}),
+    "another part": lambda state: state.update(more=1),
+    "a finished member": lambda state: state["finished"].append((0, 0, {"result": {}, "losses": [1.0], "weights": {}})),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_checkpoint_that_is_not_of_its_runs_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled steps do not look at shapes: the same checkpoint ended in a segmentation fault."""
+    path = interrupted(tmp_path, [CONFIG], monkeypatch)
+    state = torch.load(path, weights_only=True)
+    DAMAGE[name](state)
+    torch.save(state, path)
+    with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged") as caught:
+        train(CONFIG, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_what_the_machine_lacks_sets_no_checkpoint_aside(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep sets damaged checkpoints aside, and trains again; this one is as good as it was."""
+    path = interrupted(tmp_path, [CONFIG], monkeypatch)
+    before, real = path.read_bytes(), os.open
+
+    def lack(name: Any, *args: Any, **kwargs: Any) -> int:
+        if str(name).endswith("train_state.pt"):
+            raise OSError(number, os.strerror(number), str(name))
+        return real(name, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lack)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            train_group([CONFIG], tmp_path, set_damaged_aside=True)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*/*damaged*"))
+
+
+def test_weights_of_stopped_members_are_looked_at_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = interrupted(tmp_path, [CONFIG, LEARNED], monkeypatch)
+    state = torch.load(path, weights_only=True)
+    assert sorted(state["batch"]["stopped"]) == [2, 3], "the case is not what it is meant to be"
+    state["batch"]["stopped"][2] = torch.zeros(5)
+    torch.save(state, path)
+    with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged"):
+        train_group([CONFIG, LEARNED], tmp_path)
+
+
+def test_an_optimizer_takes_moments_of_its_own_shape_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last guard before compiled code."""
+    taken: list[Stepper] = []
+    real = Stepper.step
+
+    def step(stepper: Stepper, *args: Any) -> Any:
+        taken.append(stepper)
+        return real(stepper, *args)
+
+    monkeypatch.setattr(Stepper, "step", step)
+    train(replace(CONFIG, schedule=replace(SCHEDULE, steps=2)), tmp_path)
+    optimizer = taken[0].optimizer
+    with pytest.raises(ValueError, match="moments must have the shape"):
+        optimizer.load(optimizer.first_moments, optimizer.second_moments[:, :-1])
+
+
+# Told to end
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(CONFIG, tmp_path_factory.mktemp("undisturbed"))
+
+
+def told_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process SIGTERM while it does a step, counted from 1."""
+    real, n_steps = Stepper.step, 0
+
+    def do(stepper: Stepper, *args: Any) -> Any:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(stepper, *args)
+
+    monkeypatch.setattr(Stepper, "step", do)
+
+
+@pytest.mark.parametrize("step", [1, 7, 49, 50, 51, 100, 119, 120])
+def test_a_run_that_is_told_to_end_has_done_every_step(
+    step: int, undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a draw, at its end, at the last step: it goes on from exactly there, bit for bit."""
+    with monkeypatch.context() as patch:
+        told_at(step, patch)
+        with pytest.raises(Terminated) as caught, terminable():
+            train(CONFIG, tmp_path)
+    assert caught.value.code == 143
+    (path,) = tmp_path.glob("*/train_state.pt")
+    assert torch.load(path, weights_only=True)["batch"]["step"] == step
+    n_steps, real = 0, Stepper.step
+
+    def count(stepper: Stepper, *args: Any) -> Any:
+        nonlocal n_steps
+        n_steps += 1
+        return real(stepper, *args)
+
+    monkeypatch.setattr(Stepper, "step", count)
+    run = train(CONFIG, tmp_path)
+    assert n_steps == 120 - step
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (run.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
+
+
+def test_told_to_end_while_it_evaluates_a_run_trains_nothing_again(
+    undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate_members", end)
+        with pytest.raises(Terminated), terminable():
+            train(CONFIG, tmp_path)
+    monkeypatch.setattr(Stepper, "step", end)  # would end it again
+    run = train(CONFIG, tmp_path)
+    assert (run.path / "model.safetensors").read_bytes() == (undisturbed.path / "model.safetensors").read_bytes()
+
+
+def test_told_to_end_when_some_have_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = [CONFIG, LEARNED]
+    whole = train_group(configs, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        told_at(77, patch)
+        with pytest.raises(Terminated), terminable():
+            train_group(configs, tmp_path / "told")
+    for run, other in zip(train_group(configs, tmp_path / "told"), whole, strict=True):
+        assert (run.path / "model.safetensors").read_bytes() == (other.path / "model.safetensors").read_bytes()
+
+
+def test_the_first_signal_ends_and_later_ones_do_not_disturb() -> None:
+    before, done = signal.getsignal(signal.SIGTERM), []
+
+    def told_twice() -> None:
+        with terminable():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("cleaned up")
+
+    def told_while_it_is_deferred() -> None:
+        with terminable(), deferred() as told:
+            done.append(told())
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(told())
+
+    for act in (told_twice, told_while_it_is_deferred):
+        with pytest.raises(Terminated):
+            act()
+    assert done == ["cleaned up", False, True]
+    assert signal.getsignal(signal.SIGTERM) is before
