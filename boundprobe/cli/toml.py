@@ -61,7 +61,9 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{name} must be a TOML file; got one that cannot be read ({error.strerror}).") from None
     except RecursionError:
-        raise ValueError(f"{name} must be TOML of a few levels; got tables or lists that are nested too deeply.") from None
+        raise ValueError(
+            f"{name} must be TOML of a few levels; got tables or lists that are nested too deeply."
+        ) from None
     except ValueError as error:
         raise ValueError(f"{name} must be TOML 1.0; got something else ({error}).") from None
     task = config.get("task")
