@@ -76,8 +76,8 @@ def describe_error(error: BaseException) -> tuple[str, int]:
     of_torch = isinstance(error, RuntimeError | TypeError) and _TOO_LARGE.search(str(error))
     if isinstance(error, MemoryError | OverflowError) or of_torch:
         said = one_line(error, 200)
-        return f"not enough memory{f' ({said})' if said else ''}; allowed: sizes that fit; make them smaller", USAGE
+        return f"sizes must fit into memory; got {said or 'too much'}. Make them smaller.", USAGE
     if isinstance(error, RecursionError):
-        return "what was given is nested too deeply; allowed: a few levels; make it flatter", USAGE
+        return "what is given must have a few levels; got one that is nested too deeply. Make it flatter.", USAGE
     said = one_line(f"{type(error).__name__}: {error}")
     return f"unexpected error, a bug: {said}; -v shows where it happened; please report it", UNEXPECTED

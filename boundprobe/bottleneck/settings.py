@@ -36,7 +36,7 @@ class CurveConfig:
     def __post_init__(self) -> None:
         if not self.budgets or len(set(self.budgets)) < len(self.budgets):
             shown = [f"{m}x{b}" for m, b in self.budgets]
-            raise ValueError(f"budgets are {shown}; allowed: one or more, each once; such as 1x2,1x4,2x6")
+            raise ValueError(f"`--budgets` must be one or more, each once, such as 1x2,1x4,2x6; got {shown}.")
         for budget in self.budgets:
             self.bottleneck(budget)
         check_integer("n_sequences", self.n_sequences, 1)
@@ -58,7 +58,7 @@ def parse_budgets(text: str) -> tuple[tuple[int, int], ...]:
     for part in text.split(","):
         entries, times, bits = part.strip().rpartition("x")
         if not (bits.isdecimal() and (entries.isdecimal() or not times)):
-            raise ValueError(f"budget {part!r} is not understood; allowed: ENTRIESxBITS or BITS; such as 1x2,1x4,2x6")
+            raise ValueError(f"a budget must be ENTRIESxBITS or BITS, such as 1x2,1x4,2x6; got {part!r}.")
         budgets.append((int(entries or 1), int(bits)))
     return tuple(budgets)
 
@@ -68,7 +68,7 @@ def curve_config(given: Mapping[str, Any], probe: ProbeConfig) -> CurveConfig | 
     if not given:
         return None
     if "budgets" not in given:
-        raise ValueError("--bottleneck-steps is given without --budgets; allowed: both; add e.g. --budgets 1x2,1x4")
+        raise ValueError("`--bottleneck-steps` must come with --budgets, such as 1x2,1x4; got it alone.")
     return CurveConfig(
         parse_budgets(given["budgets"]),
         **({"steps": given["steps"]} if "steps" in given else {}),

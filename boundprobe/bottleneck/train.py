@@ -118,7 +118,7 @@ def train_bottlenecks(
         If they differ in ``steps``.
     """
     if len(steps := {config.steps for config in configs}) > 1:
-        raise ValueError(f"steps are {sorted(steps)}; allowed: one number for all bottlenecks; train them apart")
+        raise ValueError(f"`steps` must be one number for all bottlenecks; got {sorted(steps)}. Train them apart.")
     annealers = [_Annealer(model, task, config, seed) for config in configs]
     for step in range(configs[0].steps):
         asked = [annealer.ask() for annealer in annealers]

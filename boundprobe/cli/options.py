@@ -96,6 +96,10 @@ class OneLineParser(argparse.ArgumentParser):
         elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
             verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}
             message = f"the verb must be one of {', '.join(verbs)}; got {found[1]!r}.{_meant(found[1], verbs)}"
+        elif found := re.fullmatch(r"argument (\S+): (must .*)", message):
+            message = f"`{found[1]}` {found[2]}"
+        elif found := re.fullmatch(r"argument (\S+): expected (.*)", message):
+            message = f"`{found[1]}` must be given {found[2].replace('argument', 'value')}; got none."
         raise ValueError(message)
 
     def _spellings(self) -> dict[str, str]:

@@ -46,7 +46,7 @@ def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
     with_hyphens = str(architecture).replace("_", "-")
     if with_hyphens != architecture and all(part in MIXERS for part in re.split(r"(?<!gated)-", with_hyphens)):
         raise ValueError(
-            f"architecture {architecture!r} is not known; did you mean {with_hyphens!r}? layers are joined with '-'"
+            f"`architecture` must join layers with '-'; got {architecture!r}. Did you mean {with_hyphens!r}?"
         )
     layers: list[tuple[str, ...]] = []
     # A mixer's own name may hold the sign that joins layers.

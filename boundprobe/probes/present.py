@@ -83,8 +83,8 @@ def classes(cut: CutBatch, values: NDArray[np.int64]) -> NDArray[np.int64]:
     wrong = (values[index] != cut.answers) & (cut.answers != IGNORE)
     if wrong.any():
         raise ValueError(
-            f"the answer {cut.answers[wrong][0]} is none of the task's {len(values)} answer_values; allowed: those; "
-            "mend the task"
+            f"the task's answers must be among its {len(values)} answer_values; got {cut.answers[wrong][0]}. Mend the "
+            "task."
         )
     return np.where(cut.answers == IGNORE, IGNORE, index)
 

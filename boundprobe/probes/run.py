@@ -124,12 +124,11 @@ def check_trained(trained: Run, member: int) -> dict[str, Any]:
     """
     if trained.verb != "train" or (result := trained.read_result(check_result)) is None:
         raise RunDirectoryError(
-            f"{trained.path} is not a finished training run; allowed: a directory that 'boundprobe train' finished; "
-            "run its command again to the end"
+            f"RUN must be a finished training run; got {trained.path}, which is none. Run its command again to the end."
         )
     n_members = len(result["members"])
     if not 0 <= member < n_members:
-        raise ValueError(f"member is {member}; allowed: 0 to {n_members - 1} for {trained.run_id}; change --member")
+        raise ValueError(f"`--member` must be from 0 to {n_members - 1} for {trained.run_id}; got {member}.")
     return result
 
 
@@ -270,8 +269,8 @@ def _runs_of(sweep: Run) -> list[Run]:
         if (run := find_run(sweep.path.parent, "train", point["run"])) is None:
             name = run_name("train", point["run"])
             raise RunDirectoryError(
-                f"{sweep.path.parent / name} is not a finished training run; allowed: a sweep beside its runs; "
-                "give its command again"
+                f"a sweep must lie beside its finished runs; got none at {sweep.path.parent / name}. Give its command "
+                "again."
             )
         runs.append(run)
     return runs

@@ -36,7 +36,7 @@ def as_names(name: str, given: object) -> tuple[str, ...]:
         For one text instead of a list.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f'{name} is {given!r}; allowed: a list of names; write ["{given}"]')
+        raise ValueError(f'`{name}` must be a list of names; got {given!r}. Write ["{given}"].')
     return tuple(given)
 
 
@@ -65,7 +65,7 @@ class DecoderConfig:
             object.__setattr__(self, name, as_names(name, getattr(self, name)))
         for name, given, allowed in (("decoders", self.names, DECODER_NAMES), ("forms", self.forms, FORM_NAMES)):
             if not given or len(set(given)) < len(given):
-                raise ValueError(f"{name} are {list(given)}; allowed: one or more of {', '.join(allowed)}, each once")
+                raise ValueError(f"`{name}` must be one or more of {', '.join(allowed)}, each once; got {list(given)}.")
             for each in given:
                 check_word(name, each, allowed)
         check_word("limit", self.limit, CONFIDENCE_BOUND_NAMES)
@@ -98,8 +98,8 @@ class StatesConfig:
             check_number(name, getattr(self, name), above=0, below=1, why="; take a part of 1")
         if self.train_share + self.calibration_share >= 1:
             raise ValueError(
-                f"train_share {self.train_share} and calibration_share {self.calibration_share} leave nothing; "
-                "allowed: below 1 together; leave a third or more to be evaluated"
+                f"`train_share` and `calibration_share` must be below 1 together; got {self.train_share} and "
+                f"{self.calibration_share}. Leave a third or more to be evaluated."
             )
         check_integer("seed", self.seed, 0)
 

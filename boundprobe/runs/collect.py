@@ -163,14 +163,14 @@ def _of_one_kind(values: list[Any]) -> list[Any]:
 def check_table(path: Path) -> Path:
     """Return the path of a table, or raise as ``write_table`` would."""
     if path.suffix not in FORMATS:
-        raise ValueError(f"table {path} ends with {path.suffix!r}; allowed: {', '.join(FORMATS)}; rename it")
+        raise ValueError(f"a table must end with {' or '.join(FORMATS)}; got {path}.")
     check_output("table", path)
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError:
             raise MissingDependencyError(
-                f"table {path} asks for Parquet, but pyarrow is not installed; allowed: .csv here; "
-                "pip install 'boundprobe[analysis]'"
+                f"a table must end with .csv where pyarrow is not installed; got {path}. pip install "
+                "'boundprobe[analysis]'."
             ) from None
     return path

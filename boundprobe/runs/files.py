@@ -154,8 +154,8 @@ def parse_or_refuse(path: Path, parse: Callable[[], T]) -> T:
         raise RunDirectoryError(f"{path}: {error}") from error
     except Exception as error:  # readers of damaged files raise whatever they meet
         raise RunDirectoryError(
-            f"{path} is damaged ({type(error).__name__}: {one_line(error, 300)}); allowed: the file as boundprobe "
-            f"wrote it; move {path.parent} away and run the command again"
+            f"{path} must be as boundprobe wrote it; got a damaged file ({type(error).__name__}: {one_line(error, 300)}). "
+            f"Move {path.parent} away and run the command again."
         ) from error
 
 

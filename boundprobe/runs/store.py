@@ -51,7 +51,7 @@ def without_none(value: Any) -> Any:
         return value
     if isinstance(value, Real):
         return int(value) if isinstance(value, Integral) else float(value)
-    raise ValueError(f"a configuration holds {value!r}; allowed: numbers, texts, lists and tables; change it")
+    raise ValueError(f"a configuration must hold numbers, strings, lists and tables; got {value!r}.")
 
 
 def config_hash(config: Config) -> str:
@@ -247,20 +247,20 @@ def load_run(path: Path) -> Run:
     """
     path = Path(path).resolve()
     if not path.exists():
-        raise ValueError(f"{path} does not exist; allowed: a directory that boundprobe made; name one")
+        raise ValueError(f"RUN must be a directory that boundprobe made; got {path}, which does not exist.")
     file = path / "config.toml"
     try:
         data = read_regular(file, MOST_CONFIG)
     except (FileNotFoundError, NotADirectoryError):
         raise RunDirectoryError(
-            f"{path} is not a run directory (it has no config.toml); allowed: a directory that boundprobe made; "
-            "name another, or move it away"
+            f"RUN must be a directory that boundprobe made; got {path}, which has no config.toml. Name another, or move "
+            "it away."
         ) from None
     run = Run(path, parse_or_refuse(file, lambda: _parse_config(data)))
     if not run.run_id.endswith(f"-{parse_or_refuse(file, lambda: config_hash(run.config))}"):
         raise RunDirectoryError(
-            f"{path} holds another configuration than its name says; allowed: the one it was made from; "
-            "move it away and run the command again"
+            f"a run directory must hold the configuration that its name says; got {path}, which holds another. Move it "
+            "away and run the command again."
         )
     return run
 

@@ -66,7 +66,7 @@ def test_errors_and_information_by_hand():
 
 
 def test_bad_tables_are_named():
-    with pytest.raises(ValueError, match="`n_prefixes` must be an integer from 1 to 12, .*; got 13"):
+    with pytest.raises(ValueError, match=r"`n_prefixes` must be an integer from 1 to 12, .*; got 13"):
         best_encoder_error(np.arange(13)[:, None], 2)
     with pytest.raises(
         ValueError, match=r"`answer_table` must have shape \(n_prefixes, n_queries\) and not be empty; got shape \(3,\)"

@@ -69,9 +69,13 @@ def test_precision_decides_what_the_state_can_hold(document):
 
 
 def test_what_is_refused(refused):
-    assert "without a model" in refused("bounds", "--task", "ar-decoding", "--entry-bits", "8")
-    assert "mixer 'mmaba'" in refused("bounds", "--task", "ar-decoding", "--model", "mmaba-attn")
-    assert "d_model is 5" in refused("bounds", "--task", "ar-decoding", "--model", "attn", "--d-model", "5")
+    assert "`--entry-bits` must be given with --model, such as --model mamba-attn; got no model" in refused(
+        "bounds", "--task", "ar-decoding", "--entry-bits", "8"
+    )
+    assert "got 'mmaba'. Did you mean 'mamba'?" in refused("bounds", "--task", "ar-decoding", "--model", "mmaba-attn")
+    assert "`d_model` must be a multiple of 2 (rotary encoding turns pairs); got 5 with n_heads=1" in refused(
+        "bounds", "--task", "ar-decoding", "--model", "attn", "--d-model", "5"
+    )
 
 
 def test_the_configuration_holds_the_model(call, tmp_path):

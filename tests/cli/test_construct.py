@@ -127,14 +127,23 @@ def test_print_config_is_a_configuration(call, document, small_case_is_smaller, 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["construct"], "no task given"),
-        (["construct", "--task", "mkar"], "`construction` must be one of selective-copying, ar-decoding.*; got 'mkar'"),
-        ([*COPYING, "--position", "absolute"], "position 'absolute'"),
-        ([*COPYING, "--layers", "3"], "n_layers is 3"),
-        ([*COPYING, "--window", "2"], "`window` must be an integer of at least 4; got 2"),
-        ([*RECALL, "--position", "rope"], "position 'rope'"),
-        ([*COPYING, "--inputs", "0"], "'0' given"),
-        ([*COPYING, "--layer", "2"], "did you mean --layers"),
+        (["construct"], "a task must be given, one of "),
+        (["construct", "--task", "mkar"], "`construction` must be one of selective-copying, ar-decoding; got 'mkar'"),
+        (
+            [*COPYING, "--position", "absolute"],
+            "`position` of Theorem 4.3 (Cooper et al. 2026) must be one of learned, rope; got 'absolute'",
+        ),
+        ([*COPYING, "--layers", "3"], "`n_layers` must be 2 for selective-copying; got 3"),
+        (
+            [*COPYING, "--window", "2"],
+            "`window` must be an integer of at least 4 (the largest number asks 3 tokens back); got 2",
+        ),
+        (
+            [*RECALL, "--position", "rope"],
+            "`position` of Theorem 4.6 (Cooper et al. 2026) must be one of learned; got 'rope'",
+        ),
+        ([*COPYING, "--inputs", "0"], "`--inputs` must be an integer of at least 1; got '0'"),
+        ([*COPYING, "--layer", "2"], "Did you mean --layers"),
     ],
     ids=str,
 )

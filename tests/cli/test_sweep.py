@@ -337,18 +337,21 @@ def test_a_violation_is_said_loudly_and_ends_with_1(file, call, here, tmp_path, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no task given"),
-        ("[task]\nname = 'copying'\n[modle]\nd_model = 8", "did you mean 'model'?"),
-        ("sed = 1\n[task]\nname = 'copying'", "did you mean 'seed'?"),
-        ("[task]\nname = 'copying'\n[model]\ndmodel = 8", "did you mean 'd_model'?"),
-        ("[task]\nname = 'copying'\n[train]\nstep = 8", "did you mean 'steps'?"),
-        ("[task]\nname = 'copying'\n[grid]\n'model.dmodel' = [8]", "did you mean 'd_model'?"),
+        ("", "a task must be given, one of "),
+        ("[task]\nname = 'copying'\n[modle]\nd_model = 8", "Did you mean 'model'?"),
+        ("sed = 1\n[task]\nname = 'copying'", "Did you mean 'seed'?"),
+        ("[task]\nname = 'copying'\n[model]\ndmodel = 8", "Did you mean 'd_model'?"),
+        ("[task]\nname = 'copying'\n[train]\nstep = 8", "Did you mean 'steps'?"),
+        ("[task]\nname = 'copying'\n[grid]\n'model.dmodel' = [8]", "Did you mean 'd_model'?"),
         ("[task]\nname = 'copying'\n[grid]\nd_model = [8]", "'d_model'"),
-        ("[task]\nname = 'copying'\n[grid]\nseed = [1, 1]", "one run twice"),
+        (
+            "[task]\nname = 'copying'\n[grid]\nseed = [1, 1]",
+            "`[grid]` must give each run once; got one twice, as {",
+        ),
         ("[task]\nname = 'copying'\n[probe]\nmember = 8", "'member'"),
-        ("[task]\nname = ", "not TOML"),
-        ("[task]\nname = 'a'\nname = 'b'", "not TOML"),
-        ("\x00", "not TOML"),
+        ("[task]\nname = ", "the sweep's file must be TOML 1.0"),
+        ("[task]\nname = 'a'\nname = 'b'", "the sweep's file must be TOML 1.0"),
+        ("\x00", "the sweep's file must be TOML 1.0"),
         ("task = 'copying'", "task"),
         ("model = 3\n[task]\nname = 'copying'", "model"),
         ("grid = 3\n[task]\nname = 'copying'", "grid"),
@@ -360,7 +363,7 @@ def test_a_bad_file_is_refused(refused, file, text, said):
 
 def test_a_sweep_is_read_without_torch(command, file, tmp_path):
     """With torch made unimportable: a bad one is refused at once."""
-    for text, code, said in ((SWEEP, 0, ""), (SWEEP.replace("steps", "stesp"), 2, "did you mean 'steps'?")):
+    for text, code, said in ((SWEEP, 0, ""), (SWEEP.replace("steps", "stesp"), 2, "Did you mean 'steps'?")):
         argv = ["sweep", str(file(text)), "--print-config"]
         program = (
             f"import sys; sys.modules['torch'] = None; from boundprobe.cli.main import main; sys.exit(main({argv}))"
@@ -376,7 +379,7 @@ def test_a_file_that_is_not_there_or_no_text(refused, tmp_path):
     assert "missing.toml" in refused("sweep", "missing.toml")
     assert str(tmp_path) in refused("sweep", tmp_path)
     (tmp_path / "sweep.toml").write_bytes(b"\xff\xfe")
-    assert "not TOML" in refused("sweep", tmp_path / "sweep.toml")
+    assert "the sweep's file must be TOML 1.0" in refused("sweep", tmp_path / "sweep.toml")
 
 
 def test_a_file_is_named_once(refused, file):
@@ -403,9 +406,9 @@ def test_a_file_is_named_once(refused, file):
         (["--table", "table.txt"], "'.txt'"),
         (["--table", "table"], ".csv, .parquet"),
         (["--table", "missing/table.csv"], "missing"),
-        (["--executor-option", "n_worker=2"], "did you mean 'n_workers'?"),
-        (["--executor-option", "n_workers=x"], "n_workers is 'x'"),
-        (["--executor-option", "n_workers=0"], "n_workers is 0"),
+        (["--executor-option", "n_worker=2"], "Did you mean 'n_workers'?"),
+        (["--executor-option", "n_workers=x"], "`n_workers` must be an integer of at least 1; got 'x' (str)"),
+        (["--executor-option", "n_workers=0"], "`n_workers` must be an integer of at least 1; got 0"),
         (["--executor-option", "devices=cuda:x"], "device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -422,7 +425,10 @@ def test_a_backend_that_is_not_there_is_refused(refused, file, text):
 
 def test_an_executor_option_that_is_wrong_is_said_in_one_line(call, file, tmp_path, monkeypatch):
     forbid_training(monkeypatch)
-    for option, said in (("n_worker=2", "did you mean 'n_workers'?"), ("n_workers=x", "n_workers is 'x'")):
+    for option, said in (
+        ("n_worker=2", "Did you mean 'n_workers'?"),
+        ("n_workers=x", "`n_workers` must be an integer of at least 1; got 'x' (str)"),
+    ):
         code, out, err = call("sweep", file(), "--out", tmp_path / "runs", "--executor-option", option, "-q")
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert said in err

@@ -258,7 +258,7 @@ def test_sizes_without_a_construction_have_no_witness(spec: ModelSpec) -> None:
 def test_other_tasks_have_no_construction() -> None:
     assert witnesses(Needle(), ModelSpec()) == ()
     with pytest.raises(
-        ValueError, match="`construction` must be one of selective-copying, ar-decoding.*; got 'needle'"
+        ValueError, match=r"`construction` must be one of selective-copying, ar-decoding.*; got 'needle'"
     ):
         construct(Needle())
 

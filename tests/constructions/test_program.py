@@ -98,7 +98,10 @@ def test_scores_beyond_float32_are_refused() -> None:
     task = AssociativeRecallDecoding(word_bits=5, seq_len=30_000)
     with pytest.raises(
         ValueError,
-        match=r"sizes must be such that float32 provably tells the scores in a window apart; got a window of .* tokens where it cannot",
+        match=(
+            r"sizes must be such that float32 provably tells the scores in a window apart; "
+            r"got a window of .* tokens where it cannot"
+        ),
     ):
         check_fit(ar_decoding.ar_decoding_program(task, ar_decoding.smallest_spec(task)))
 

@@ -67,7 +67,10 @@ def test_float32_is_said_to_end() -> None:
     assert float32_suffices(large, "learned", 2, scaling_row(large, "learned", 2))
     with pytest.raises(
         ValueError,
-        match=r"sizes must be such that float32 provably tells the scores in a window apart; got a window of .* tokens where it cannot",
+        match=(
+            r"sizes must be such that float32 provably tells the scores in a window apart; "
+            r"got a window of .* tokens where it cannot"
+        ),
     ):
         construct(large, position="rope")
 

@@ -163,9 +163,11 @@ def test_nothing_is_left_of_a_file_that_fails(tmp_path: Path, monkeypatch: pytes
 def test_bad_values_are_named() -> None:
     with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 1; got 0"):
         SampleStream(TASK, 0)
-    with pytest.raises(ValueError, match="distribution 'hard' is not known"):
+    with pytest.raises(
+        ValueError, match=r"`distribution` must be one of uniform, state-hard, window-hard.*; got 'hard'"
+    ):
         SampleStream(TASK, 1, "hard")
     with pytest.raises(ValueError, match="`index` must be an integer from 0 to 0; got 1"):
         SampleStream(TASK, 1).block(1)
-    with pytest.raises(ValueError, match="format 'csv' is not known"):
+    with pytest.raises(ValueError, match="`format` must be one of npz, jsonl, parquet; got 'csv'"):
         write_stream(SampleStream(TASK, 1), Path("nowhere"), "csv")

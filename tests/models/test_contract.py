@@ -50,6 +50,6 @@ def test_no_mixer_is_left_out() -> None:
     ids=["mamba", "mamba2", "gla", "deltanet", "gated-deltanet", "chunks", "step", "attn"],
 )
 def test_an_unknown_backend_is_refused_before_training(build: Callable[[], AbstractMixer]) -> None:
-    with pytest.raises(ValueError, match="`backend` must be one of auto,.*; got 'fast'") as caught:
+    with pytest.raises(ValueError, match=r"`backend` must be one of auto,.*; got 'fast'") as caught:
         build()
     assert "\n" not in str(caught.value)

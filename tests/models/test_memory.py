@@ -265,7 +265,10 @@ def test_a_damaged_file_is_refused(keep: int, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(
         ValueError,
-        match=r"must be a file that CutState\.save wrote; got .*state\.safetensors, which is no saved state, or a damaged one \(",
+        match=(
+            r"must be a file that CutState\.save wrote; got .*state\.safetensors, which "
+            r"is no saved state, or a damaged one \("
+        ),
     ) as caught:
         CutState.load(path)
     assert "\n" not in str(caught.value)

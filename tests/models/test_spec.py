@@ -107,7 +107,10 @@ def test_an_unknown_mixer_is_refused(architecture: str) -> None:
 def test_a_near_miss_is_named() -> None:
     with pytest.raises(
         ValueError,
-        match=r"`mixer` of architecture 'mamba-gateddeltanet' must be one of attn, mamba, mamba2.*; got 'gateddeltanet'\. Did you mean 'gated-deltanet'\?",
+        match=(
+            r"`mixer` of architecture 'mamba-gateddeltanet' must be one of attn, mamba, mamba2.*; got "
+            r"'gateddeltanet'\. Did you mean 'gated-deltanet'\?"
+        ),
     ):
         ModelSpec("mamba-gateddeltanet")
 
@@ -186,5 +189,7 @@ def test_a_spec_cannot_be_changed() -> None:
 
 
 def test_underscores_are_taken_for_hyphens_in_what_is_suggested():
-    with pytest.raises(ValueError, match="architecture 'mamba_attn' is not known; did you mean 'mamba-attn'"):
+    with pytest.raises(
+        ValueError, match=r"`architecture` must join layers with '-'; got 'mamba_attn'. Did you mean 'mamba-attn'"
+    ):
         parse_architecture("mamba_attn")

@@ -398,7 +398,7 @@ def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="`backend` must be one of auto,.*; got 'fast'") as caught:
+    with pytest.raises(ValueError, match=r"`backend` must be one of auto,.*; got 'fast'") as caught:
         SequenceModel(ModelSpec("attn"), VOCAB, "fast")
     assert "\n" not in str(caught.value)
 

@@ -115,6 +115,12 @@ def test_a_bound_that_is_no_number_is_refused():
 def test_without_hypothesis_strategies_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     for ask in (tiny_tasks, lambda: encoders(2, 2)):
-        with pytest.raises(MissingDependencyError, match=r"hypothesis is not installed; .*boundprobe\[test\]"):
+        with pytest.raises(
+            MissingDependencyError,
+            match=(
+                r"`tables` must be given, because hypothesis is not installed\. Run: "
+                r"pip install 'boundprobe\[test\]'"
+            ),
+        ):
             ask()
     check_bound(lambda table, machine: 0.0, [np.eye(2, dtype=np.int64)])

@@ -343,7 +343,10 @@ def test_the_callers_generator_is_left_alone() -> None:
     ("given", "said"),
     [
         ({"d_model": 0}, "`d_model` must be an integer of at least 1; got 0"),
-        ({"n_tokens": 2}, "`n_tokens` must be an integer of at least 3; got 2"),
+        (
+            {"n_tokens": 2},
+            "`n_tokens` must be an integer of at least 3, so that a mixer has a past, a present and a future; got 2",
+        ),
         ({"tolerance": 0.0}, "`tolerance` must be above 0; got 0.0"),
     ],
     ids=str,

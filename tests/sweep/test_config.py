@@ -208,28 +208,28 @@ def test_two_sweeps_have_two_directories(tmp_path: Path) -> None:
 # what is refused
 
 REFUSED = {
-    "unknown key": ({"sed": 1}, "did you mean 'seed'?"),
-    "unknown table": ({"modle": {}}, "did you mean 'model'?"),
-    "no task": ({"task": {}}, "no task given"),
-    "no such task": ({"task": {"name": "copyin"}}, "did you mean 'copying'?"),
-    "no such preset": ({"task": {"name": "mqar", "preset": "papr"}}, "did you mean 'paper'?"),
-    "task parameter": ({"task": COPYING | {"n_token": 3}}, "did you mean 'n_tokens'?"),
-    "model key": ({"model": {"dmodel": 8}}, "did you mean 'd_model'?"),
-    "train key": ({"train": {"step": 8}}, "did you mean 'steps'?"),
-    "probe key": ({"probe": {"sequences": 8}}, "did you mean 'n_sequences'?"),
-    "probe value": ({"probe": {"confidence": 1.5}}, "confidence is 1.5"),
-    "train value": ({"train": {"steps": 0}}, "steps is 0"),
-    "model value": ({"model": {"d_model": "8"}}, "d_model is '8'"),
+    "unknown key": ({"sed": 1}, "Did you mean 'seed'?"),
+    "unknown table": ({"modle": {}}, "Did you mean 'model'?"),
+    "no task": ({"task": {}}, "a task must be given, one of "),
+    "no such task": ({"task": {"name": "copyin"}}, "Did you mean 'copying'?"),
+    "no such preset": ({"task": {"name": "mqar", "preset": "papr"}}, "Did you mean 'paper'?"),
+    "task parameter": ({"task": COPYING | {"n_token": 3}}, "Did you mean 'n_tokens'?"),
+    "model key": ({"model": {"dmodel": 8}}, "Did you mean 'd_model'?"),
+    "train key": ({"train": {"step": 8}}, "Did you mean 'steps'?"),
+    "probe key": ({"probe": {"sequences": 8}}, "Did you mean 'n_sequences'?"),
+    "probe value": ({"probe": {"confidence": 1.5}}, "`confidence` must be above 0 and below 1; got 1.5"),
+    "train value": ({"train": {"steps": 0}}, "`steps` must be an integer of at least 1; got 0"),
+    "model value": ({"model": {"d_model": "8"}}, "`d_model` must be an integer of at least 1; got '8' (str)"),
     "distribution": ({"train": {"distribution": "easy"}}, "'easy'"),
-    "seed": ({"seed": -1}, "seed is -1"),
-    "seed of another kind": ({"seed": True}, "seed is True"),
+    "seed": ({"seed": -1}, "`seed` must be an integer of at least 0; got -1"),
+    "seed of another kind": ({"seed": True}, "`seed` must be an integer of at least 0; got True (bool)"),
     "a task that is no table": ({"task": "copying"}, "task"),
     "a model that is no table": ({"model": 3}, "model"),
     "a train that is no table": ({"train": [1]}, "train"),
     "a probe that is no table": ({"probe": 3}, "probe"),
     "a grid that is no table": ({"grid": 3}, "grid"),
-    "grid key": ({"grid": {"model.dmodel": [8]}}, "did you mean 'd_model'?"),
-    "grid table": ({"grid": {"modle.d_model": [8]}}, "did you mean 'model'?"),
+    "grid key": ({"grid": {"model.dmodel": [8]}}, "Did you mean 'd_model'?"),
+    "grid table": ({"grid": {"modle.d_model": [8]}}, "Did you mean 'model'?"),
     "grid key without a table": ({"grid": {"d_model": [8]}}, "'d_model'"),
     "grid table alone": ({"grid": {"model": [8]}}, "'model'"),
     "grid table of tables": ({"grid": {"model": {"d_model": [8]}}}, "'model'"),
@@ -237,18 +237,53 @@ REFUSED = {
     "grid seed with a key": ({"grid": {"seed.x": [1]}}, "'seed.x'"),
     "grid over probes": ({"grid": {"probe.seed": [1]}}, "'probe.seed'"),
     "grid key of spaces": ({"grid": {"model.d_model, seed": [[8, 1]]}}, "' seed'"),
-    "grid value": ({"grid": {"train.steps": [5, "a"]}}, "steps is 'a'"),
-    "grid value of another kind": ({"grid": {"model.d_model": [8, 8.0]}}, "d_model is 8.0"),
-    "no list": ({"grid": {"model.d_model": 8}}, "[grid] model.d_model is 8"),
-    "a text": ({"grid": {"model.architecture": "attn"}}, "[grid] model.architecture is 'attn'"),
-    "empty list": ({"grid": {"model.d_model": []}}, "[grid] model.d_model is []"),
+    "grid value": ({"grid": {"train.steps": [5, "a"]}}, "`steps` must be an integer of at least 1; got 'a' (str)"),
+    "grid value of another kind": (
+        {"grid": {"model.d_model": [8, 8.0]}},
+        "`d_model` must be an integer of at least 1; "
+        "got "
+        "8.0 (float)",
+    ),
+    "no list": ({"grid": {"model.d_model": 8}}, "`model.d_model` in [grid] must be a list of values; got 8"),
+    "a text": (
+        {"grid": {"model.architecture": "attn"}},
+        "`model.architecture` in [grid] must be a "
+        "list of "
+        "values; got 'attn'",
+    ),
+    "empty list": ({"grid": {"model.d_model": []}}, "`model.d_model` in [grid] must be a list of values; got []"),
     "joined, no lists": ({"grid": {"model.d_model,seed": [8, 1]}}, "lists of 2 values"),
-    "joined, too short": ({"grid": {"model.d_model,seed": [[8, 1], [8]]}}, "has [8]"),
-    "joined, too long": ({"grid": {"model.d_model,seed": [[8, 1, 2]]}}, "has [8, 1, 2]"),
-    "twice": ({"grid": {"model.d_model": [8, 4, 8]}}, "one run twice"),
-    "twice, by a default": ({"grid": {"train.distribution": ["mixture"], "seed": [0, 0]}}, "one run twice"),
-    "twice, joined": ({"grid": {"model.d_model,seed": [[8, 1], [4, 1], [8, 1]]}}, "one run twice"),
-    "twice, in other words": ({"grid": {"train.learning_rates": [0.1, [0.1]]}}, "one run twice"),
+    "joined, too short": (
+        {"grid": {"model.d_model,seed": [[8, 1], [8]]}},
+        "`model.d_model,seed` in [grid] must have lists of "
+        "2 values, "
+        "one for each key; got [8]",
+    ),
+    "joined, too long": (
+        {"grid": {"model.d_model,seed": [[8, 1, 2]]}},
+        "`model.d_model,seed` in [grid] must have lists of 2 "
+        "values, one "
+        "for each key; got [8, 1, 2]",
+    ),
+    "twice": ({"grid": {"model.d_model": [8, 4, 8]}}, "`[grid]` must give each run once; got one twice, as {"),
+    "twice, by a default": (
+        {"grid": {"train.distribution": ["mixture"], "seed": [0, 0]}},
+        "`[grid]` must give each run once; got "
+        "one "
+        "twice, as {",
+    ),
+    "twice, joined": (
+        {"grid": {"model.d_model,seed": [[8, 1], [4, 1], [8, 1]]}},
+        "`[grid]` must give each run once; got "
+        "one "
+        "twice, as {",
+    ),
+    "twice, in other words": (
+        {"grid": {"train.learning_rates": [0.1, [0.1]]}},
+        "`[grid]` must give each run once; got "
+        "one "
+        "twice, as {",
+    ),
     "a key in two places": ({"grid": {"model.d_model": [8], "model.d_model,seed": [[4, 1], [6, 2]]}}, "d_model"),
     "a key twice in one": ({"grid": {"seed,seed": [[1, 2], [2, 3]]}}, "seed"),
 }  # fmt: skip
@@ -400,7 +435,10 @@ def test_tasks_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     kept = open_run(tmp_path, "sweep", config.to_dict()).config["points"]
     assert [TrainConfig.from_dict(point["run"]) for point in kept] == configs
     (tmp_path / "own.py").write_text(OWN + "# changed\n")
-    with pytest.raises(ValueError, match="has changed"):
+    with pytest.raises(
+        ValueError,
+        match=r"the source of own\.py:Recall must be as it was, with source_sha256.*; got 1317dde1791b\.\.\.",
+    ):
         TrainConfig.from_dict(kept[0]["run"])
     with pytest.raises(ValueError, match="n_bit") as caught:
         SweepConfig.from_dict({"task": {"name": "own.py:Recall"}, "grid": {"task.n_bit": [2]}})

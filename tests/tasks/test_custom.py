@@ -144,14 +144,49 @@ def raises(prefix, query):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Task(prefixes=[(0, 0), [0, 1]]), r"prefix 1 must be a tuple of token ids; got \[0, 1\] \(list\), which is not hashable"),
+        (
+            Task(prefixes=[(0, 0), [0, 1]]),
+            r"prefix 1 must be a tuple of token ids; got "
+            r"\[0, 1\] "
+            r"\(list\), which is not hashable",
+        ),
         (Task(prefixes=[(0, 0), "01"]), r"prefix 1 must be a tuple of token ids; got '01' \(str\)"),
-        (Task(prefixes=[(0, 0), (0, 1, 1)]), r"prefix 1 must have the length of prefix 0, 2; got \(0, 1, 1\), of length 3"),
-        (Task(prefixes=[(0, 0), (0, 1), (0, 0)]), r"each prefix must be given once; got prefix 2, \(0, 0\), which is also prefix 0"),
-        (Task(prefixes=[(0, 0), (0, 1.0)]), r"prefix 1 must hold integers, token ids; got \(0, 1\.0\) \(tuple\), with 1\.0"),
-        (Task(prefixes=[(0, 0), (0, True)]), r"prefix 1 must hold integers, token ids; got \(0, True\) \(tuple\), with True"),
-        (Task(prefixes=[(0, 0), (0, -1)]), r"prefix 1 must hold token ids in \[0, 2147483647\); got \(0, -1\), with the token -1"),
-        (Task(prefixes=[(0, 0), (0, 2**70)]), r"prefix 1 must hold token ids in \[0, 2147483647\); got \(0, 1180591620717411303424\), with the token 1180591620717411"),
+        (
+            Task(prefixes=[(0, 0), (0, 1, 1)]),
+            r"prefix 1 must have the length of prefix 0, 2; "
+            r"got \(0, "
+            r"1, 1\), of length 3",
+        ),
+        (
+            Task(prefixes=[(0, 0), (0, 1), (0, 0)]),
+            r"each prefix must be given once; got prefix 2, "
+            r"\(0, 0\), "
+            r"which is also prefix 0",
+        ),
+        (
+            Task(prefixes=[(0, 0), (0, 1.0)]),
+            r"prefix 1 must hold integers, token ids; got "
+            r"\(0, 1\.0\) "
+            r"\(tuple\), with 1\.0",
+        ),
+        (
+            Task(prefixes=[(0, 0), (0, True)]),
+            r"prefix 1 must hold integers, token ids; got "
+            r"\(0, True\) "
+            r"\(tuple\), with True",
+        ),
+        (
+            Task(prefixes=[(0, 0), (0, -1)]),
+            r"prefix 1 must hold token ids in \[0, "
+            r"2147483647\); got \(0, "
+            r"-1\), with the token -1",
+        ),
+        (
+            Task(prefixes=[(0, 0), (0, 2**70)]),
+            r"prefix 1 must hold token ids in \[0, "
+            r"2147483647\); got \(0, "
+            r"1180591620717411303424\), with the token 1180591620717411",
+        ),
         (Task(prefixes=[(0, 0), (0, 9)], vocab_size=4), r"prefix 1 must hold token ids in \[0, 4\); got .*the token 9"),
         (Task(prefixes=[()]), r"prefix 0 must be a tuple of one token id or more; got \(\)"),
         (Task(prefixes=[]), r"prefixes\(\) must give at least one prefix, a tuple of token ids; got none"),
@@ -160,22 +195,70 @@ def raises(prefix, query):
         (Task(queries=[(2,), (2,)]), r"each query must be given once; got query 1, \(2,\), which is also query 0"),
         (Task(answer=raises), r"at prefix \(0, 0\), query \(2,\) raised ZeroDivisionError"),
         (Task(prefixes=[(1, 0), (0, 0)], answer=raises), r"at prefix \(1, 0\), query \(2,\) raised KeyError: 'no"),
-        (Task(answer=lambda p, q: "a" if p == (0, 1) else 0), r"answer\(prefix, query\) at prefix \(0, 1\), query \(2,\) must be a token id from 0.*; got 'a' \(str\)"),
-        (Task(answer=lambda p, q: 1.0), r"answer\(prefix, query\) at prefix \(0, 0\), query \(2,\) must be a token id from 0.*; got 1\.0 \(float\)"),
-        (Task(answer=lambda p, q: q == (3,)), r"answer\(prefix, query\) at prefix \(0, 0\), query \(2,\) must be a token id from 0.*; got False \(bool\)"),
-        (Task(answer=lambda p, q: p[0] - 1), r"answer\(prefix, query\) at prefix \(0, 0\), query \(2,\) must be a token id from 0.*; got -1 \(int\)"),
-        (Task(answer=lambda p, q: -100), r"answer\(prefix, query\) at prefix \(0, 0\), query \(2,\) must be a token id from 0.*; got -100 \(int\)"),
-        (Task(vocab_size=4, answer=lambda p, q: 4 * p[0]), r"answer\(prefix, query\) at prefix \(1, 0\), query \(2,\) must be a token id from 0.*; got 4 \(int\)"),
+        (
+            Task(answer=lambda p, q: "a" if p == (0, 1) else 0),
+            r"answer\(prefix, query\) at prefix \(0, 1\), query "
+            r"\(2,\) must be a "
+            r"token id from 0.*; got 'a' \(str\)",
+        ),
+        (
+            Task(answer=lambda p, q: 1.0),
+            r"answer\(prefix, query\) at prefix \(0, 0\), query "
+            r"\(2,\) must be a "
+            r"token id from 0.*; got 1\.0 \(float\)",
+        ),
+        (
+            Task(answer=lambda p, q: q == (3,)),
+            r"answer\(prefix, query\) at prefix \(0, 0\), query "
+            r"\(2,\) must be a "
+            r"token id from 0.*; got False \(bool\)",
+        ),
+        (
+            Task(answer=lambda p, q: p[0] - 1),
+            r"answer\(prefix, query\) at prefix \(0, 0\), query "
+            r"\(2,\) must be a "
+            r"token id from 0.*; got -1 \(int\)",
+        ),
+        (
+            Task(answer=lambda p, q: -100),
+            r"answer\(prefix, query\) at prefix \(0, 0\), query "
+            r"\(2,\) must be a "
+            r"token id from 0.*; got -100 \(int\)",
+        ),
+        (
+            Task(vocab_size=4, answer=lambda p, q: 4 * p[0]),
+            r"answer\(prefix, query\) at prefix \(1, 0\), query "
+            r"\(2,\) must be a "
+            r"token id from 0.*; got 4 \(int\)",
+        ),
         (Task(answer=lambda p, q: 1), "every answer is 1"),
         (Task(answer=lambda p, q: None), "no answer is defined"),
         (Task(vocab_size="4"), r"`vocab_size` must be an integer from 1 to 2147483647; got '4' \(str\)"),
         (Task(prefixes=Coins(2)), r"`vocab_size` must be an integer, because prefixes\(\) is.*; got none"),
-        (Task(prefixes=Coins(2, claimed="2"), vocab_size=4), "the sampler's `entropy_bits` must be a number above 0, .*; got '2'"),
-        (Task(prefixes=Coins(2, claimed=9), vocab_size=4), r"the sampler's entropy must be at most 4\.000000 bits, what 2.*; got 9"),
-        (Task(prefixes=Coins(2, n_values=1), vocab_size=4), "the sampler's n_values must be an integer from 2 to 4; got 1"),
-        (Task(answers=lambda p, q: np.zeros((2, 2))), r"answers\(prefixes, queries\) must be integers of shape \(4, 2\); got shape \(2, 2\) and type float64"),
-        (Task(answers=lambda p, q: 1 - p), r"answers\(prefixes, queries\) must agree with answer\(\), in ids from.*; got 0 at prefix \(1, 1\), query \(3,\), where answer\(\) gives 1"),
-        (Task(answers=lambda p, q: 0 * p - 7), r"answers\(prefixes, queries\) must agree with answer\(\), in ids from.*; got -7 at prefix \(0, 0\), query \(2,\), where answer\(\) gives 0"),
+        (
+            Task(prefixes=Coins(2, claimed="2"), vocab_size=4),
+            "the sampler's `entropy_bits` must be a number above 0, .*; got '2'",
+        ),
+        (
+            Task(prefixes=Coins(2, claimed=9), vocab_size=4),
+            r"the sampler's entropy must be at most 4\.000000 bits, what 2.*; got 9",
+        ),
+        (
+            Task(prefixes=Coins(2, n_values=1), vocab_size=4),
+            "the sampler's n_values must be an integer from 2 to 4; got 1",
+        ),
+        (
+            Task(answers=lambda p, q: np.zeros((2, 2))),
+            r"must be integers of shape \(4, 2\); got shape \(2, 2\) and type float64",
+        ),
+        (
+            Task(answers=lambda p, q: 1 - p),
+            r"must agree with answer\(\), .*; got 0 at prefix \(1, 1\), query \(3,\), where answer\(\) gives 1",
+        ),
+        (
+            Task(answers=lambda p, q: 0 * p - 7),
+            r"must agree with answer\(\), .*; got -7 at prefix \(0, 0\), query \(2,\), where answer\(\) gives 0",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(task, message):

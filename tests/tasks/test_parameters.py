@@ -53,14 +53,20 @@ def test_parameters_build_the_same_task_again(name: str) -> None:
             "selective-copyng",
             {},
             None,
-            r"`task` must be one of ar-decoding, copying, mkar.*; got 'selective-copyng'\. Did you mean 'selective-copying'\?",
+            (
+                r"`task` must be one of ar-decoding, copying, mkar.*; got "
+                r"'selective-copyng'\. Did you mean 'selective-copying'\?"
+            ),
         ),
         ("zzz", {}, None, "^`task` must be one of ar-decoding,.*; got 'zzz'"),
         (
             "ar-decoding",
             {"word-bits": "5"},
             None,
-            r"`parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; got 'word-bits'\. Did you mean 'word_bits'\?",
+            (
+                r"`parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; "
+                r"got 'word-bits'\. Did you mean 'word_bits'\?"
+            ),
         ),
         (
             "ar-decoding",

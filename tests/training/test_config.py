@@ -102,7 +102,7 @@ def test_an_unknown_table_is_refused_by_name(key: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), BAD_SCHEDULES)
 def test_a_schedule_that_cannot_be_is_refused(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"^{name} ") as caught:
+    with pytest.raises(ValueError, match=f"^`{name}` must ") as caught:
         Schedule(**{name: value})
     message = str(caught.value)
     assert "\n" not in message

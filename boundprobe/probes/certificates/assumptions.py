@@ -75,8 +75,8 @@ def check_interchange(scores: Scorer, sample: Sample) -> str:
     turned = np.roll(np.arange(math.ceil(few.n_sequences / 2)), 1)
     if not _same(scores(few)[turned], scores(few.rows(turned))):
         raise ValueError(
-            "swapping states between sequences does not swap what the decoder says; allowed: decoders that see one "
-            "state at a time; take one without statistics of the batch"
+            "a decoder must see one state at a time; got one whose scores do not follow states that are swapped between "
+            "sequences. Take one without statistics of the batch."
         )
     return f"states of {len(turned)} sequences swapped, without the others: what the decoder says went with them"
 
@@ -101,8 +101,8 @@ def check_causal(scores: Scorer, sample: Sample) -> None:
     kept = (place <= first)[..., None]
     if not _same(np.where(kept, here, 0), np.where(kept, there, 0)):
         raise ValueError(
-            "what the decoder says of an answer depends on the right answer itself or on a later one; allowed: the "
-            "state and earlier answers; mend the decoder"
+            "a decoder must see the state and earlier answers alone; got one whose scores depend on the right answer "
+            "itself or on a later one."
         )
 
 

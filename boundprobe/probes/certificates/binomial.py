@@ -66,7 +66,9 @@ def clopper_pearson_upper(errors: NDArray[np.int64], n_sequences: int, alpha: fl
     errors = np.asarray(errors)
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if n_sequences < 1 or (errors < 0).any() or (errors > n_sequences).any():
-        raise ValueError(f"errors has {errors.tolist()} of {n_sequences}; allowed: 0 to the number of sequences")
+        raise ValueError(
+            f"`errors` must lie in [0, n_sequences] with n_sequences={n_sequences}; got {errors.tolist()}."
+        )
     # The complement takes alpha as it is: 1 - alpha is 1 from 1e-16 on.
     with np.errstate(invalid="ignore"):  # the end, where a beta parameter is 0, is set here
         return np.where(errors == n_sequences, 1.0, betainccinv(errors + 1, n_sequences - errors, alpha))
@@ -181,7 +183,7 @@ def answer_errors(wrong: NDArray[np.bool_], alpha: float) -> AnswerErrors:
         Probability, at most, that any bound fails.
     """
     if wrong.ndim != 2 or not wrong.size:
-        raise ValueError(f"wrong has shape {wrong.shape}; allowed: (n_sequences, n_answers), both at least 1")
+        raise ValueError(f"`wrong` must have shape (n_sequences, n_answers), both at least 1; got {wrong.shape}.")
     n_sequences, n_answers = wrong.shape
     counts = wrong.sum(0)
     lower, upper = clopper_pearson(counts, n_sequences, alpha / n_answers)

@@ -72,8 +72,8 @@ class AnswerCode:
         """
         if scores.shape != (*answers.shape, self.n_values) or answers.shape[1] != len(self.weight):
             raise ValueError(
-                f"scores have shape {scores.shape} for answers of shape {answers.shape}; allowed: "
-                f"(N, {len(self.weight)}, {self.n_values}) and (N, {len(self.weight)}); give those of one decoder"
+                f"`scores` and `answers` must have shapes (N, {len(self.weight)}, {self.n_values}) and "
+                f"(N, {len(self.weight)}); got {scores.shape} and {answers.shape}."
             )
         right = right_answers(scores, answers)
         likely = self.error / (self.n_values - 1)

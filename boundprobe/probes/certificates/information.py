@@ -116,8 +116,8 @@ def plan(prior: Prior, decoder: str, form: str, calibration: Scored, n_evaluatio
     if form not in FITS:
         if prior.undefined_bits:
             raise ValueError(
-                "form is 'fano', with a prior that does not say how many answers are defined; allowed: "
-                f"{', '.join(FITS)}; take one of them, or state the joint entropy"
+                f"`form` must be one of {', '.join(FITS)} with a prior that does not say how many answers are defined; "
+                "got 'fano'. Or state the joint entropy."
             )
         wrong = calibration.wrong
         rate = wrong.mean(0)
@@ -158,7 +158,7 @@ def choose(
         for form in possible
     ]
     if not plans:
-        raise ValueError("no decoder or no form is given; allowed: at least one of each; name them")
+        raise ValueError("at least one decoder and one form must be given; got none.")
     return max(plans, key=lambda each: each.expected_bits)
 
 

@@ -143,7 +143,6 @@ def _lowest(successes: float | FloatArray, n_sequences: int, alpha: float) -> Fl
 def _shape(wrong: NDArray[np.bool_]) -> tuple[int, int]:
     if wrong.ndim != 2 or not wrong.size or wrong.dtype != np.bool_:
         raise ValueError(
-            f"wrong has shape {wrong.shape} and type {wrong.dtype}; allowed: bool (sequences, answers), both at least "
-            "1; say of each answer whether it was wrong"
+            f"`wrong` must be bool (sequences, answers), both at least 1; got shape {wrong.shape} and type {wrong.dtype}."
         )
     return wrong.shape[0], wrong.shape[1]

@@ -97,13 +97,13 @@ def upper_confidence_bound(
     check_word("limit", limit, tuple(CONFIDENCE_BOUNDS))
     check_number("alpha", alpha, above=0, below=1, why="; take e.g. 0.05")
     if not len(values):
-        raise ValueError("values is empty; allowed: at least one; draw evaluation sequences")
+        raise ValueError("`values` must have at least one value; got none. Draw evaluation sequences.")
     width = most - least
     slack = 1e-9 * max(1.0, abs(least), abs(most))
     if not (least - slack <= values.min() and values.max() <= most + slack):
         raise ValueError(
-            f"values are from {values.min():.6g} to {values.max():.6g}; allowed: {least:.6g} to {most:.6g}, the range "
-            "fixed beforehand; give the range that they cannot leave"
+            f"`values` must lie in [{least:.6g}, {most:.6g}], the range that was fixed beforehand; got "
+            f"{values.min():.6g} to {values.max():.6g}."
         )
     if width <= 0:  # one possible value: nothing is uncertain
         return most

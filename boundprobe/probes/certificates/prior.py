@@ -44,8 +44,8 @@ class Prior:
         most = self.n_answers * math.log2(self.n_values)
         if not 0 < self.entropy_bits <= most * (1 + 1e-9):
             raise ValueError(
-                f"entropy_bits is {self.entropy_bits}; allowed: above 0, at most {most:.6f}, what {self.n_answers} "
-                f"answers of {self.n_values} values can carry; give the joint entropy of the answers in bits"
+                f"`entropy_bits` must be above 0, at most {most:.6f}, what {self.n_answers} answers of {self.n_values} "
+                f"values can carry; got {self.entropy_bits}. Give the joint entropy of the answers in bits."
             )
 
     @classmethod

@@ -103,8 +103,8 @@ def check_samples(fit: Sample, calibration: Sample, n_values: int) -> None:
         known = sample.answers[sample.defined]
         if known.size and (known.min() < 0 or known.max() >= n_values):
             raise ValueError(
-                f"answers go from {known.min()} to {known.max()}; allowed: 0 to {n_values - 1}, or {IGNORE} where "
-                "undefined; give each value its index"
+                f"`answers` must lie in [0, n_values) with n_values={n_values}, or be {IGNORE} where undefined; got "
+                f"{known.min()} to {known.max()}."
             )
 
 

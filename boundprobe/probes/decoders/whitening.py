@@ -69,7 +69,7 @@ def _finite(states: FloatArray) -> NDArray[np.float64]:
     exact = np.asarray(states, dtype=np.float64)
     if not np.isfinite(exact).all():
         n_bad = int((~np.isfinite(exact)).any(1).sum())
-        raise ValueError(f"{n_bad} states hold NaN or infinity; allowed: finite numbers; leave out or repair them")
+        raise ValueError(f"`states` must be finite; got NaN or infinity in {n_bad} rows.")
     return exact
 
 

@@ -214,9 +214,9 @@ def check_codes(codes: IntArray, entry_bits: int, n_entries: int | None = None) 
     """Raise ``ValueError`` unless ``codes`` are rounded states of ``entry_bits`` an entry."""
     wanted = f"integers (states, {n_entries or 'entries'}) from 0 to {2**entry_bits - 1}"
     if codes.ndim != 2 or not codes.size or codes.dtype.kind not in "iu" or n_entries not in (None, codes.shape[1]):
-        raise ValueError(f"codes have shape {codes.shape} and type {codes.dtype}; allowed: {wanted}; round the states")
+        raise ValueError(f"`codes` must be {wanted}; got shape {codes.shape} and type {codes.dtype}.")
     if codes.min() < 0 or codes.max() >= 2**entry_bits:
-        raise ValueError(f"codes are {codes.min()} to {codes.max()}; allowed: {wanted}; round the states")
+        raise ValueError(f"`codes` must be {wanted}; got {codes.min()} to {codes.max()}.")
 
 
 def _fit(codes: IntArray, entry_bits: int, coarse_bits: int, context_bits: int, parents: IntArray) -> StateCode:

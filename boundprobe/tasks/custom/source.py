@@ -75,8 +75,8 @@ def _check_source(reference: str, source: bytes, wanted: str | None) -> None:
     found = hashlib.sha256(source).hexdigest()
     if wanted is not None and wanted != found:
         raise ValueError(
-            f"the source of {reference} has changed: {HASH_KEY} is {found[:12]}..., the run has {str(wanted)[:12]}...; "
-            "allowed: the file as it was; restore it, or start a new run"
+            f"the source of {reference} must be as it was, with {HASH_KEY} {str(wanted)[:12]}...; got {found[:12]}.... "
+            "Restore it, or start a new run."
         )
 
 
@@ -90,7 +90,7 @@ def _source_of_module(place: str, reference: str) -> bytes:
     if spec is None:
         raise ValueError(_failed(reference, ModuleNotFoundError(f"No module named {place!r}")))
     if not spec.has_location or not spec.origin:
-        raise ValueError(f"task {reference!r}: {place} has no source file; allowed: a Python module; name one")
+        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
     return Path(spec.origin).read_bytes()
 
 
@@ -102,7 +102,7 @@ def _import(place: str, reference: str) -> ModuleType:
         except Exception as error:
             raise ValueError(_failed(reference, error)) from error
     if not isinstance(module, ModuleType):
-        raise ValueError(f"task {reference!r}: {place} has no source file; allowed: a Python module; name one")
+        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
     return module
 
 

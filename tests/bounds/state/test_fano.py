@@ -149,7 +149,7 @@ def test_bad_arguments_are_named():
         fano_bits(3.0, 2, np.float64(0.1))
     with pytest.raises(ValueError, match=r"`entropy_bits` must lie in \[0, 3\.000000\], the joint.*; got 4\.0"):
         fano_bits(4.0, 2, np.zeros(3))
-    with pytest.raises(ValueError, match=r"state_bits = -2\.0 "):
+    with pytest.raises(ValueError, match=r"`state_bits` must be at least 0; got -2\.0"):
         store_some_accuracy(-2.0, 3, 2)
     with pytest.raises(ValueError, match=r"state_bits = nan "):
         fano_accuracy_ceiling(math.nan, 3.0, 3, 2)

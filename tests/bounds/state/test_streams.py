@@ -166,5 +166,5 @@ def test_errors_past_guessing_prove_nothing() -> None:
     assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values))
     assert key_value_stream_bits(16, 16, 16, p * 15 / 16) == pytest.approx(0, abs=1e-9)
     assert key_value_stream_bits(16, 16, 16, 2.0) == 0
-    with pytest.raises(ValueError, match=r"mean_errors is -0\.1"):
+    with pytest.raises(ValueError, match=r"`mean_errors` must be at least 0; got -0\.1"):
         key_value_stream_bits(16, 16, 16, -0.1)

@@ -163,5 +163,5 @@ def test_bad_arguments_are_named():
         match=r"`defined_probability` must have shape \(n_answers,\), and `errors` the.*; got shapes \(2,\) and \(3,\)",
     ):
         absent_answers_bits([0.5, 0.5], 2, [0.1, 0.1, 0.1])
-    with pytest.raises(ValueError, match=r"probability = -0\.5 "):
+    with pytest.raises(ValueError, match=r"`probability` must lie in \[0, 1\]; got -0\.5"):
         absent_answers_bits([-0.5], 2, 0.1)

@@ -217,7 +217,10 @@ def test_nothing_to_choose_from_is_refused(bad):
 def test_unknown_names_and_levels_are_refused():
     rng, prior = np.random.default_rng(0), Prior.uniform(3, 4)
     some = guesses(9, rng)
-    with pytest.raises(ValueError, match="form 'fanno' is not known; did you mean 'fano'"):
+    with pytest.raises(
+        ValueError,
+        match=r"`form` must be one of fano, tangent-fano, cross-entropy; got 'fanno'\. Did you mean 'fano'\?",
+    ):
         plan(prior, "some", "fanno", some, 10, ALPHA)
     fixed = plan(prior, "some", "fano", some, 9, ALPHA)
     assert isinstance(fixed, Plan)
@@ -225,7 +228,7 @@ def test_unknown_names_and_levels_are_refused():
         with pytest.raises(ValueError, match="alpha"):
             certify(prior, fixed, some, alpha, rng)
     coded = plan(prior, "some", "tangent-fano", some, 9, ALPHA)
-    with pytest.raises(ValueError, match="limit 'bet' is not known"):
+    with pytest.raises(ValueError, match="`limit` must be one of betting, .*; got 'bet'"):
         certify(prior, coded, some, ALPHA, rng, "bet")
     with pytest.raises(ValueError, match="give those of one decoder"):
         certify(prior, coded, guesses(9, rng, 2), ALPHA, rng)

@@ -127,11 +127,11 @@ def test_wrong_arguments_are_named() -> None:
     wrong = np.zeros((4, 3), bool)
     with pytest.raises(ValueError, match="`threshold` must be an integer from 0 to 3; got 4"):
         states_certificate(wrong, 4, 4, 0.05)
-    with pytest.raises(ValueError, match="alpha is 0"):
+    with pytest.raises(ValueError, match="`alpha` must be above 0 and below 1; got 0"):
         states_certificate(wrong, 4, 1, 0)
     with pytest.raises(ValueError, match="`n_values` must be an integer of at least 2; got 1"):
         states_certificate(wrong, 1, 1, 0.05)
     with pytest.raises(ValueError, match=r"wrong has shape \(4, 3\) and type int64; allowed: bool"):
         states_certificate(wrong.astype(int), 4, 1, 0.05)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="n_evaluation is 0"):
+    with pytest.raises(ValueError, match="`n_evaluation` must be an integer of at least 1; got 0"):
         choose_threshold(wrong, 4, 0, 0.05)

@@ -253,9 +253,15 @@ def test_a_bettor_who_peeks_at_the_value_is_caught():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"limit": "betting "}, "limit 'betting ' is not known; did you mean 'betting'"),
-        ({"alpha": 0.0}, "alpha is 0.0"),
-        ({"alpha": 1.0}, "alpha is 1.0"),
+        (
+            {"limit": "betting "},
+            (
+                "`limit` must be one of betting, empirical-bernstein, chernoff-kl, hoeffding; "
+                "got 'betting '. Did you mean 'betting'?"
+            ),
+        ),
+        ({"alpha": 0.0}, "`alpha` must be above 0 and below 1; got 0.0"),
+        ({"alpha": 1.0}, "`alpha` must be above 0 and below 1; got 1.0"),
         ({"values": np.empty(0)}, "values is empty"),
         ({"values": np.array([0.5, 1.5])}, "values are from 0.5 to 1.5; allowed: 0 to 1"),
         ({"values": np.array([-0.1])}, "values are from -0.1"),
@@ -266,7 +272,7 @@ def test_a_bettor_who_peeks_at_the_value_is_caught():
 )
 def test_what_is_refused_is_said_in_one_line(change, said):
     arguments = {"values": np.array([0.5]), "alpha": 0.05, "least": 0.0, "most": 1.0, "limit": "betting"} | change
-    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
         upper_confidence_bound(**arguments)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -196,5 +196,7 @@ def test_wrong_codes_are_named() -> None:
         fit_code(np.zeros((10, 3), int), 0)
     with pytest.raises(ValueError, match="the number of training states must be an integer of at least 4; got 3"):
         fit_code(np.zeros((3, 3), int), 2)
-    with pytest.raises(ValueError, match="limit 'bets' is not known"):
+    with pytest.raises(
+        ValueError, match="`limit` must be one of betting, empirical-bernstein, chernoff-kl, hoeffding; got 'bets'"
+    ):
         entropy_upper_bound(code, np.zeros((4, 3), int), 0.05, "bets")

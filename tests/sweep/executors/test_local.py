@@ -245,7 +245,9 @@ def test_a_device_that_is_not_there_or_not_one_is_refused(monkeypatch: pytest.Mo
         with pytest.raises(ValueError, match=r"`device` must be cuda:0, cuda:1 and so on; got .*"):
             LocalExecutor(1, (wrong,))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    with pytest.raises(ValueError, match="`device` must be the first 1; got 'cuda:1'"):
+    with pytest.raises(
+        ValueError, match="`device` must be one of the first 1, as CUDA_VISIBLE_DEVICES is '4'; got 'cuda:1'"
+    ):
         LocalExecutor(1, ("cuda:1",))
 
 

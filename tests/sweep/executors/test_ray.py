@@ -123,9 +123,9 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_wrong_options_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"num_gpus is -0\.5"):
+    with pytest.raises(ValueError, match=r"`num_gpus` must be at least 0; got -0\.5"):
         RayExecutor(num_gpus=-0.5)
-    with pytest.raises(ValueError, match="max_retries is -1"):
+    with pytest.raises(ValueError, match="`max_retries` must be an integer of at least 0; got -1"):
         RayExecutor(max_retries=-1)
 
 

@@ -294,9 +294,9 @@ def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="time_min is 0"):
+    with pytest.raises(ValueError, match="`time_min` must be an integer of at least 1; got 0"):
         SlurmExecutor(tmp_path, time_min=0)
-    with pytest.raises(ValueError, match="gpus_per_node is -1"):
+    with pytest.raises(ValueError, match="`gpus_per_node` must be an integer of at least 0; got -1"):
         SlurmExecutor(tmp_path, gpus_per_node=-1)
     with pytest.raises(ValueError, match="poll_seconds is 0"):
         SlurmExecutor(tmp_path, poll_seconds=0)
