@@ -213,7 +213,10 @@ def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
         (["--states", "GOOD", "--n-values", "1"], "--n-values"),
         (["--states", "GOOD", "--entropy-bits", "x"], "--entropy-bits"),
         (["--states", "GOOD", "--entropy-bits", "nan"], "`entropy_bits` must be above 0; got nan"),
-        (["--states", "GOOD", "--entropy-bits", "99"], "above 0, at most 4.000000, what 4 answers of 2 values can carry; got 99"),
+        (
+            ["--states", "GOOD", "--entropy-bits", "99"],
+            "above 0, at most 4.000000, what 4 answers of 2 values can carry; got 99",
+        ),
         (["--states", "GOOD", "--n-values", "2", "--decoders", "linaer"], "Did you mean 'linear'"),
         (["--states", "GOOD", "--n-values", "2", "--decoders", "mlp,mlp"], "each once"),
         (
