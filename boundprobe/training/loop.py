@@ -28,7 +28,7 @@ from boundprobe.training.member_queue import LARGEST_ENSEMBLE, Finished, active_
 from boundprobe.training.results import evaluate_members
 from boundprobe.training.run_writer import RunWriter, open_run_writer
 from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
+from boundprobe.training.weights import any_model, build_model
 
 STEPS_PER_CHECKPOINT = 500
 
@@ -97,7 +97,7 @@ def train_group(
         chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
     ]
     keep_freed_memory()
-    build_model(configs[0], configs[0].report_members(0.0)[0])  # sizes that no memory holds are refused here
+    any_model(configs[0])  # sizes that no memory holds are refused here
     with open_run_writer(configs, root, processes, device=device, set_damaged_aside=set_damaged_aside) as writer:
         largest = largest or LARGEST_ENSEMBLE[torch.device(device).type]
         while active := _active_members(writer, largest):

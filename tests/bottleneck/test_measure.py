@@ -230,7 +230,7 @@ def test_budgets_are_read(text: str, expected: tuple[tuple[int, int], ...]) -> N
     "text", ["", ",", "1x2,", "x3", "3x", "1x2x3", "1*2", "-1x2", "1x-2", "1.5", "two", "1x2;1x3", "1 x 2"]
 )
 def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^a budget must be ENTRIESxBITS or BITS, .*; got '") as caught:
+    with pytest.raises(ValueError, match="^a budget must be ENTRIESxBITS or BITS, such as ") as caught:
         parse_budgets(text)
     assert "\n" not in str(caught.value)
 
@@ -238,7 +238,7 @@ def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"budgets": ()}, "`--budgets` must be one or more, each once, such as"),
+        ({"budgets": ()}, "`--budgets` must be one or more, each once, such as 1x2,1x4,2x6; got []"),
         (
             {"budgets": ((1, 2), (1, 2))},
             "`--budgets` must be one or more, each once, such as 1x2,1x4,2x6; got ['1x2', '1x2']",
@@ -439,7 +439,7 @@ def test_a_bottleneck_that_was_not_trained_cannot_be_loaded(
 def test_another_models_bottleneck_is_refused(trained: Run, undisturbed: BottleneckCurve, tmp_path: Path) -> None:
     other = dataclasses.replace(TRAIN, model=ModelSpec("gru", d_model=8), schedule=Schedule(steps=1, n_eval=10))
     (model,) = load_models(train(other, tmp_path))
-    with pytest.raises(RunDirectoryError, match="is damaged") as caught:
+    with pytest.raises(RunDirectoryError, match="must be as boundprobe wrote it") as caught:
         load_bottleneck(load_run(undisturbed.run_dir), model, SMALL, (1, 1))
     assert "\n" not in str(caught.value)
 

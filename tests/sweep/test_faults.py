@@ -232,7 +232,7 @@ def test_a_truncated_checkpoint_and_half_a_line(tmp_path: Path, undisturbed: dic
     for metrics in root.glob("train-*/metrics.jsonl"):
         metrics.write_bytes(metrics.read_bytes()[:-9])
     said = finish(start(root))
-    assert f"{damaged} is damaged" in said
+    assert f"{damaged} must be as boundprobe wrote it" in said
     assert damaged.with_name("train_state.pt.damaged-1").read_bytes() == content  # nothing is deleted
     assert tables(root) == undisturbed
 
