@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
-import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from counting import two_valued
 from counting.cases import CASES, TIGHTNESS
 from counting.controls import CONTROLS, control_rows
+from counting.jobs import Job, run_all, wanted
 from counting.joint import COUNTED, entropy_rows, joint_rows, states_rows
 from counting.methods import case_rows, tightness_rows
 from counting.rows import COLUMNS, Row, write_rows
@@ -35,7 +29,7 @@ def trial_lines(name: str) -> list[two_valued.Line]:
 
 
 #: Longest first, so that both processes end together.
-JOBS: tuple[tuple[Callable[[str], list[Any]], str], ...] = (
+JOBS: tuple[Job, ...] = (
     *((case_rows, case.name) for case in CASES),
     *((trial_lines, f"two values {i}") for i in reversed(range(len(two_valued.TRIALS)))),
     *((control_rows, name) for name in reversed(CONTROLS)),
@@ -46,26 +40,6 @@ JOBS: tuple[tuple[Callable[[str], list[Any]], str], ...] = (
 )
 
 
-def run(job: int, parts: Path | None) -> list[Any]:
-    """One job, with a line on stderr when it is done; what ``parts`` has is not done again."""
-    function, name = JOBS[job]
-    part = None if parts is None else parts / f"{function.__name__} {name}.pickle".replace("/", "_")
-    if part is not None and part.exists():
-        rows: list[Any] = pickle.loads(part.read_bytes())
-        return rows
-    start = time.perf_counter()
-    rows = function(name)
-    fail = sum(row.verdict == "fails" for row in rows)
-    print(
-        f"{function.__name__} {name}: {fail} of {len(rows)} fail, {time.perf_counter() - start:.0f} s",
-        file=sys.stderr,
-        flush=True,
-    )
-    if part is not None:
-        part.write_bytes(pickle.dumps(rows))
-    return rows
-
-
 def main() -> None:
     """Run every job in two processes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -73,12 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--parts", type=Path, help="folder of your own for finished parts, so that a rerun goes on")
     arguments = parser.parse_args()
-    wanted = set(filter(None, arguments.only.split(";")))
-    jobs = [i for i, (_, name) in enumerate(JOBS) if not wanted or name in wanted]
-    if arguments.parts is not None:
-        arguments.parts.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(2) as pool:
-        rows = [row for rows in pool.map(partial(run, parts=arguments.parts), jobs) for row in rows]
+    rows = run_all(wanted(JOBS, arguments.only), arguments.parts)
     write_rows([row for row in rows if isinstance(row, Row)], COLUMNS, arguments.out / "coverage.csv")
     lines = [row for row in rows if isinstance(row, two_valued.Line)]
     write_rows(lines, two_valued.COLUMNS, arguments.out / "two_valued.csv")
