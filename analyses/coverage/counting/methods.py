@@ -21,7 +21,7 @@ from counting.cases import (
 )
 from counting.fast_betting import QuickBetting, quick_betting
 from counting.populations import Population, choices, make_population
-from counting.reference import any_rate, code_rates, fano_rates, wrong_counts
+from counting.reference import N_SIMULATED, any_rate, code_rates, fano_rates, wrong_counts
 from counting.rows import NOT_COUNTED, Rate, Row, with_limits
 
 ALL = tuple(CONFIDENCE_BOUNDS)
@@ -71,7 +71,9 @@ def methods(population: Population, limits: tuple[str, ...] = ALL) -> list[tuple
 Rates = dict[tuple[str, str], tuple[Rate, Rate]]
 
 
-def expected(population: Population, n_units: int, wanted: list[tuple[str, str]], fresh: bool) -> Rates:
+def expected(
+    population: Population, n_units: int, wanted: list[tuple[str, str]], fresh: bool, n_simulated: int = N_SIMULATED
+) -> Rates:
     """How often the reference errs: of the truth, and of the decoder's own value, for each method."""
     case, prior = population.case, population.case.prior
     lengths, wrong = population.drawn
@@ -85,15 +87,17 @@ def expected(population: Population, n_units: int, wanted: list[tuple[str, str]]
         shift = 3 * float(values.std()) / len(values) ** 0.5 if fresh else 0.0
         targets = [by_truth + shift, float(values.mean()) - SLACK]
         limits = [limit for of, limit in wanted if of == form]
-        rates = code_rates(values, chosen.code.most_bits, chosen.seen, targets, limits, n_units, rng)
+        rates = code_rates(
+            values, chosen.code.most_bits, chosen.seen, targets, limits, n_units, rng, n_simulated=n_simulated
+        )
         found |= {(form, limit): (truth, own) for limit, (truth, own) in rates.items()}
     if case.grouped:
         for limit in [limit for form, limit in wanted if form == "fano"]:
-            rate = any_rate(wrong.astype(np.float64), limit, n_units, rng)
+            rate = any_rate(wrong.astype(np.float64), limit, n_units, rng, n_simulated=n_simulated)
             found["fano", limit] = rate, rate
     elif ("fano", "clopper-pearson") in wanted:
         own = float(fano_loss_bits(wrong.mean(0), prior.n_values).sum()) - SLACK
-        counts = wrong_counts(wrong.astype(np.bool_), n_units, rng)
+        counts = wrong_counts(wrong.astype(np.bool_), n_units, rng, n_simulated)
         shift = 3 * own_error(wrong, prior.n_values) if fresh else 0.0
         truth, of_own = fano_rates(counts, n_units, prior.n_values, [by_truth + shift, own])
         found["fano", "clopper-pearson"] = truth, of_own
@@ -113,9 +117,9 @@ def cover(
     limits: tuple[str, ...] = ALL,
     repetitions: int = REPETITIONS,
     fresh: bool = False,
-    alpha: float = ALPHA,
+    n_simulated: int = N_SIMULATED,
 ) -> list[Row]:
-    """Count violations of each method on the same resamples; ``alpha`` other than the stated one is a control."""
+    """Count violations of each method on the same resamples."""
     case, prior = population.case, population.case.prior
     lengths, wrong = population.drawn
     wanted = methods(population, limits)
@@ -124,19 +128,19 @@ def cover(
     for r, rows in enumerate(choices(case, n_units, repetitions, fresh)):
         for j, (form, limit) in enumerate(wanted):
             if form == "fano" and case.grouped:
-                cs[r, j] = OfShares(limit, prior.n_values, n_units).bits(wrong[rows].astype(np.float64), r, alpha)
+                cs[r, j] = OfShares(limit, prior.n_values, n_units).bits(wrong[rows].astype(np.float64), r)
             elif form == "fano":
-                cs[r, j] = fano_limit(wrong[rows].astype(np.bool_), prior.n_values, alpha)
+                cs[r, j] = fano_limit(wrong[rows].astype(np.bool_), prior.n_values)
             elif limit == "betting":
-                cs[r, j] = quick[form].limit(lengths[form][rows], alpha, r)
+                cs[r, j] = quick[form].limit(lengths[form][rows], ALPHA, r)
             else:
-                cs[r, j] = code_limit(population.plans[form], lengths[form][rows], limit, alpha)
+                cs[r, j] = code_limit(population.plans[form], lengths[form][rows], limit)
     means = {form: float(each.mean()) for form, each in lengths.items()}
     means["fano"] = float(fano_loss_bits(wrong.mean(0), prior.n_values).sum())
     truth, h = case.channel.true_bits, prior.entropy_bits
     # In a population of M the truth is off by the standard error of M, which N must be far above to show.
     counts_truth = fresh or case.n_population >= 800 * n_units
-    rates = expected(population, n_units, wanted, fresh)
+    rates = expected(population, n_units, wanted, fresh, n_simulated)
     rows_of = []
     for (form, limit), c in zip(wanted, cs.T, strict=True):
         row = {

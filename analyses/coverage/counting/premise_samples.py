@@ -211,7 +211,7 @@ def support(in_use: int) -> Callable[[int, Rng], Given]:
 def copies(
     times: int, *, changed: int = 0, state_noise: float = 0.0, named: bool = False, flips: float = 0.0
 ) -> Callable[[int, Rng], Given]:
-    """So many cuts of each source, with ``changed`` values of 8 drawn anew in each; states exact, noisy, or flipped bits."""
+    """So many cuts of each source, ``changed`` of 8 values drawn anew in each; states may be noisy, or bits flipped."""
 
     def draw(n: int, rng: Rng) -> Given:
         n_sources = n // times if not named else n

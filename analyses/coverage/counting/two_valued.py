@@ -201,8 +201,11 @@ def trial_lines(index: int) -> list[Line]:
 
 
 def differing_counts(trial: Trial) -> IntArray:
-    """Counts at which the package's bound errs and the reference's does not, or the reverse: none."""
-    counts = np.arange(trial.n_values + 1)
-    reference = LIMITS[trial.limit](trial.n_values, ALPHA) < trial.p
+    """Counts at which the package's bound errs and the reference's does not, or the reverse: none.
+
+    No bound is below its mean, so that larger counts are passed over.
+    """
+    counts = np.arange(min(trial.n_values, math.ceil(trial.n_values * trial.p)) + 1)
+    reference = LIMITS[trial.limit](trial.n_values, ALPHA)[counts] < trial.p
     ours = np.array([trial.package(k, ALPHA) < trial.p for k in counts])
     return counts[reference != ours]
