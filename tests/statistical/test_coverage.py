@@ -125,11 +125,11 @@ def test_the_betting_bound_keeps_its_limit_and_at_twice_alpha_does_not(monkeypat
 
 
 @pytest.mark.parametrize("limit", CONFIDENCE_BOUNDS)
-@pytest.mark.parametrize("mu", [0.08, 0.1, 0.13])
+@pytest.mark.parametrize("mu", [0.1, 0.13])
 def test_the_reference_errs_where_the_bound_of_the_package_does(limit, mu):
     """Sample by sample; a rung of betting's ladder, 0.03 standard errors, may lie between."""
     rng = np.random.default_rng(8)
-    seen, samples = rng.beta(1, 9, 100), rng.beta(1, 9, (200, 150))
+    seen, samples = rng.beta(1, 9, 100), rng.beta(1, 9, (100, 150))
     theirs = reference.errs(limit, samples, mu, 0.3, seen)
     bounds = np.array([upper_confidence_bound(sample, 0.3, 0.0, 1.0, limit, seen) for sample in samples])
     slack = 0.06 * samples.std() / math.sqrt(150) if limit == "betting" else 0.0

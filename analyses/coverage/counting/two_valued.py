@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import binom
@@ -89,7 +90,7 @@ class Trial:
     changes: tuple[str, ...] = ("alpha x 2", "log(1/alpha) x 0.8")
     repetitions: int = 20_000
 
-    @property
+    @cached_property
     def p(self) -> float:
         """The mean."""
         if self.mean is not None:
