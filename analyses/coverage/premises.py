@@ -19,7 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from counting.jobs import Job, run_all, wanted
-from counting.premise_samples import FALSE, SAMPLES, TRUE, Given, PremiseSample, absent, uniform
+from counting.premise_cases import FALSE, SAMPLES, TRUE
+from counting.premise_samples import Given, PremiseSample, absent, uniform
 from counting.rows import AT_LEVEL, write_rows
 
 from boundprobe.probes import (

@@ -29,10 +29,13 @@ from boundprobe.probes.certificates import CONFIDENCE_BOUNDS, certify, unit_mean
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analyses" / "coverage"
 sys.path.insert(0, str(ANALYSIS))
-cases, channels, controls, fast_betting, joint, methods, populations, premise_samples, reference, rows, two_valued = (
+(
+    cases, channels, controls, fast_betting, methods, populations, premise_cases, premise_samples, reference, rows,
+    two_valued,
+) = (
     importlib.import_module(f"counting.{name}")
     for name in (
-        "cases", "channels", "controls", "fast_betting", "joint", "methods", "populations", "premise_samples",
+        "cases", "channels", "controls", "fast_betting", "methods", "populations", "premise_cases", "premise_samples",
         "reference", "rows", "two_valued",
     )
 )  # fmt: skip
@@ -290,11 +293,11 @@ def test_every_case_has_its_own_stream():
 
 
 def sample_named(name):
-    return premise_samples.SAMPLES[name]
+    return premise_cases.SAMPLES[name]
 
 
 def test_truths_and_entropies_of_premise_samples_are_the_channels():
-    for sample in premise_samples.TRUE:
+    for sample in premise_cases.TRUE:
         given = sample.given(50, 0)
         n, k = given.answers.shape[1], given.stated["n_values"]
         assert 0 <= sample.truth_bits <= given.stated.get("entropy_bits", n * math.log2(k)) + 1e-9
@@ -444,7 +447,7 @@ def test_stored_trials_hold_and_each_change_is_caught(two_valued_table):
 
 
 def test_stored_premises_hold(premises_table, levels_table):
-    assert {line["sample"] for line in premises_table} == set(premise_samples.SAMPLES)
+    assert {line["sample"] for line in premises_table} == set(premise_cases.SAMPLES)
     true = [line for line in premises_table if line["premise"] == "true"]
     assert sum(int(line["repetitions"]) for line in true) > 4000
     assert [line for line in true if int(line["refused"])] == []
