@@ -349,9 +349,9 @@ def test_a_violation_is_said_loudly_and_ends_with_1(file, call, here, tmp_path, 
             "`[grid]` must give each run once; got one twice, as {",
         ),
         ("[task]\nname = 'copying'\n[probe]\nmember = 8", "'member'"),
-        ("[task]\nname = ", "the sweep's file must be TOML 1.0"),
-        ("[task]\nname = 'a'\nname = 'b'", "the sweep's file must be TOML 1.0"),
-        ("\x00", "the sweep's file must be TOML 1.0"),
+        ("[task]\nname = ", "must be TOML 1.0"),
+        ("[task]\nname = 'a'\nname = 'b'", "must be TOML 1.0"),
+        ("\x00", "must be TOML 1.0"),
         ("task = 'copying'", "task"),
         ("model = 3\n[task]\nname = 'copying'", "model"),
         ("grid = 3\n[task]\nname = 'copying'", "grid"),
@@ -379,7 +379,7 @@ def test_a_file_that_is_not_there_or_no_text(refused, tmp_path):
     assert "missing.toml" in refused("sweep", "missing.toml")
     assert str(tmp_path) in refused("sweep", tmp_path)
     (tmp_path / "sweep.toml").write_bytes(b"\xff\xfe")
-    assert "the sweep's file must be TOML 1.0" in refused("sweep", tmp_path / "sweep.toml")
+    assert "must be TOML 1.0" in refused("sweep", tmp_path / "sweep.toml")
 
 
 def test_a_file_is_named_once(refused, file):
