@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from boundprobe.cli.options import TASK_NAME, OneLineParser
+from boundprobe.cli.options import TASK_NAME
+from boundprobe.cli.parser import OneLineParser
 from boundprobe.errors import TERMINATED, Terminated, describe_error
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.termination import terminable
