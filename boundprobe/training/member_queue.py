@@ -20,7 +20,7 @@ LARGEST_ENSEMBLE = {"cpu": 16, "cuda": 128}
 
 
 def device_type(device: object) -> str:
-    """"cpu" or "cuda", of a device such as "cuda:1"; raises ``ValueError`` for another, before torch is asked.
+    """ "cpu" or "cuda", of a device such as "cuda:1"; raises ``ValueError`` for another, before torch is asked.
 
     >>> device_type("cuda:1")
     'cuda'

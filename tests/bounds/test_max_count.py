@@ -2,7 +2,8 @@
 
 import pytest
 
-from boundprobe.bounds.max_count import MOST_EXACT, _expectation, expected_max_count
+from boundprobe.bounds import expected_max_count
+from boundprobe.bounds.max_count import MOST_EXACT, _expectation
 
 
 @pytest.mark.parametrize(("n_balls", "n_bins"), [(2001, 26), (2500, 2), (3000, 7), (3000, 1000), (3000, 30000)])
