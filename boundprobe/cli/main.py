@@ -12,7 +12,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from boundprobe.cli.options import TASK_NAME, OneLineParser
+from boundprobe.cli.options import TASK_NAME
+from boundprobe.cli.parser import OneLineParser
 from boundprobe.errors import TERMINATED, Terminated, describe_error
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.termination import terminable

@@ -56,7 +56,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("fano_bits", "mean_error_fano_bits", "fano_accuracy_ceiling", "required_bits", "required_state_entries"),
         f"{_COOPER}, Theorem 3.3 and Lemma 3.5",
         "a lower bound on sum_i log |S_i| at constant success",
-        "read as text, without its formulas; exact form derived here",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "S2 rate-distortion", "state", "lower",
@@ -72,7 +72,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("n independent uniform coordinates of q values", "each query reads one coordinate"),
         ("packing_error_floor", "packing_bits", "packing_accuracy_ceiling"),
         f"one-shot form of Theorem 3.3, {_COOPER}", "no one-shot form",
-        "read as text, without its formulas; derived here",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "S4 zero error", "state", "lower",
@@ -100,7 +100,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("receptive_field", "min_receptive_field", "min_sum_window_minus_one"),
         f"{_COOPER}, Assumption 3.6 and Theorem 3.7",
         "two inputs that agree on the last tokens and differ in their answers",
-        "read as text, without its formulas",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "W2 exact ceiling", "window", "upper",
@@ -108,7 +108,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("the window-hard distribution of the task",),
         ("window_accuracy_ceiling", "blind_accuracy", "expected_max_count"),
         f"{_COOPER}, Theorem 3.7", "the two-point form",
-        "read as text, without its formulas; exact form derived here",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "copying", "neighbour", "lower",
