@@ -230,7 +230,7 @@ def test_budgets_are_read(text: str, expected: tuple[tuple[int, int], ...]) -> N
     "text", ["", ",", "1x2,", "x3", "3x", "1x2x3", "1*2", "-1x2", "1x-2", "1.5", "two", "1x2;1x3", "1 x 2"]
 )
 def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="^a budget must be ENTRIESxBITS or BITS, such as ") as caught:
+    with pytest.raises(ValueError, match=r"^a budget must be ENTRIESxBITS or BITS, such as ") as caught:
         parse_budgets(text)
     assert "\n" not in str(caught.value)
 
