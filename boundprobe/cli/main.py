@@ -37,6 +37,7 @@ def build_parser() -> OneLineParser:
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
         module.add_arguments(verb)
         verb.set_defaults(run=module.run, verb_parser=verb)
+        verb.siblings = verbs.choices
     return parser
 
 

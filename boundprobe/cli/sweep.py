@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from boundprobe.cli.options import add_device, add_trust, add_verb_flags, one_of, whole_number
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, say
 from boundprobe.cli.toml import load_toml
+from boundprobe.cli.train import check_run
 
 if TYPE_CHECKING:
     from boundprobe.sweep.executors.base import AbstractExecutor
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     document = _read(args)
     config = SweepConfig.from_dict(document)
     if args.print_config:
+        for point in config.points:
+            check_run(point.config)
         return print_config(document)
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
@@ -144,7 +147,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     path = args.file or args.config
     if path is None or (args.file and args.config):
         raise ValueError("the sweep's file must be given once, as in boundprobe sweep FILE.toml; see 'sweep --help'.")
-    document = load_toml(path, str(path))
+    document = load_toml(path, f"the sweep's file {path}")
     return document | ({"seed": args.seed} if "seed" in args else {})
 
 

@@ -16,7 +16,7 @@ from boundprobe.cli.options import (
     whole_number,
 )
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
-from boundprobe.training.config import Schedule, TrainConfig
+from boundprobe.training.config import Schedule, TrainConfig, rename_old_keys
 
 HELP = "train a model on a task; several learning rates are compared on seeds that are not reported"
 
@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     """Train to the end, from wherever the run stopped."""
     config = TrainConfig.from_dict(resolve(OPTIONS, args))
     if args.print_config:
-        return print_config(config.to_dict())
+        check_run(config)
+        return print_config(rename_old_keys(config.to_dict()))
 
     import torch
 
@@ -62,6 +63,15 @@ def run(args: argparse.Namespace) -> int:
     print_table(*member_table(result))
     note(f"run {result['run_dir']}", quiet=args.quiet)
     return 0
+
+
+def check_run(config: TrainConfig) -> None:
+    """Refuse what a run would refuse, but for what is not installed here.  No torch where no backend is named."""
+    if config.backend != "auto":
+        from boundprobe.models.operations import check_backend_of
+
+        check_backend_of(config.model, config.backend)
+    config.check_asks()
 
 
 def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -253,7 +253,7 @@ def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
     ids=str,
 )
 def test_curves_that_cannot_be_are_refused_and_named(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         CurveConfig(**{"budgets": ((1, 2),)} | change)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)

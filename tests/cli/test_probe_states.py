@@ -123,7 +123,7 @@ def test_a_false_prior_is_refused_and_past_the_null_control_a_violation(call, re
 def test_arrays_that_are_refused_leave_nothing_behind(refused, file, arrays, said):
     message = refused("probe", "--states", file(**arrays), "--n-values", "2", *QUICK)
     assert said in message
-    assert re.search(r" must .*; got |allowed: ", message)
+    assert re.search(r" must .*; got ", message)
     assert "unsafely" not in message
 
 
@@ -241,7 +241,7 @@ def test_flags_that_make_no_sense_together(refused, file, argv, said):
 )
 def test_configuration_files_with_other_types(refused, file, tmp_path, text):
     (tmp_path / "c.toml").write_text(text.replace("GOOD", str(file())))
-    assert re.search(r" must .*; got |allowed: ", refused("probe", "--config", tmp_path / "c.toml"))
+    assert re.search(r" must .*; got ", refused("probe", "--config", tmp_path / "c.toml"))
 
 
 def test_as_a_user_types_it(typed, file, tmp_path):
