@@ -490,7 +490,7 @@ def test_plot_wants_one_finished_sweep(refused, swept, tmp_path):
     assert "must be plotted by itself" in refused("plot", swept.path, train)
     assert "must be plotted by itself" in refused("plot", train, swept.path)
     unfinished = open_run(tmp_path / "runs", "sweep", SweepConfig.from_dict(tomllib.loads(PLAIN)).to_dict())
-    assert "not finished" in refused("plot", unfinished.path, code=4)
+    assert "must be finished" in refused("plot", unfinished.path, code=4)
     assert "must be a finished training run" in refused("probe", unfinished.path, code=4)
 
 
