@@ -147,7 +147,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     path = args.file or args.config
     if path is None or (args.file and args.config):
         raise ValueError("the sweep's file must be given once, as in boundprobe sweep FILE.toml; see 'sweep --help'.")
-    document = load_toml(path, str(path))
+    document = load_toml(path, f"the sweep's file {path}")
     return document | ({"seed": args.seed} if "seed" in args else {})
 
 

@@ -228,7 +228,7 @@ def test_probe_and_plot_want_a_finished_training_run(refused, document, trained,
     probe_run = document("probe", trained, *PROBE)["run_dir"]
     for verb in ("probe", "plot"):
         for path, said in (
-            (unfinished, "not a finished training run"),
+            (unfinished, "must be a finished training run"),
             (probe_run, "run"),
         ):
             assert said in refused(verb, path, *PROBE[:2], code=4)
