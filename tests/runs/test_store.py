@@ -177,7 +177,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a directory that boundprobe made; got .*, which does not exist"):
+    with pytest.raises(ValueError, match=r"must be a directory that boundprobe made; got .*, which does not exist"):
         load_run(tmp_path / "study-0123456789ab")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="must be a directory, or a new name in one") as caught:
