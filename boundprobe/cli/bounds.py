@@ -189,8 +189,8 @@ def print_verdict(verdict: Mapping[str, Any]) -> None:
             ("receptive field", "all" if sees is None else f"{sees} tokens", "windows and recurrent layers together"),
             *(
                 (v["distribution"], v["verdict"],
-                 f"accuracy at most {exact(v['ceiling_accuracy'], '.6f')}, wanted {exact(v['target_accuracy'], '.6f')}; "
-                 f"{v['theorem']}: {v['reason']}")
+                 f"accuracy at most {exact(v['ceiling_accuracy'], '.6f')}, "
+                 f"wanted {exact(v['target_accuracy'], '.6f')}; {v['theorem']}: {v['reason']}")
                 for v in verdict["distributions"]
             ),
         ]
