@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 import boundprobe as bp
-from boundprobe.sweep import SweepConfig, run_sweep
-from boundprobe.sweep.driver import Shard
-from boundprobe.training.config import TrainConfig
+from boundprobe.sweep import Shard, SweepConfig, run_sweep
+from boundprobe.training import TrainConfig
 
 TABLES: dict[str, Any] = {"task": {"name": "copying", "n_tokens": 2}, "train": {"steps": 2, "n_seeds": 1}}
 
