@@ -47,7 +47,7 @@ WHOLE = Shard()
 
 def run_sweep(
     config: SweepConfig,
-    root: Path,
+    root: Path | str,
     executor: AbstractExecutor | None = None,
     *,
     device: str = "cpu",
@@ -137,7 +137,7 @@ class Sweep:
         Its own directory, which gets the tables.
     """
 
-    def __init__(self, config: SweepConfig, root: Path) -> None:
+    def __init__(self, config: SweepConfig, root: Path | str) -> None:
         self.config, self.root = config, Path(root).resolve()  # workers elsewhere stand in another directory
         self.points, self.probe = config.points, config.probe_config
 

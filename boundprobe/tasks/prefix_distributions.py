@@ -113,7 +113,7 @@ class TokenStream(PrefixDistribution):
         return np.arange(self.n_tokens)
 
     def case(self) -> StateCase:
-        """Its case: the entropy exact up to ``MOST_EXACT_TOKENS`` tokens and a lower bound beyond; zero error from below."""
+        """Its case: entropy exact up to ``MOST_EXACT_TOKENS`` tokens, else a lower bound; zero error from below."""
         n, length = self.n_tokens, self.prefix_len
         exact = n <= MOST_EXACT_TOKENS
         entropy = exact_entropies(n, length)[0] if exact else conditional_floor(n, length)

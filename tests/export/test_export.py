@@ -109,6 +109,7 @@ def test_torch_workers_share_out_the_sequences() -> None:
     np.testing.assert_array_equal(shared, expected)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than a small machine has cores
 @pytest.mark.parametrize(
     ("n", "batch_size", "n_workers", "world"), [(50, 4, 3, 1), (33, 10, 2, 1), (50, 7, 2, 3), (5, 4, 3, 2)]
 )
