@@ -35,8 +35,8 @@ from boundprobe.probes import (
 from boundprobe.probes.certificates import check_near_answers, check_row_statistics, check_uniform
 
 SIZES = (1000, 4000)
-#: Repetitions: of the whole report under a true prior, of its premise tests alone, and of what is false.
-N_WHOLE, N_PREMISES, N_FALSE = 60, 200, 20
+#: Repetitions of the premise tests alone under a true prior; they are other draws than those of whole reports.
+N_PREMISES, FIRST_PREMISES = 200, 60
 SLACK = 1e-9
 #: Words of each refusal.
 TESTS = {
@@ -99,10 +99,10 @@ class Line:
         return "fails" if self.refused or self.above_truth > AT_LEVEL.allowed(self.repetitions, 0.025) else "holds"
 
 
-def whole_reports(sample: PremiseSample, n_units: int, repetitions: int) -> Line:
+def whole_reports(sample: PremiseSample, n_units: int, repetitions: int | None = None) -> Line:
     """Whole reports with linear decoders."""
     torch.set_num_threads(1)
-    repetitions = min(repetitions, sample.most_repetitions)
+    repetitions = repetitions or sample.n_reports
     found = [report_of(sample.given(n_units, r), r) for r in range(repetitions)]
     by = Counter(each for each in found if isinstance(each, str))
     reports = [each for each in found if isinstance(each, StatesReport)]
@@ -127,7 +127,7 @@ def whole_reports(sample: PremiseSample, n_units: int, repetitions: int) -> Line
 def premise_tests(sample: PremiseSample, n_units: int, repetitions: int) -> Line:
     """The premise tests alone, on other draws than those of the reports."""
     by: Counter[str] = Counter()
-    for r in range(N_WHOLE, N_WHOLE + repetitions):
+    for r in range(FIRST_PREMISES, FIRST_PREMISES + repetitions):
         given = sample.given(n_units, r)
         try:
             read_states(given.states, given.answers, config=config(r), **given.stated)
@@ -143,12 +143,12 @@ def premise_tests(sample: PremiseSample, n_units: int, repetitions: int) -> Line
 
 def true_lines(name: str) -> list[Line]:
     """A true prior, by whole reports and by the tests alone."""
-    return [whole_reports(SAMPLES[name], 1000, N_WHOLE), premise_tests(SAMPLES[name], 1000, N_PREMISES)]
+    return [whole_reports(SAMPLES[name], 1000), premise_tests(SAMPLES[name], 1000, N_PREMISES)]
 
 
 def false_lines(name: str) -> list[Line]:
     """A false one, at both sizes."""
-    return [whole_reports(SAMPLES[name], n, N_FALSE) for n in SIZES]
+    return [whole_reports(SAMPLES[name], n) for n in SIZES]
 
 
 # The tests at a level that a count can show.

@@ -35,11 +35,11 @@ GROUPS = GroupedStorage(4, 8, 0.9, 0.2, 0.2)
 SHARED, PARITY, TOKENS = SharedPart(4, 8, 3, 0.3), Parity(6, 4, 0.2), TokenStream(5, 12)
 KEYS, MACHINE = KeyValueStream(6, 8, 8, 0.1), EnumeratedMachine(4, 3, 6)
 TRUE = (
-    PremiseSample("uniform 8x4", "true", uniform(8, 4)),
-    PremiseSample("uniform 8x64", "true", uniform(8, 64)),
+    PremiseSample("uniform 8x4", "true", uniform(8, 4), n_reports=60),
+    PremiseSample("uniform 8x64", "true", uniform(8, 64), n_reports=60),
     PremiseSample("uniform 64x2", "true", uniform(64, 2)),
-    PremiseSample("uniform 1x50", "true", uniform(1, 50)),
-    PremiseSample("absent answers 8x16, half", "true", absent(0.5)),
+    PremiseSample("uniform 1x50", "true", uniform(1, 50), n_reports=60),
+    PremiseSample("absent answers 8x16, half", "true", absent(0.5), n_reports=60),
     PremiseSample("key-value stream 6x8", "true", of_channel(KEYS, n_values=8), KEYS.true_bits),
     PremiseSample("storage 4x4, kept 0.8", "true", of_channel(STORAGE, n_values=4), STORAGE.true_bits),
     PremiseSample("whole-state loss 2x2", "true", of_channel(LOSS, n_values=2), LOSS.true_bits),
@@ -80,7 +80,7 @@ FALSE = (
         PremiseSample(f"parity, stored, {bits} bits too high", "P5", dependent(PARITY, bits, stored=True), 10.0)
         for bits in (1, 0.5, 0.2)
     ),
-    *(PremiseSample(f"support {k} of 1000", "P6", support(k), most_repetitions=6) for k in (26, 500, 950)),
+    *(PremiseSample(f"support {k} of 1000", "P6", support(k), n_reports=6) for k in (26, 500, 950)),
     PremiseSample("two cuts, a value changed, states exact", "P7", copies(2, changed=1)),
     PremiseSample("two cuts, a value changed, states noisy", "P7", copies(2, changed=1, state_noise=0.5)),
     PremiseSample("two cuts, six draws anew, states noisy", "P7", copies(2, changed=6, state_noise=0.5)),

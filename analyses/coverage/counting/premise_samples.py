@@ -55,15 +55,15 @@ class PremiseSample:
         Of the number of units and a generator.
     truth_bits : float
         I(Y;S) of the distribution that is certified.
-    most_repetitions : int
-        Where one repetition takes long.
+    n_reports : int
+        Whole reports that are counted at each size.
     """
 
     name: str
     premise: str
     draw: Callable[[int, Rng], Given]
     truth_bits: float = 0.0
-    most_repetitions: int = 10**6
+    n_reports: int = 20
 
     def given(self, n_units: int, repetition: int) -> Given:
         """Fresh states and answers of one repetition."""
