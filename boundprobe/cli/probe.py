@@ -136,8 +136,8 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
 
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     model = probe_member(trained, member, settings, args.out, device=device)
-    figures = save([model], model.run_dir / "ladder")
     points = None if curve is None else probe_bottleneck(trained, member, curve, args.out, device=device)
+    figures = save([model], model.run_dir / "ladder")  # when nothing can be refused any more
     measured = MeasuredModel(model, points)
     if args.json:
         print_json(measured.to_json())
