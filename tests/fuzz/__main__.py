@@ -22,7 +22,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="first seed (default 0)")
     parser.add_argument("-n", type=int, default=10_000, metavar="N", help="seeds (default 10000)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes (default 2)")
-    parser.add_argument("--log", type=Path, default=Path("fuzz.jsonl"), help="verdicts, one a line; a run goes on from it")
+    parser.add_argument(
+        "--log", type=Path, default=Path("fuzz.jsonl"), help="verdicts, one a line; a run goes on from it"
+    )
     parser.add_argument("--templates", type=Path, help="where the run directories are kept that are changed")
     parser.add_argument("--again", type=int, metavar="SEED", help="repeat one input here, and print what happens")
     parser.add_argument("--make", type=Path, metavar="DIR", help="with --again: make its files there and run nothing")
@@ -43,7 +45,10 @@ def main() -> int:
             log.flush()
             if verdict.faults:
                 n_faults += 1
-                print(f"seed {verdict.seed}, {verdict.kind}: {verdict.line[:400]}\n    {verdict.end}: {verdict.faults}", flush=True)
+                print(
+                    f"seed {verdict.seed}, {verdict.kind}: {verdict.line[:400]}\n    {verdict.end}: {verdict.faults}",
+                    flush=True,
+                )
     print(f"{len(todo)} inputs, {n_faults} with faults", file=sys.stderr)
     return 1 if n_faults else 0
 

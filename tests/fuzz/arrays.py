@@ -21,7 +21,20 @@ STATE_TYPES = (
     "float32", "float64", "float16", "longdouble", "int8", "int64", "uint64", "bool", "complex64", "object", "U5", "S3",
     "datetime64[s]", "timedelta64[s]", "V8", ">f4", "f4,i4",
 )  # fmt: skip
-ANSWER_TYPES = ("int64", "int8", "uint8", "uint64", "bool", "float32", "float64", "object", "U3", "S2", "complex64", ">i2")
+ANSWER_TYPES = (
+    "int64",
+    "int8",
+    "uint8",
+    "uint64",
+    "bool",
+    "float32",
+    "float64",
+    "object",
+    "U3",
+    "S2",
+    "complex64",
+    ">i2",
+)
 ODD_NUMBERS = (np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320, 0.0, 2.0**63)
 SHAPES = ((0,), (0, 3), (N,), (N, 0), (N, 1), (N, 1, 1), (1, N), (N - 1, 2), (), (N, 2, 3), (1, 1))
 #: What a caller may pass for K or H.
@@ -100,7 +113,17 @@ def states_file(rng: np.random.Generator, sandbox: Sandbox) -> list[str]:
     if rng.random() < 0.2:
         (sandbox.work / "table.csv").write_bytes(pick(rng, TABLES))
         (sandbox.work / "table.parquet").write_bytes(pick(rng, TABLES))
-        groups = ["groups", "state", "answers", "table.csv:a", "table.csv:b", "table.parquet:a", "fifo:a", "loop:a", ":"]
+        groups = [
+            "groups",
+            "state",
+            "answers",
+            "table.csv:a",
+            "table.csv:b",
+            "table.parquet:a",
+            "fifo:a",
+            "loop:a",
+            ":",
+        ]
         words += ["--groups", pick(rng, [*groups, text(rng)])]
     for flag, values in (("--confidence", ["0.5", "0.999999999", text(rng)]), ("--seed", ["7", text(rng)])):
         if rng.random() < 0.1:
@@ -182,7 +205,9 @@ def states_call(rng: np.random.Generator, sandbox: Sandbox) -> list[Any]:
     if rng.random() < 0.4:
         keywords["entropy_bits"] = pick(rng, PRIORS)
     if rng.random() < 0.05:
-        keywords[pick(rng, ["defined", "groups"])] = pick(rng, [object(), "x", [[1], [1, 2]], 0, [None] * N, ["g"] * N, {}, set()])
+        keywords[pick(rng, ["defined", "groups"])] = pick(
+            rng, [object(), "x", [[1], [1, 2]], 0, [None] * N, ["g"] * N, {}, set()]
+        )
     states, answers = arrays["state"], arrays["answers"]
     kinds: tuple[Callable[[Any], Any], ...] = (
         lambda a: a.tolist(), lambda a: torch.tensor(a), lambda a: torch.tensor(a).to_sparse(), lambda a: torch.tensor(a).bfloat16(),

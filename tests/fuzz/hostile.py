@@ -61,7 +61,9 @@ def value(rng: np.random.Generator) -> Any:
 
 def places(document: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of keys to everything in a document."""
-    below = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    below = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
     return [path for key, inner in below for path in [(*above, key), *places(inner, (*above, key))]]
 
 
@@ -99,7 +101,9 @@ def _near(rng: np.random.Generator, old: Any) -> Any:
     if isinstance(old, bool):
         return not old
     if isinstance(old, int | float):
-        return pick(rng, [old + 1, old - 1, -old, old * 1000, float(old), str(old), [old], old + 1e-6, old / 2, bool(old)])
+        return pick(
+            rng, [old + 1, old - 1, -old, old * 1000, float(old), str(old), [old], old + 1e-6, old / 2, bool(old)]
+        )
     if isinstance(old, str):
         return pick(rng, [old + " ", old.upper(), old + "\x00", [old], "", old[:-1], old * 2, f"../{old}", {old: old}])
     if isinstance(old, list):
@@ -119,11 +123,17 @@ def change_bytes(rng: np.random.Generator, data: bytes) -> bytes:
     if kind == 1:
         return data[:at]
     if kind == 2:
-        return data[:at] + pick(rng, [b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\n", b"\x1b[2J", b'"', b"[" * 20_000]) + data[at:]
+        return (
+            data[:at]
+            + pick(rng, [b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\n", b"\x1b[2J", b'"', b"[" * 20_000])
+            + data[at:]
+        )
     if kind == 3:
         return data + data
     if kind == 4:
-        return pick(rng, [b"", b"\x00" * 100, b"\xef\xbb\xbf" + data, data.replace(b"\n", b"\r"), b"null", b"[1]", b"{}"])
+        return pick(
+            rng, [b"", b"\x00" * 100, b"\xef\xbb\xbf" + data, data.replace(b"\n", b"\r"), b"null", b"[1]", b"{}"]
+        )
     if kind == 5:
         return data[at:]
     return rng.bytes(int(rng.integers(1, 2000)))

@@ -135,4 +135,18 @@ def _mode(rng: np.random.Generator, verb: str, words: list[str]) -> list[str]:
 
 
 Change = Callable[[np.random.Generator, str, list[str]], list[str]]
-CHANGES: tuple[Change, ...] = (_flag, _flag, _flag, _flag, _flag, _flag, _replace, _replace, _mode, _mode, _junk, _drop, _repeat)
+CHANGES: tuple[Change, ...] = (
+    _flag,
+    _flag,
+    _flag,
+    _flag,
+    _flag,
+    _flag,
+    _replace,
+    _replace,
+    _mode,
+    _mode,
+    _junk,
+    _drop,
+    _repeat,
+)

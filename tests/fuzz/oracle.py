@@ -95,7 +95,9 @@ def judge(seed: int, sandbox: Sandbox, templates: Path) -> Verdict:
     in_python = kind == "states in Python" or given[0] == "read_ladders"
     if in_python:
         verb = "certify_states" if kind == "states in Python" else "read_ladders"
-        line = f"boundprobe.{verb}(...), the arguments of seed {seed}" if kind == "states in Python" else shlex.join(given)
+        line = (
+            f"boundprobe.{verb}(...), the arguments of seed {seed}" if kind == "states in Python" else shlex.join(given)
+        )
     else:
         verb, line = next((word for word in given if word in VERBS), "none"), shlex.join(["boundprobe", *given])
     verdict = Verdict(seed, kind, verb, line)
@@ -184,7 +186,12 @@ def captured(sandbox: Sandbox) -> Iterator[list[str]]:
 
 def _of_text(given: list[Any], code: int | None, out: str, err: str, *, in_python: bool) -> Iterator[str]:
     """What is wrong with what was printed."""
-    unsafe = {c for text in (out, err) for c in set(text) - {"\n"} if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")}
+    unsafe = {
+        c
+        for text in (out, err)
+        for c in set(text) - {"\n"}
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    }
     if unsafe:
         yield f"control characters: {sorted(map(ascii, unsafe))}"
     if not in_python and ("-v" in given or "--verbose" in given):
@@ -198,7 +205,12 @@ def _of_text(given: list[Any], code: int | None, out: str, err: str, *, in_pytho
             yield f"refused, and on stdout: {out[:100]!r}"
         if not (err.startswith("boundprobe: ") and err.endswith("\n") and err.count("\n") == 1):
             yield f"refused, and stderr is not one line: {err[:300]!r}"
-    if code == 0 and not in_python and "--json" in given and not {"--help", "-h", "--print-config", "--version"} & set(given):
+    if (
+        code == 0
+        and not in_python
+        and "--json" in given
+        and not {"--help", "-h", "--print-config", "--version"} & set(given)
+    ):
         try:
             json.loads(out, parse_constant=lambda constant: (_ for _ in ()).throw(ValueError(constant)))
         except ValueError as error:

@@ -49,7 +49,7 @@ n_train = 40
 decoders = ["linear"]
 """
 #: A task that says when it is executed.
-OWN = '''
+OWN = """
 import os
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Cells:
 
     def answer(self, prefix, query):
         return prefix[query[0] - 2]
-'''
+"""
 
 
 def make_templates(place: Path, main: Callable[[list[str]], int]) -> None:
@@ -155,7 +155,9 @@ def _change_run(rng: np.random.Generator, run: Path, sandbox: Sandbox) -> None:
     elif kind < 0.75:
         file.write_bytes(_change_content(rng, file.read_bytes(), sandbox))
     else:
-        aim = pick(rng, [sandbox.canary / "precious", file.with_name("elsewhere"), Path("/dev/zero"), file, Path("nowhere")])
+        aim = pick(
+            rng, [sandbox.canary / "precious", file.with_name("elsewhere"), Path("/dev/zero"), file, Path("nowhere")]
+        )
         file.rename(file.with_name("elsewhere"))
         pick(rng, KINDS)(file, aim)
         return None

@@ -101,7 +101,15 @@ OWN_TASKS = tuple(
         "Empty", "Endless", "Prints", "Nothing", "number", "none", "good", "function", "missing", "",
     )
 )  # fmt: skip
-OWN_TASKS += ("broken.py:Task", "exits.py:Task", "nowhere.py:Task", "folder:Task", "fifo:Task", "binary:Task", "math:pi")
+OWN_TASKS += (
+    "broken.py:Task",
+    "exits.py:Task",
+    "nowhere.py:Task",
+    "folder:Task",
+    "fifo:Task",
+    "binary:Task",
+    "math:pi",
+)
 
 #: Paths to be read, and paths to be written; both are as the command line has them, from where it stands.
 READ = (
@@ -148,6 +156,10 @@ class Sandbox:
                 path = f"{directory}/{name}"
                 about = os.lstat(path)
                 is_directory = name in names and not os.path.islink(path)
-                state = (about.st_mode,) if is_directory else (about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino)
+                state = (
+                    (about.st_mode,)
+                    if is_directory
+                    else (about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino)
+                )
                 found[path.removeprefix(f"{self.place}/")] = state
         return {path: state for path, state in found.items() if "__pycache__" not in path}
