@@ -207,7 +207,7 @@ def print_catalogue(*, as_json: bool) -> int:
         say(f"{entry.name} ({entry.family}, {entry.direction} bound; {entry.evidence})")
         say(f"    {entry.formula}")
         say(f"    if        {'; '.join(entry.assumptions)}")
-        say(f"    code      boundprobe.bounds: {', '.join(entry.functions)}")
+        say(f"    code      {entry.package}: {', '.join(entry.functions)}")
         say(f"    reference {entry.reference}")
         say(f"    it says   {entry.source_says} [{entry.source_known}]\n")
     return 0

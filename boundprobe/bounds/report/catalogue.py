@@ -26,7 +26,7 @@ class Entry:
     formula : str
     assumptions : tuple of str
     functions : tuple of str
-        Names in ``boundprobe.bounds``.
+        Names in ``package``.
     reference : str
     source_says : str
         What the reference states, as far as we know it.
@@ -34,6 +34,8 @@ class Entry:
         How we know it: read, quoted by others, its abstract alone.
     evidence : str
         For the formula, as in ``Bound``: ``proved`` entries are enumerated on small cases by tests.
+    package : str
+        Where the functions are.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Entry:
     source_says: str
     source_known: str
     evidence: str = "proved"
+    package: str = "boundprobe.bounds"
 
 
 CATALOGUE: tuple[Entry, ...] = (
@@ -109,6 +112,16 @@ CATALOGUE: tuple[Entry, ...] = (
         ("window_accuracy_ceiling", "blind_accuracy", "expected_max_count"),
         f"{_COOPER}, Theorem 3.7", "the two-point form",
         "our exact form, derived in docs/theory",
+    ),
+    Entry(
+        "T1 certified information", "state", "lower",
+        "I(U;S) >= H(Y | D) - c with probability 1 - alpha, c an upper confidence bound of the mean code length",
+        ("the prior of the answers is known", "the decoder was frozen before independent sequences were evaluated"),
+        ("certify_states", "measure"),
+        "Fano 1961; Barber and Agakov 2003; Waudby-Smith and Ramdas 2024, arXiv 2010.09686, for the confidence bound",
+        "variational bounds of mutual information; confidence bounds for means",
+        "our combination, derived in docs/probes.md",
+        package="boundprobe.probes",
     ),
     Entry(
         "copying", "neighbour", "lower",
