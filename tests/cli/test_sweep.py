@@ -491,7 +491,7 @@ def test_plot_wants_one_finished_sweep(refused, swept, tmp_path):
     assert "must be plotted by itself" in refused("plot", train, swept.path)
     unfinished = open_run(tmp_path / "runs", "sweep", SweepConfig.from_dict(tomllib.loads(PLAIN)).to_dict())
     assert "must be finished" in refused("plot", unfinished.path, code=4)
-    assert "must be a finished training run" in refused("probe", unfinished.path, code=4)
+    assert "must lie beside its finished runs" in refused("probe", unfinished.path, code=4)
 
 
 def test_probe_of_a_sweep_is_one_table_and_one_figure_of_all_its_models(call, document, refused, swept):
