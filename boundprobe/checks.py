@@ -9,6 +9,11 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import NoReturn
 
+#: Tokens of a sequence, and token ids: positions and ids are 32-bit integers wherever they are kept.
+MOST_TOKENS = 2**30
+#: Answers of a sequence, each of which a task's case lists.
+MOST_ANSWERS = 2**16
+
 
 def refuse(name: str, must: str, got: str, why: str = "") -> NoReturn:
     """Raise ``ValueError("`name` must be <must>; got <got>.")``: the one spelling of every refused value.
@@ -57,6 +62,8 @@ def check_integer(name: str, value: object, at_least: int, at_most: int | None =
     ):
         return int(value)
     limits = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    if at_most is not None and at_most < at_least:
+        limits = f"of at least {at_least} and at most {at_most}, which none is"
     refuse(name, f"an integer {limits}", f"{value}" if is_integer else f"{value!r} ({type(value).__name__})", why)
 
 

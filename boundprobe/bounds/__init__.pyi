@@ -1,3 +1,6 @@
+from . import report as report
+from . import state as state
+from . import table as table
 from .enumeration import best_encoder_error as best_encoder_error
 from .enumeration import distinct_rows as distinct_rows
 from .enumeration import encoder_errors as encoder_errors
@@ -8,6 +11,7 @@ from .information import binary_entropy_bits as binary_entropy_bits
 from .information import fano_loss_bits as fano_loss_bits
 from .information import inverse_fano_loss as inverse_fano_loss
 from .machines import Machine as Machine
+from .max_count import expected_max_count as expected_max_count
 from .report.bound import Bound as Bound
 from .report.catalogue import CATALOGUE as CATALOGUE
 from .report.catalogue import catalogue_to_json as catalogue_to_json
@@ -44,7 +48,6 @@ from .state.whole_string import whole_success_ceiling as whole_success_ceiling
 from .table.report import CustomReport as CustomReport
 from .table.report import custom_report as custom_report
 from .window import blind_accuracy as blind_accuracy
-from .window import expected_max_count as expected_max_count
 from .window import min_receptive_field as min_receptive_field
 from .window import min_sum_window_minus_one as min_sum_window_minus_one
 from .window import receptive_field as receptive_field

@@ -5,13 +5,9 @@ A layer of window w lets a position see itself and the w - 1 positions before it
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from boundprobe.bounds.information import FloatArray
+from boundprobe.bounds.max_count import expected_max_count
 from boundprobe.checks import check_integer
 from boundprobe.tasks.cases import WindowCase
 
@@ -52,59 +48,6 @@ def receptive_field(windows: Sequence[int | None]) -> int | None:
     if len(bounded) < len(windows):
         return None
     return 1 + sum(w - 1 for w in bounded)
-
-
-@functools.lru_cache(maxsize=256)
-def expected_max_count(n_balls: int, n_bins: int) -> float:
-    """Expected largest count when balls fall independently and uniformly into bins, exactly.
-
-    E = sum_{m>=0} P(max > m), and P(max <= m) = n! / q^n [x^n] (sum_{k<=m} x^k / k!)^q: the chance that q
-    Poisson counts of mean n / q, each cut off at m, add up to n, over the same chance without the cut.  Right
-    to about 1e-11, from a few balls to 65,536.
-
-    Parameters
-    ----------
-    n_balls : int, at least 0
-        n.
-    n_bins : int, at least 1
-        q.
-
-    Returns
-    -------
-    float, in balls, between n / q and n
-
-    Raises
-    ------
-    ValueError
-        If a count is too small.
-
-    References
-    ----------
-    The inner expectation of statement W2.
-
-    Examples
-    --------
-    >>> expected_max_count(2, 2)
-    1.5
-    >>> round(expected_max_count(10, 26) / 10, 6)
-    0.201518
-    """
-    check_integer("n_balls", n_balls, 0)
-    check_integer("n_bins", n_bins, 1)
-    if n_balls < 2 or n_bins == 1:
-        return float(n_balls)
-    mean = n_balls / n_bins
-    poisson = np.array([math.exp(k * math.log(mean) - mean - math.lgamma(k + 1.0)) for k in range(1, n_balls + 1)])
-    uncut = _chance_of_sum(poisson, mean, n_balls, n_bins)
-    fewest = -(-n_balls // n_bins)  # some bin holds at least the mean, so smaller maxima cannot be
-    expected = float(fewest)
-    for most in range(fewest, n_balls):
-        # P(max > m) <= q C(n, m+1) q^-(m+1), a union bound, falls faster than geometrically from here on.
-        log_choose = math.lgamma(n_balls + 1) - math.lgamma(most + 2) - math.lgamma(n_balls - most)
-        if log_choose - most * math.log(n_bins) < math.log(1e-16):
-            break
-        expected += max(0.0, 1.0 - _chance_of_sum(poisson[:most], mean, n_balls, n_bins) / uncut)
-    return expected
 
 
 def window_accuracy_ceiling(case: WindowCase, receptive_field: int | None) -> float:
@@ -252,23 +195,3 @@ def _check_control(case: WindowCase) -> None:
 def _plurality_accuracy(remaining: int, visible: int, n_values: int) -> float:
     """Accuracy of naming the most frequent visible value; any remaining candidate may be the answer."""
     return (expected_max_count(visible, n_values) + (remaining - visible) / n_values) / remaining
-
-
-def _chance_of_sum(cut_poisson: FloatArray, mean: float, total: int, n_terms: int) -> float:
-    """Probability that i.i.d. truncated Poisson counts add up to ``total``.
-
-    By the inverse Fourier transform of phi^q, phi the characteristic function of one count.
-
-    ``cut_poisson`` holds the probabilities of 1, 2, ... up to the cut.  The transform is that of phi - 1, so that
-    rounding is relative to the mean of one count, not to 1, and the power q does not blow it up.
-    """
-    # A sum of 3 n + 256 or more, which would fold back onto n, has a chance far below 1e-100.
-    size = 1 << (2 * total + 255).bit_length()
-    less_one = np.fft.rfft(np.concatenate([[math.expm1(-mean)], cut_poisson]), size)
-    x, y = less_one.real, less_one.imag
-    with np.errstate(divide="ignore"):
-        log_modulus = 0.5 * np.log1p(np.maximum(2.0 * x + x * x + y * y, -1.0))
-    turns = np.arange(len(x)) * total % size / size
-    terms = np.exp(n_terms * log_modulus) * np.cos(n_terms * np.arctan2(y, 1.0 + x) + 2.0 * math.pi * turns)
-    # The half spectrum counts twice, but for its two ends.
-    return float(2.0 * terms.sum() - terms[0] - terms[-1]) / size

@@ -16,7 +16,7 @@ from boundprobe.cli.options import (
     resolve,
     whole_number,
 )
-from boundprobe.cli.output import print_config, print_json, print_pairs, say
+from boundprobe.cli.output import exact, print_config, print_json, print_pairs, say
 from boundprobe.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 FLOAT32_BITS = 32
 
 HELP = "bits that the state at the cut must hold, and tokens that a window must reach, for one task"
+
+#: The flags of a model; here they have no default, because without any of them there is no model.
+_JUDGED_MODEL_OPTIONS = tuple(
+    dataclasses.replace(
+        option, help=option.help.replace("(default ", "(no model without a flag of one; with another, ")
+    )
+    if option.flag == "--model"
+    else option
+    for option in MODEL_OPTIONS
+)
 
 OPTIONS = (
     *TASK_OPTIONS,
@@ -39,7 +49,7 @@ OPTIONS = (
         "N",
         without_value=21,
     ),
-    *MODEL_OPTIONS,
+    *_JUDGED_MODEL_OPTIONS,
     Option("--entry-bits", ("entry_bits",), whole_number(1), "bits of one state entry, for a model (default 32)", "N"),
 )
 
@@ -129,7 +139,7 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
     """Print the numbers of a task, and its curves if there are any."""
     window = report.window
     parameters = ", ".join(f"{name}={value}" for name, value in task.parameters().items())
-    say(f"{task.name} ({parameters}), mean error {report.error:g}\n")
+    say(f"{task.name} ({parameters}), mean error {exact(report.error, 'g')}\n")
     rows = []
     for key, label in (
         ("entropy", "entropy of all answers"),
@@ -138,14 +148,14 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
         ("zero_error", "state needs, zero error"),
     ):
         bound = report[key]
-        shown = "not available" if bound.value is None else f"{bound.number:.3f} bits"
+        shown = "not available" if bound.value is None else f"{exact(bound.number, '.3f')} bits"
         source = f" ({report.state_case.theorem})" if key == "entropy" else ""
         said = "; vacuous: says nothing" if key in ("fano", "packing") and bound.vacuous else ""
         rows.append((label, shown, f"{bound.theorem}{source}; {bound.evidence}{said}"))
     rows += [
         ("receptive field needs", f"{window.min_receptive_field} tokens", report.window_theorem),
         ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "window w: itself and w - 1 before"),
-        ("blind accuracy", f"{window.blind_accuracy:.6f}", "best on window-hard without the control token"),
+        ("blind accuracy", exact(window.blind_accuracy, ".6f"), "best on window-hard without the control token"),
     ]  # fmt: skip
     print_pairs(rows)
     if report.curves is not None:
@@ -179,8 +189,8 @@ def print_verdict(verdict: Mapping[str, Any]) -> None:
             ("receptive field", "all" if sees is None else f"{sees} tokens", "windows and recurrent layers together"),
             *(
                 (v["distribution"], v["verdict"],
-                 f"accuracy at most {v['ceiling_accuracy']:.6f}, wanted {v['target_accuracy']:.6f}; {v['theorem']}: "
-                 f"{v['reason']}")
+                 f"accuracy at most {exact(v['ceiling_accuracy'], '.6f')}, "
+                 f"wanted {exact(v['target_accuracy'], '.6f')}; {v['theorem']}: {v['reason']}")
                 for v in verdict["distributions"]
             ),
         ]
@@ -197,7 +207,7 @@ def print_catalogue(*, as_json: bool) -> int:
         say(f"{entry.name} ({entry.family}, {entry.direction} bound; {entry.evidence})")
         say(f"    {entry.formula}")
         say(f"    if        {'; '.join(entry.assumptions)}")
-        say(f"    code      boundprobe.bounds: {', '.join(entry.functions)}")
+        say(f"    code      {entry.package}: {', '.join(entry.functions)}")
         say(f"    reference {entry.reference}")
         say(f"    it says   {entry.source_says} [{entry.source_known}]\n")
     return 0

@@ -7,18 +7,17 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from boundprobe.cli.options import TASK_NAME, OneLineParser
+from boundprobe.cli.options import TASK_NAME
+from boundprobe.cli.parser import OneLineParser
 from boundprobe.errors import TERMINATED, Terminated, describe_error
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.termination import terminable
-from boundprobe.text import one_line, printable
+from boundprobe.text import logging_lines, one_line, printable
 from boundprobe.version import __version__
 
 #: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
@@ -39,6 +38,7 @@ def build_parser() -> OneLineParser:
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
         module.add_arguments(verb)
         verb.set_defaults(run=module.run, verb_parser=verb)
+        verb.siblings = verbs.choices
     return parser
 
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     verbose = "-v" in given or "--verbose" in given
     try:
-        with _logging(verbose), terminable():
+        with logging_lines(verbose=verbose), terminable():
             return _run(given)
     except KeyboardInterrupt:
         return _failed("interrupted; repeat the command to resume from the last checkpoint", 130)
@@ -81,29 +81,6 @@ def _run(argv: Sequence[str]) -> int:
             raise
         except SystemExit as error:  # of a user's own task: it would end the command without a word
             raise ValueError(f"a task must not end the program; got sys.exit({error.code!r}) from it.") from None
-
-
-@contextmanager
-def _logging(verbose: bool) -> Iterator[None]:
-    """Log records of the package as lines on stderr, warnings always, notes with ``-v``."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
-    log, before = logging.getLogger("boundprobe"), logging.getLogger("boundprobe").level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
-
-
-class _OneLine(logging.Formatter):
-    """One line for each record, but for those that are marked as several (tracebacks)."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        said = record.getMessage()
-        return printable(said, keep="\n") if getattr(record, "lines", False) else f"boundprobe: {one_line(said, 2000)}"
 
 
 def _failed(message: str, exit_code: int) -> int:

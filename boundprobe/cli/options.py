@@ -6,12 +6,10 @@ Defaults < TOML file < flags.  An unknown flag or key is an error that names it.
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from boundprobe.cli.toml import read_config
 from boundprobe.models.spec import ModelSpec
@@ -80,43 +78,6 @@ def _reader(kind: str, about: Setting) -> Callable[[str], Any]:
         "float": number, "str": word, "tuple[str, ...]": words, "tuple[float, ...]": numbers,
     }  # fmt: skip
     return whole_number(int(about.least)) if kind == "int" else readers[kind]
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line: what must hold, what was got, what to do."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ``ValueError`` instead of printing the usage; ``main`` prints it and exits with 2."""
-        if message.startswith("unrecognized arguments: "):
-            words = message.removeprefix("unrecognized arguments: ").split()
-            message = (
-                f"arguments must be among those of '{self.prog} --help'; got {' '.join(words) or 'an empty one'}."
-                f"{_meant(words[0], self._spellings()) if words else ''}"
-            )
-        elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
-            verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}
-            message = f"the verb must be one of {', '.join(verbs)}; got {found[1]!r}.{_meant(found[1], verbs)}"
-        elif found := re.fullmatch(r"argument (\S+): (must .*)", message):
-            message = f"`{found[1]}` {found[2]}"
-        elif found := re.fullmatch(r"argument (\S+): expected (.*)", message):
-            message = f"`{found[1]}` must be given {found[2].replace('argument', 'value')}; got none."
-        raise ValueError(message)
-
-    def _spellings(self) -> dict[str, str]:
-        """Flags by what a user may type for them: the flag itself, or the name of the key that it sets."""
-        spellings = {}
-        for action in self._actions:
-            flags = [flag for flag in action.option_strings if len(flag) > 2]
-            if flags:
-                spellings[f"--{action.dest.rpartition('.')[2].replace('_', '-')}"] = flags[0]
-            spellings |= {flag: flag for flag in flags}
-        return spellings
-
-
-def _meant(given: str, spellings: Mapping[str, str]) -> str:
-    """Suggest what the nearest spelling stands for; empty if none is near."""
-    near = difflib.get_close_matches(given.partition("=")[0], spellings, n=1)
-    return f" Did you mean {spellings[near[0]]}?" if near else ""
 
 
 def whole_number(least: int) -> Callable[[str], int]:

@@ -34,6 +34,16 @@ def print_config(config: Mapping[str, Any]) -> int:
     return 0
 
 
+def exact(value: float, spec: str) -> str:
+    """A number in a format, or in full where the format would make it the 0 or 1 that it is not.
+
+    >>> exact(0.25, ".6f"), exact(0.9999999, ".6f"), exact(1e-9, ".3f"), exact(1.0, "g")
+    ('0.250000', '0.9999999', '1e-09', '1')
+    """
+    text = format(value, spec)
+    return text if float(text) == value or float(text) not in (0.0, 1.0) else repr(value)
+
+
 def print_pairs(rows: Sequence[tuple[str, str, str]]) -> None:
     """Print label, value and source in aligned columns."""
     cells = [tuple(map(printable, row)) for row in rows]

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from boundprobe.checks import check_word
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, one_of, resolve, whole_number, word
 from boundprobe.cli.output import note, print_config, print_json, say
 from boundprobe.tasks.registry import task_of
@@ -29,18 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write here; without it, print to stdout")
 
 
+def _format_of(out: Path | None, given: str | None) -> str:
+    """The format that the ending of ``--out`` names; ``--format`` is for an ending that names none."""
+    if given is not None:
+        check_word("format", given, FORMATS)
+        if out is None:
+            raise ValueError(f"`--format` must be given with --out; got {given} and no file.")
+    ending = "" if out is None else out.suffix.removeprefix(".").lower()
+    if ending in FORMATS and given not in (None, ending):
+        raise ValueError(f"`--format` must be {ending}, as the ending of {out} says; got {given}.")
+    return ending if ending in FORMATS else given or "npz"
+
+
 def run(args: argparse.Namespace) -> int:
     """Draw, then write or print; numpy only."""
-    from boundprobe.checks import check_word
     from boundprobe.export.blocks import SampleStream
     from boundprobe.runs.files import check_output
 
     given = resolve(OPTIONS, args)
     task = task_of(given.get("task", {}))
-    config: dict[str, Any] = {"n": 5, "distribution": "uniform", "format": "npz", "seed": 0} | given
+    config: dict[str, Any] = {"n": 5, "distribution": "uniform", "seed": 0} | given
+    config["format"] = _format_of(args.out, given.get("format"))
     # Refused before anything is drawn or written.
     stream = SampleStream(task, config["n"], config["distribution"], config["seed"])
-    check_word("format", config["format"], FORMATS)
     if args.print_config:
         return print_config(config | {"task": {"name": task.name, **task.parameters()}})
     if args.out:

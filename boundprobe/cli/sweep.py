@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from boundprobe.cli.options import add_device, add_trust, add_verb_flags, one_of, whole_number
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table, say
 from boundprobe.cli.toml import load_toml
+from boundprobe.cli.train import check_run
 
 if TYPE_CHECKING:
     from boundprobe.sweep.executors.base import AbstractExecutor
@@ -55,12 +56,14 @@ def run(args: argparse.Namespace) -> int:
     document = _read(args)
     config = SweepConfig.from_dict(document)
     if args.print_config:
+        for point in config.points:
+            check_run(point.config)
         return print_config(document)
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
     from boundprobe.runs.collect import check_table, seed_rows, write_table
     from boundprobe.sweep.driver import Shard, Sweep, collect, run_sweep
-    from boundprobe.training.member_queue import LARGEST_ENSEMBLE
+    from boundprobe.training.member_queue import ensemble_size
 
     if args.table is not None:
         check_table(args.table)
@@ -68,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
     for point in config.points:  # what cannot be trained here is refused before anything is made
         chosen_backends(point.config.model, point.config.backend, device)
         point.config.check_asks()
-    executor, largest = _executor(args, device), args.ensemble or LARGEST_ENSEMBLE[device]
+    executor, largest = _executor(args, device), ensemble_size(args.ensemble, device)
     executor.check_usable()
     sweep = Sweep(config, args.out)
-    if sweep.run.result() is None:
+    if sweep.result() is None:
         groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]
         configs = [each for group in groups for each in group]
         n_models = sum(each.n_members for each in configs)
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         done = len(config.points) - len(left)
         note(f"shard {shard.index}/{shard.count} is finished; {done} of {len(config.points)} runs of the sweep are; "
              "the shard that ends last collects the table", quiet=args.quiet)  # fmt: skip
-        document = {"schema": "boundprobe.sweep/1", "run_id": sweep.run.run_id, "unfinished": left}
+        document = {"schema": "boundprobe.sweep/1", "run_id": sweep.run_id, "unfinished": left}
         return print_json(document) if args.json else 0
     if args.table is not None:
         write_table(args.table, [row for each in collect(sweep.run, device=device) for row in seed_rows(each)])
@@ -144,7 +147,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     path = args.file or args.config
     if path is None or (args.file and args.config):
         raise ValueError("the sweep's file must be given once, as in boundprobe sweep FILE.toml; see 'sweep --help'.")
-    document = load_toml(path, str(path))
+    document = load_toml(path, f"the sweep's file {path}")
     return document | ({"seed": args.seed} if "seed" in args else {})
 
 

@@ -16,7 +16,7 @@ from boundprobe.cli.options import (
     whole_number,
 )
 from boundprobe.cli.output import find_device, note, print_config, print_json, print_table
-from boundprobe.training.config import Schedule, TrainConfig
+from boundprobe.training.config import Schedule, TrainConfig, rename_old_keys
 
 HELP = "train a model on a task; several learning rates are compared on seeds that are not reported"
 
@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     """Train to the end, from wherever the run stopped."""
     config = TrainConfig.from_dict(resolve(OPTIONS, args))
     if args.print_config:
-        return print_config(config.to_dict())
+        check_run(config)
+        return print_config(rename_old_keys(config.to_dict()))
 
     import torch
 
@@ -59,13 +60,34 @@ def run(args: argparse.Namespace) -> int:
     assert result is not None  # train returns finished runs
     if args.json:
         return print_json(result)
-    print_table(*member_table(result))
+    print_table(*member_table(result, 1 / config.task.state_case().n_values))
     note(f"run {result['run_dir']}", quiet=args.quiet)
     return 0
 
 
-def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the members of a training result."""
+def check_run(config: TrainConfig) -> None:
+    """Refuse what a run would refuse, but for what is not installed here.  No torch where no backend is named."""
+    if config.backend != "auto":
+        from boundprobe.models.operations import check_backend_of
+
+        check_backend_of(config.model, config.backend)
+    config.check_asks()
+
+
+#: Accuracy above guessing from which a model has learnt something: four standard errors of 1,000 sequences or so.
+ABOVE_CHANCE = 0.05
+
+
+def _ended(member: dict[str, Any], chance: float) -> str:
+    """How a loss ended: one that stands still where answers are no better than guessed is a plateau."""
+    if not member["converged"]:
+        return "no"
+    best = max(member["accuracy_by_distribution"].values())
+    return "plateau" if best <= chance + ABOVE_CHANCE else "yes"
+
+
+def member_table(result: dict[str, Any], chance: float) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the members of a training result; ``chance`` is the accuracy of guessing."""
     columns = ["phase", "lr", "seed", "accuracy", "state-hard", "window-hard", "loss", "converged"]
     columns += ["parameters", "bits at cut", "tokens/s"]
     rows = [
@@ -76,7 +98,7 @@ def member_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             f"{member['accuracy']:.3f}",
             *(f"{member['accuracy_by_distribution'][half]:.3f}" for half in ("state-hard", "window-hard")),
             "diverged" if member["loss"] is None else f"{member['loss']:.4f}",
-            "yes" if member["converged"] else "no",
+            _ended(member, chance),
             str(member["n_params"]),
             str(sum(member["memory"].values())),
             str(member["tokens_per_second"]),

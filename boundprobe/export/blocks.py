@@ -14,6 +14,9 @@ from boundprobe.tasks.base import IGNORE, AbstractTask, check_distribution
 #: Sequences that are drawn together.  Part of every stream: another number would draw other sequences.
 BLOCK_SEQUENCES = 4096
 
+#: Sequences of a stream: more than any disk holds.
+MOST_SEQUENCES = 2**36
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -44,7 +47,7 @@ class SampleStream:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_integer("n_sequences", self.n_sequences, 1)
+        check_integer("n_sequences", self.n_sequences, 1, MOST_SEQUENCES)
         check_integer("seed", self.seed, 0)
         check_distribution(self.distribution, self.task.distributions)
 

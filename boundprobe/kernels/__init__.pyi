@@ -1,3 +1,8 @@
+from . import conv as conv
+from . import linear as linear
+from . import scan as scan
+from . import simd as simd
+from . import window as window
 from .backends import AUTO as AUTO
 from .backends import Backend as Backend
 from .backends import Operation as Operation

@@ -42,7 +42,8 @@ class Mamba2(AbstractMixer):
     h_t = exp(dt_t A) h_{t-1} + dt_t b_t x_t^T;  y_t = h_t^T c_t + D x_t, for each head.
 
     The state has expand * d_model * d_state recurrent entries and (d_conv - 1) * (expand * d_model + 2 * d_state) in
-    the convolution's buffer.
+    the convolution's buffer.  There is one group of b and c: models with n_groups of them (Nemotron-H has 8) keep
+    (d_conv - 1) * (expand * d_model + 2 * n_groups * d_state) there and cannot be stated as this mixer.
 
     Parameters
     ----------

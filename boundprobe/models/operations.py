@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boundprobe.checks import check_word
 from boundprobe.kernels.backends import AUTO, Operation, check_backend
 from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION
 from boundprobe.kernels.linear.operations import DELTA_RULE
@@ -28,6 +29,17 @@ def check_any_backend(name: str) -> str:
     return check_backend(name, *OPERATIONS.values())
 
 
+def check_backend_of(spec: ModelSpec, name: str) -> str:
+    """Return ``name`` if some operation of the model has such a backend, or raise ``ValueError`` that lists them.
+
+    ``auto`` and ``reference`` suit every model: what has no other backend is plain torch.
+    """
+    check_any_backend(name)
+    has = dict.fromkeys(key for mixer in spec.mixers for of in OPERATIONS_OF.get(mixer, ()) for key in of.backends)
+    of = f" of {spec.architecture}"
+    return check_word("backend", name, dict.fromkeys((AUTO, *has, "reference")), of=of)
+
+
 def backend_for(mixer: str, name: str) -> str:
     """``name`` where one of a mixer's operations has such a backend, else ``auto``."""
     return name if any(name in operation.backends for operation in OPERATIONS_OF.get(mixer, ())) else AUTO
@@ -39,11 +51,11 @@ def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, s
     Raises
     ------
     ValueError
-        If no operation has such a backend.
+        If no operation of the model has such a backend: another one would run in its place.
     MissingDependencyError
         If the one that was named cannot be used here.
     """
-    check_any_backend(name)
+    check_backend_of(spec, name)
     chosen = {}
     for of_mixer in (of_mixer for mixer in spec.mixers for of_mixer in OPERATIONS_OF.get(mixer, ())):
         # The order of the backends of attention depends on sizes.

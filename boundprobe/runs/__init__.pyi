@@ -1,3 +1,4 @@
+from . import documents as documents
 from .collect import CollectedRun as CollectedRun
 from .collect import check_table as check_table
 from .collect import run_row as run_row

@@ -154,8 +154,9 @@ def parse_or_refuse(path: Path, parse: Callable[[], T]) -> T:
     except RunDirectoryError as error:
         raise RunDirectoryError(f"{path}: {error}") from error
     except Exception as error:  # readers of damaged files raise whatever they meet
+        what = f"{type(error).__name__}: {one_line(error, 300)}"
         raise RunDirectoryError(
-            f"{path} must be as boundprobe wrote it; got a damaged file ({type(error).__name__}: {one_line(error, 300)}). "
+            f"{path} must be as boundprobe wrote it; got a damaged file ({what}). "
             f"Move {path.parent} away and run the command again."
         ) from error
 

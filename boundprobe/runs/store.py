@@ -254,8 +254,8 @@ def load_run(path: Path) -> Run:
         data = read_regular(file, MOST_CONFIG)
     except (FileNotFoundError, NotADirectoryError):
         raise RunDirectoryError(
-            f"RUN must be a directory that boundprobe made; got {path}, which has no config.toml. Name another, or move "
-            "it away."
+            f"RUN must be a directory that boundprobe made; got {path}, which has no config.toml. Name another, or "
+            "move it away."
         ) from None
     run = Run(path, parse_or_refuse(file, lambda: _parse_config(data)))
     if not run.run_id.endswith(f"-{parse_or_refuse(file, lambda: config_hash(run.config))}"):

@@ -1,3 +1,4 @@
+from . import executors as executors
 from .config import SweepConfig as SweepConfig
 from .driver import Shard as Shard
 from .driver import Sweep as Sweep

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from boundprobe.sweep.executors.base import AbstractExecutor, available_cores
 from boundprobe.sweep.executors.local import LocalExecutor
 from boundprobe.sweep.jobs import TrainAndProbe, run_jobs
 from boundprobe.training.config import config_of_run
-from boundprobe.training.member_queue import LARGEST_ENSEMBLE
+from boundprobe.training.member_queue import ensemble_size
 from boundprobe.training.results import check_result
 
 RETRY_SECONDS = 0.2
@@ -47,7 +48,7 @@ WHOLE = Shard()
 
 def run_sweep(
     config: SweepConfig,
-    root: Path,
+    root: Path | str,
     executor: AbstractExecutor | None = None,
     *,
     device: str = "cpu",
@@ -85,12 +86,15 @@ def run_sweep(
     UnfinishedError
         If a job failed; what is finished is kept.
     """
+    size = ensemble_size(largest, device)
     chosen = executor or LocalExecutor(available_cores())
     chosen.check_usable()  # before anything is made
     sweep = Sweep(config, root)
-    if (result := sweep.run.result()) is not None:
+    if (result := sweep.result()) is not None:
         return result
-    jobs = sweep.jobs(device=device, largest=largest or LARGEST_ENSEMBLE[device], shard=shard)
+    jobs = sweep.jobs(device=device, largest=size, shard=shard)
+    if not jobs and sweep.unfinished():
+        return None  # a shard without work leaves nothing behind
     run_jobs(jobs, chosen.in_folder(sweep.run.path), progress)
     return None if sweep.unfinished() else sweep.finish(collect(sweep.run, device=device), device=device)
 
@@ -134,10 +138,24 @@ class Sweep:
         Its own directory, which gets the tables.
     """
 
-    def __init__(self, config: SweepConfig, root: Path) -> None:
-        self.config, self.root = config, real_path(root)  # workers elsewhere stand in another directory
+    def __init__(self, config: SweepConfig, root: Path | str) -> None:
+        self.config, self.root = config, real_path(Path(root))  # workers elsewhere stand in another directory
         self.points, self.probe = config.points, config.probe_config
-        self.run: Run = open_run(root, "sweep", config.to_dict())
+
+    @cached_property
+    def run(self) -> Run:
+        """Its own directory, made where it is not there yet."""
+        return open_run(self.root, "sweep", self.config.to_dict())
+
+    @property
+    def run_id(self) -> str:
+        """Name of its directory."""
+        return run_name("sweep", self.config.to_dict())
+
+    def result(self) -> dict[str, Any] | None:
+        """Its result, if it is finished; makes nothing."""
+        found = find_run(self.root, "sweep", self.config.to_dict())
+        return None if found is None else found.result()
 
     def jobs(self, *, device: str, largest: int, shard: Shard) -> list[TrainAndProbe]:
         """The groups of runs of a shard; finished ones among them return at once."""

@@ -1,3 +1,5 @@
+from . import answer_table as answer_table
+from . import custom as custom
 from .ar_decoding import AssociativeRecallDecoding as AssociativeRecallDecoding
 from .base import DISTRIBUTIONS as DISTRIBUTIONS
 from .base import IGNORE as IGNORE

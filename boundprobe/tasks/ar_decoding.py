@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import MOST_TOKENS, check_integer, check_number
 from boundprobe.tasks.base import (
     IGNORE,
     KEYS_ONCE,
@@ -88,7 +88,7 @@ class AssociativeRecallDecoding(AbstractTask):
     def __post_init__(self) -> None:
         check_integer("word_bits", self.word_bits, 2, 16)
         why = f" ({self.n_words} words once each and {self.word_bits} bits)"
-        check_integer("seq_len", self.seq_len, self.n_words + self.word_bits, why=why)
+        check_integer("seq_len", self.seq_len, self.n_words + self.word_bits, MOST_TOKENS, why=why)
         check_number("bit_probability", self.bit_probability, above=0, below=1, why="; take e.g. 0.2")
 
     @property

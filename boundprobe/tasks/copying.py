@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_ANSWERS, MOST_TOKENS, check_integer
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import answer_blocks, sample_blocks, uniform_integers
@@ -64,8 +64,8 @@ class Copying(AbstractTask):
     n_tokens: int = 20
 
     def __post_init__(self) -> None:
-        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer)")
-        check_integer("n_tokens", self.n_tokens, 1)
+        check_integer("vocab_size", self.vocab_size, 2, MOST_TOKENS, why=" (one content token alone is no answer)")
+        check_integer("n_tokens", self.n_tokens, 1, MOST_ANSWERS)
 
     @property
     def n_token_ids(self) -> int:

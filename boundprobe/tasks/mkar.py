@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_TOKENS, check_integer
 from boundprobe.tasks.base import (
     IGNORE,
     KEYS_ONCE,
@@ -103,7 +103,7 @@ class MultiKeyRecall(AbstractTask):
             check_integer("n_key_tokens", self.n_key_tokens, 1, self.vocab_size - 2, why=why)
         shortest = self._shortest(self.n_key_tokens or 1)
         why = f" ({(self.n_key_tokens or 1) ** self.key_length} keys, their values, and a query)"
-        check_integer("seq_len", self.seq_len, shortest, why=why)
+        check_integer("seq_len", self.seq_len, shortest, MOST_TOKENS, why=why)
 
     def _shortest(self, n_key_tokens: int) -> int:
         return (self.key_length + 1) * int(n_key_tokens**self.key_length) + self.key_length

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_ANSWERS, MOST_TOKENS, check_integer
 from boundprobe.tasks.base import (
     IGNORE,
     KEYS_ONCE,
@@ -85,12 +85,12 @@ class MultiQueryRecall(AbstractTask):
     seq_len: int = 64
 
     def __post_init__(self) -> None:
-        check_integer("n_pairs", self.n_pairs, 1)
+        check_integer("n_pairs", self.n_pairs, 1, MOST_ANSWERS)
         why = f" (n_pairs is {self.n_pairs} and keys are distinct)"
         check_integer("n_keys", self.n_keys, self.n_pairs, 2**20, why=why)
         check_integer("n_values", self.n_values, 2, 2**20, why=" (one value alone is no answer)")
         why = f" ({self.n_pairs} pairs, and each key once more)"
-        check_integer("seq_len", self.seq_len, 3 * self.n_pairs, why=why)
+        check_integer("seq_len", self.seq_len, 3 * self.n_pairs, MOST_TOKENS, why=why)
 
     @property
     def vocab_size(self) -> int:

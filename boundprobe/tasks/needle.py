@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_TOKENS, check_integer
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
@@ -62,8 +62,8 @@ class Needle(AbstractTask):
     seq_len: int = 100
 
     def __post_init__(self) -> None:
-        check_integer("vocab_size", self.vocab_size, 2, why=" (one content token alone is no answer)")
-        check_integer("seq_len", self.seq_len, 3, why=" (two markers and the needle)")
+        check_integer("vocab_size", self.vocab_size, 2, MOST_TOKENS, why=" (one content token alone is no answer)")
+        check_integer("seq_len", self.seq_len, 3, MOST_TOKENS, why=" (two markers and the needle)")
 
     @property
     def n_token_ids(self) -> int:

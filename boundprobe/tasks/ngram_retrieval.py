@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer, check_word
+from boundprobe.checks import MOST_TOKENS, check_integer, check_word
 from boundprobe.tasks.base import DISTRIBUTIONS, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.ngram_draws import Layout, draw_duplicates, draw_once, find_gram
@@ -92,11 +92,11 @@ class NgramRetrieval(AbstractTask):
 
     def __post_init__(self) -> None:
         check_integer("vocab_size", self.vocab_size, 3, 2**30, why=" (a key token and two values)")
-        check_integer("n", self.n, 2, why=" (a query and a target)")
+        check_integer("n", self.n, 2, 2**20, why=" (a query and a target)")
         longest = min(self.n - 1, int(39.999 / math.log2(self.vocab_size)))
         why = f" (n is {self.n}, and vocab_size {self.vocab_size} to its power stays below 2^40)"
         check_integer("query_length", self.query_length, 1, longest, why=why)
-        check_integer("seq_len", self.seq_len, self.n, why=f" (n is {self.n})")
+        check_integer("seq_len", self.seq_len, self.n, MOST_TOKENS, why=f" (n is {self.n})")
         check_word("form", self.form, ("suffix", "prefix"))
 
     @property

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer, check_word
+from boundprobe.checks import MOST_ANSWERS, check_integer, check_word
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
@@ -72,7 +72,7 @@ class PositionRetrieval(AbstractTask):
     form: str = "suffix"
 
     def __post_init__(self) -> None:
-        check_integer("seq_len", self.seq_len, 3, why=" (one last token apart, two places to tell)")
+        check_integer("seq_len", self.seq_len, 3, MOST_ANSWERS, why=" (one last token apart, two places to tell)")
         check_word("form", self.form, FORMS)
 
     @property

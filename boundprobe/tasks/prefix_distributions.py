@@ -113,7 +113,7 @@ class TokenStream(PrefixDistribution):
         return np.arange(self.n_tokens)
 
     def case(self) -> StateCase:
-        """Its case, exact up to ``MOST_EXACT_TOKENS`` tokens, rigorous lower bounds beyond."""
+        """Its case: entropy exact up to ``MOST_EXACT_TOKENS`` tokens, else a lower bound; zero error from below."""
         n, length = self.n_tokens, self.prefix_len
         exact = n <= MOST_EXACT_TOKENS
         entropy = exact_entropies(n, length)[0] if exact else conditional_floor(n, length)
@@ -126,7 +126,7 @@ class TokenStream(PrefixDistribution):
             entropy_bits=entropy,
             independent_uniform=False,
             zero_error_bits=max(entropy, rows),
-            theorem=self.theorem if exact else f"{self.theorem}; entropy bounded from below",
+            theorem=f"{self.theorem}; {'zero error' if exact else 'entropy and zero error'} bounded from below",
             forces=f"hold what followed each of {n} tokens last, and which token came last",
         )
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import MOST_ANSWERS, MOST_TOKENS, check_integer, check_number
 from boundprobe.tasks.base import (
     DISTRIBUTIONS,
     IGNORE,
@@ -101,14 +101,14 @@ class SelectiveCopying(AbstractTask):
     offset: int = 0
 
     def __post_init__(self) -> None:
-        check_integer("n_numbers", self.n_numbers, 2, why=" (one number alone asks nothing)")
-        check_integer("n_letters", self.n_letters, 2, why=" (one letter alone is no answer)")
+        check_integer("n_numbers", self.n_numbers, 2, MOST_ANSWERS, why=" (one number alone asks nothing)")
+        check_integer("n_letters", self.n_letters, 2, MOST_TOKENS, why=" (one letter alone is no answer)")
         check_integer("offset", self.offset, 0, 1, why="; take 0 for x_{t-k} or 1 for x_{t+1-k}")
         why = f" (offset is {self.offset} and a number must not ask for itself)"
-        check_integer("first_number", self.first_number, 1 + self.offset, why=why)
+        check_integer("first_number", self.first_number, 1 + self.offset, MOST_TOKENS, why=why)
         largest = self.first_number + self.n_numbers - 1
         why = f" (the largest number is {largest})"
-        check_integer("seq_len", self.seq_len, largest - self.offset + 2, why=why)
+        check_integer("seq_len", self.seq_len, largest - self.offset + 2, MOST_TOKENS, why=why)
         if self.number_probability is not None:
             why = ", or None; take e.g. 0.2, or None for every token uniform"
             check_number("number_probability", self.number_probability, above=0, below=1, why=why)

@@ -1,3 +1,4 @@
+from . import fused as fused
 from .allocator import keep_freed_memory as keep_freed_memory
 from .config import ActiveMember as ActiveMember
 from .config import Member as Member

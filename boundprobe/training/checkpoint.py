@@ -16,9 +16,9 @@ from boundprobe.runs.documents.read import check_document
 from boundprobe.runs.documents.training import TrainedMember
 from boundprobe.runs.files import MOST_TENSORS, parse_or_refuse, read_regular, write_bytes
 from boundprobe.training import data
-from boundprobe.training.config import Member, MemberId, TrainConfig
+from boundprobe.training.config import MemberId, TrainConfig
 from boundprobe.training.member_queue import Finished
-from boundprobe.training.weights import build_model
+from boundprobe.training.weights import any_model
 
 N_MATRICES = 3
 
@@ -122,7 +122,7 @@ class _Check:
     def __init__(self, configs: Sequence[TrainConfig]) -> None:
         self.configs, schedule = configs, configs[0].schedule  # steps and model are those of all
         self.steps, self.n_draws = schedule.steps, -(-schedule.steps // data.STEPS_PER_DRAW)
-        model = build_model(configs[0], Member("report", schedule.learning_rates[0], 0))
+        model = any_model(configs[0])
         self.weights = {name: value.detach() for name, value in model.named_parameters()}
         self.n_params = sum(value.numel() for value in self.weights.values())
         self.dtype = next(iter(self.weights.values())).dtype

@@ -24,11 +24,11 @@ from boundprobe.training.data import STEPS_PER_DRAW, draw
 from boundprobe.training.distributed import ProcessGroup, join_processes
 from boundprobe.training.ensemble import Ensemble
 from boundprobe.training.fused import chosen_step
-from boundprobe.training.member_queue import LARGEST_ENSEMBLE, Finished, active_member, next_batch
+from boundprobe.training.member_queue import Finished, active_member, ensemble_size, next_batch
 from boundprobe.training.results import evaluate_members
 from boundprobe.training.run_writer import RunWriter, open_run_writer
 from boundprobe.training.step import Stepper
-from boundprobe.training.weights import build_model
+from boundprobe.training.weights import any_model, build_model
 
 STEPS_PER_CHECKPOINT = 500
 
@@ -90,6 +90,7 @@ def train_group(
 
     Other parameters, result and errors are those of ``train``, one run for each configuration.
     """
+    root, size = Path(root), ensemble_size(largest, device)
     _check_group(configs)
     processes, device = join_processes(device)
     check_integer("batch", configs[0].schedule.batch, processes.size, why=", one sequence for each process")
@@ -97,10 +98,9 @@ def train_group(
         chosen_backends(config.model, config.backend, device) | chosen_step(config, device) for config in configs
     ]
     keep_freed_memory()
-    build_model(configs[0], configs[0].report_members(0.0)[0])  # sizes that no memory holds are refused here
+    any_model(configs[0])  # sizes that no memory holds are refused here
     with open_run_writer(configs, root, processes, device=device, set_damaged_aside=set_damaged_aside) as writer:
-        largest = largest or LARGEST_ENSEMBLE[torch.device(device).type]
-        while active := _active_members(writer, largest):
+        while active := _active_members(writer, size):
             _train_batch(active, writer, processes, device, progress)
         writer.finish(backends)
     return writer.runs

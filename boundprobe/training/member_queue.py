@@ -6,15 +6,34 @@ First the calibration members of all runs, then, at the rates that these chose, 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from boundprobe.checks import check_integer, refuse
 from boundprobe.training.config import ActiveMember, MemberId, TrainConfig
 
 #: Members that are trained side by side at most.  Through autograd 16 small models take per member a third of the time
 #: of one, and 32 hardly less; the fused step gains less (docs/benchmarks.md).  A GPU takes more to fill; not measured.
 LARGEST_ENSEMBLE = {"cpu": 16, "cuda": 128}
+
+
+def device_type(device: object) -> str:
+    """ "cpu" or "cuda", of a device such as "cuda:1"; raises ``ValueError`` for another, before torch is asked.
+
+    >>> device_type("cuda:1")
+    'cuda'
+    """
+    if not (isinstance(device, str) and re.fullmatch(r"cpu|cuda(:[0-9]+)?", device)):
+        refuse("device", "cpu, cuda, or cuda with a number as in cuda:0", repr(device))
+    return device.partition(":")[0]
+
+
+def ensemble_size(largest: int | None, device: str) -> int:
+    """Members that are trained side by side at most: ``largest``, or what suits the device."""
+    kind = device_type(device)
+    return LARGEST_ENSEMBLE[kind] if largest is None else check_integer("largest", largest, 1)
 
 
 @dataclass

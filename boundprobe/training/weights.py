@@ -23,6 +23,12 @@ def build_model(config: TrainConfig, member: Member) -> SequenceModel:
         return SequenceModel(config.model, config.task.n_token_ids, config.backend)
 
 
+def any_model(config: TrainConfig) -> SequenceModel:
+    """A model of a configuration's sizes, with weights that nobody uses; no RNG stream is touched."""
+    with torch.random.fork_rng(devices=[]):
+        return SequenceModel(config.model, config.task.n_token_ids, config.backend)
+
+
 def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
     """The reported models of a finished run, in the order of its members, in evaluation mode.
 

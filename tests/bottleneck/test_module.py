@@ -234,7 +234,7 @@ def test_what_is_frozen_is_no_parameter() -> None:
     ids=str,
 )
 def test_sizes_that_cannot_be_are_refused(sizes: tuple[int, int, int], said: str) -> None:
-    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         Bottleneck(*sizes, hidden=4)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)

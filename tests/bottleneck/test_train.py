@@ -210,7 +210,7 @@ def test_bottlenecks_side_by_side_are_themselves() -> None:
 
 
 def test_bottlenecks_of_other_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"steps are \[3, 4\]; allowed: one number"):
+    with pytest.raises(ValueError, match=r"`steps` must be one number for all bottlenecks; got \[3, 4\]"):
         train_bottlenecks(Letters(), TASK, [replace(QUICK, steps=3), replace(QUICK, steps=4)], seed=0)
 
 
@@ -381,7 +381,7 @@ def test_answers_are_asked_at_the_last_positions_of_each_suffix(
     ids=str,
 )
 def test_configs_that_cannot_be_are_refused_and_named(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         BottleneckConfig(**change)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)

@@ -124,7 +124,7 @@ def test_a_false_prior_is_refused_and_past_the_null_control_a_violation(call, re
 def test_arrays_that_are_refused_leave_nothing_behind(refused, file, arrays, said):
     message = refused("probe", "--states", file(**arrays), "--n-values", "2", *QUICK)
     assert said in message
-    assert re.search(r" must .*; got |allowed: ", message)
+    assert re.search(r" must .*; got ", message)
     assert "unsafely" not in message
 
 
@@ -214,7 +214,10 @@ def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
         (["--states", "GOOD", "--n-values", "1"], "--n-values"),
         (["--states", "GOOD", "--entropy-bits", "x"], "--entropy-bits"),
         (["--states", "GOOD", "--entropy-bits", "nan"], "`entropy_bits` must be above 0; got nan"),
-        (["--states", "GOOD", "--entropy-bits", "99"], "above 0, at most 4.000000, what 4 answers of 2 values can carry; got 99"),
+        (
+            ["--states", "GOOD", "--entropy-bits", "99"],
+            "above 0, at most 4.000000, what 4 answers of 2 values can carry; got 99",
+        ),
         (["--states", "GOOD", "--n-values", "2", "--decoders", "linaer"], "Did you mean 'linear'"),
         (["--states", "GOOD", "--n-values", "2", "--decoders", "mlp,mlp"], "each once"),
         (
@@ -239,7 +242,7 @@ def test_flags_that_make_no_sense_together(refused, file, argv, said):
 )
 def test_configuration_files_with_other_types(refused, file, tmp_path, text):
     (tmp_path / "c.toml").write_text(text.replace("GOOD", str(file())))
-    assert re.search(r" must .*; got |allowed: ", refused("probe", "--config", tmp_path / "c.toml"))
+    assert re.search(r" must .*; got ", refused("probe", "--config", tmp_path / "c.toml"))
 
 
 def test_as_a_user_types_it(typed, file, tmp_path):

@@ -209,7 +209,7 @@ def test_weights_of_another_kind_are_refused(name, fails, theirs):
     save_file(WEIGHTS[name](load_file(run / "model.safetensors")), run / "model.safetensors")
     assert "model.safetensors has changed" in fails("probe", run, *PROBE)
     record(run / "model.safetensors")
-    assert "model.safetensors is damaged" in fails("probe", run, *PROBE)
+    assert "model.safetensors must be as boundprobe wrote it" in fails("probe", run, *PROBE)
     assert not list(run.parent.glob("probe-*"))
 
 
@@ -219,7 +219,7 @@ def test_a_header_that_says_it_is_huge_allocates_nothing(fails, theirs):
     for length in (2**62, 2**34, 99_999_999):
         (run / "model.safetensors").write_bytes(length.to_bytes(8, "little") + b"{}")
         record(run / "model.safetensors")
-        assert "model.safetensors is damaged" in fails("probe", run, *PROBE)
+        assert "model.safetensors must be as boundprobe wrote it" in fails("probe", run, *PROBE)
 
 
 # Other kinds of files
@@ -324,7 +324,7 @@ def test_no_memory_for_a_file_is_no_damage(fails, theirs, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("boundprobe.runs.files.json.loads", lack)
-    assert "not enough memory" in fails("probe", run, *PROBE, code=2)
+    assert "must fit into memory" in fails("probe", run, *PROBE, code=2)
 
 
 # Text

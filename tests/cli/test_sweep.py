@@ -349,9 +349,9 @@ def test_a_violation_is_said_loudly_and_ends_with_1(file, call, here, tmp_path, 
             "`[grid]` must give each run once; got one twice, as {",
         ),
         ("[task]\nname = 'copying'\n[probe]\nmember = 8", "'member'"),
-        ("[task]\nname = ", "the sweep's file must be TOML 1.0"),
-        ("[task]\nname = 'a'\nname = 'b'", "the sweep's file must be TOML 1.0"),
-        ("\x00", "the sweep's file must be TOML 1.0"),
+        ("[task]\nname = ", "must be TOML 1.0"),
+        ("[task]\nname = 'a'\nname = 'b'", "must be TOML 1.0"),
+        ("\x00", "must be TOML 1.0"),
         ("task = 'copying'", "task"),
         ("model = 3\n[task]\nname = 'copying'", "model"),
         ("grid = 3\n[task]\nname = 'copying'", "grid"),
@@ -379,7 +379,7 @@ def test_a_file_that_is_not_there_or_no_text(refused, tmp_path):
     assert "missing.toml" in refused("sweep", "missing.toml")
     assert str(tmp_path) in refused("sweep", tmp_path)
     (tmp_path / "sweep.toml").write_bytes(b"\xff\xfe")
-    assert "the sweep's file must be TOML 1.0" in refused("sweep", tmp_path / "sweep.toml")
+    assert "must be TOML 1.0" in refused("sweep", tmp_path / "sweep.toml")
 
 
 def test_a_file_is_named_once(refused, file):
@@ -403,8 +403,8 @@ def test_a_file_is_named_once(refused, file):
         (["--executor-option", "n_workers"], "name=value"),
         (["--executor-option", "=3"], "name=value"),
         (["--steps", "5"], "--steps"),  # what is trained is in the file
-        (["--table", "table.txt"], "'.txt'"),
-        (["--table", "table"], ".csv, .parquet"),
+        (["--table", "table.txt"], "got table.txt"),
+        (["--table", "table"], ".csv or .parquet"),
         (["--table", "missing/table.csv"], "missing"),
         (["--executor-option", "n_worker=2"], "Did you mean 'n_workers'?"),
         (["--executor-option", "n_workers=x"], "`n_workers` must be an integer of at least 1; got 'x' (str)"),
@@ -487,11 +487,11 @@ def test_plot_draws_each_task_of_a_sweep(file, call, here, tmp_path):
 
 def test_plot_wants_one_finished_sweep(refused, swept, tmp_path):
     train = next(path for path in swept.path.parent.glob("train-*"))
-    assert "one sweep by itself" in refused("plot", swept.path, train)
-    assert "one sweep by itself" in refused("plot", train, swept.path)
+    assert "must be plotted by itself" in refused("plot", swept.path, train)
+    assert "must be plotted by itself" in refused("plot", train, swept.path)
     unfinished = open_run(tmp_path / "runs", "sweep", SweepConfig.from_dict(tomllib.loads(PLAIN)).to_dict())
-    assert "not finished" in refused("plot", unfinished.path, code=4)
-    assert "not a finished training run" in refused("probe", unfinished.path, code=4)
+    assert "must be finished" in refused("plot", unfinished.path, code=4)
+    assert "must lie beside its finished runs" in refused("probe", unfinished.path, code=4)
 
 
 def test_probe_of_a_sweep_is_one_table_and_one_figure_of_all_its_models(call, document, refused, swept):
@@ -514,4 +514,4 @@ def test_probe_of_a_sweep_is_one_table_and_one_figure_of_all_its_models(call, do
     assert "for each row by itself" in out
     # Measured once, and read back.
     assert [(Path(ladder["run_dir"]) / "result.json").stat().st_mtime_ns for ladder in ladders] == before
-    assert "--member or --budgets is given with a sweep" in refused(*argv, "--member", "0")
+    assert "must be left out with a sweep" in refused(*argv, "--member", "0")

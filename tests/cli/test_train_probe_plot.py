@@ -9,6 +9,8 @@ import tomllib
 import pytest
 import torch
 
+from tests.helpers.commands import replaced
+
 PROBE = ["-n", "200", "--calibration", "100", "--train", "150", "--decoders", "linear"]
 FIGURES = ["bound_vs_empirical.png", "bound_vs_empirical.svg"]
 MEMBER = {
@@ -70,7 +72,7 @@ def test_the_files_of_a_run(trained):
 def test_the_same_seed_trains_the_same_and_another_does_not(document, tiny, trained, tmp_path):
     known = json.loads((trained / "result.json").read_text())
     assert without_speed(document(*tiny, "--out", tmp_path)) == without_speed(known)
-    other = document(*tiny, "--seed", "1", "--lr", "0.01", "--seeds", "1", "--out", tmp_path)
+    other = document(*replaced(tiny, {"--seed": 1, "--lr": 0.01, "--seeds": 1}), "--out", tmp_path)
     assert other["members"][0]["loss"] != known["members"][0]["loss"]
 
 
@@ -228,7 +230,7 @@ def test_probe_and_plot_want_a_finished_training_run(refused, document, trained,
     probe_run = document("probe", trained, *PROBE)["run_dir"]
     for verb in ("probe", "plot"):
         for path, said in (
-            (unfinished, "not a finished training run"),
+            (unfinished, "must be a finished training run"),
             (probe_run, "run"),
         ):
             assert said in refused(verb, path, *PROBE[:2], code=4)
@@ -261,7 +263,8 @@ def test_a_violation_is_said_loudly_and_ends_with_1(call, trained, tmp_path, mon
 
 
 def test_plot_draws_two_runs_and_the_same_bytes_again(document, call, tiny, trained, tmp_path):
-    assert call(*tiny, "--model", "attn", "--lr", "0.01", "--seeds", "1", "--out", tmp_path / "runs", "-q").code == 0
+    other = replaced(tiny, {"--model": "attn", "--lr": 0.01, "--seeds": 1})
+    assert call(*other, "--out", tmp_path / "runs", "-q").code == 0
     (second,) = (tmp_path / "runs").glob("train-*")
     argv = ["plot", trained, second, *PROBE]
     report = document(*argv, "--out", tmp_path / "a")
@@ -280,19 +283,9 @@ def test_plot_draws_two_runs_and_the_same_bytes_again(document, call, tiny, trai
 
 
 def test_plots_of_two_tasks_are_refused(call, tiny, trained, tmp_path):
-    other = [
-        *(word.replace("seq_len=8", "seq_len=9") for word in tiny),
-        "--steps",
-        "1",
-        "--lr",
-        "0.01",
-        "--seeds",
-        "1",
-        "--out",
-        tmp_path,
-        "-q",
-    ]
-    assert call(*other).code == 0
+    other = replaced(tiny, {"--steps": 1, "--lr": 0.01, "--seeds": 1})
+    other = [word.replace("seq_len=8", "seq_len=9") for word in other]
+    assert call(*other, "--out", tmp_path, "-q").code == 0
     (second,) = tmp_path.glob("train-*")
     code, out, err = call("plot", trained, second, "--out", tmp_path / "figures")
     assert (code, out, err.count("\n")) == (2, "", 1)

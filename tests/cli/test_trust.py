@@ -101,7 +101,7 @@ def test_the_hash_is_compared_before_anything_is_executed(verb, consent, run, ow
     given = ["--task", reference] if consent == "--task" else ["--trust"]
     outcome = call(*COMMANDS[verb](run), *given)
     assert outcome.code == 2
-    assert "has changed" in outcome.err
+    assert "must be as it was" in outcome.err
     assert not own.exists()
 
 

@@ -100,11 +100,39 @@ def test_torch_workers_share_out_the_sequences() -> None:
     expected = whole(stream)["tokens"]
     alone = np.stack([row["tokens"].numpy() for row in SequenceDataset(stream)])
     np.testing.assert_array_equal(alone, expected)
-    dataset = SequenceDataset(stream)
+    dataset = SequenceDataset(stream, 4)
     assert len(dataset) == 50
+    with pytest.raises(TypeError, match="`batch_size` must be given for a length"):
+        len(SequenceDataset(stream))
     # Workers are told apart by torch itself; blocks of both arrive, each once.
     shared = np.concatenate([batch["tokens"].numpy() for batch in DataLoader(dataset, batch_size=4)])
     np.testing.assert_array_equal(shared, expected)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than a small machine has cores
+@pytest.mark.parametrize(
+    ("n", "batch_size", "n_workers", "world"), [(50, 4, 3, 1), (33, 10, 2, 1), (50, 7, 2, 3), (5, 4, 3, 2)]
+)
+def test_as_many_batches_as_the_length_says(n: int, batch_size: int, n_workers: int, world: int) -> None:
+    from torch.utils.data import DataLoader
+
+    stream = SampleStream(TASK, n, "mixture")
+    rows: list[tuple[int, ...]] = []
+    for rank in range(world):
+        dataset = SequenceDataset(stream, batch_size, rank=rank, world=world)
+        loader = DataLoader(dataset, batch_size=batch_size, num_workers=n_workers)
+        batches = [batch["tokens"] for batch in loader]
+        assert len(batches) == len(loader)
+        assert sum(map(len, batches)) == len(dataset)
+        rows += [tuple(row.tolist()) for batch in batches for row in batch]
+    assert sorted(rows) == sorted(map(tuple, whole(stream)["tokens"].tolist()))
+
+
+def test_a_rank_is_one_of_its_world() -> None:
+    with pytest.raises(ValueError, match="`rank` must be an integer from 0 to 1; got 2"):
+        SequenceDataset(SampleStream(TASK, 5), rank=2, world=2)
+    with pytest.raises(ValueError, match="`rank` and `world` must be given together"):
+        SequenceDataset(SampleStream(TASK, 5), rank=0)
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
@@ -161,7 +189,7 @@ def test_nothing_is_left_of_a_file_that_fails(tmp_path: Path, monkeypatch: pytes
 
 
 def test_bad_values_are_named() -> None:
-    with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 1; got 0"):
+    with pytest.raises(ValueError, match="`n_sequences` must be an integer from 1 to 68719476736; got 0"):
         SampleStream(TASK, 0)
     with pytest.raises(
         ValueError, match=r"`distribution` must be one of uniform, state-hard, window-hard.*; got 'hard'"

@@ -41,3 +41,14 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> None:
         return [attempt(job, lambda done, what, i=i: on_news(i, done, what)) for i, job in enumerate(jobs)]
 
     monkeypatch.setattr(LocalExecutor, "run", run)
+
+
+def replaced(argv: Sequence[str], flags: dict[str, object]) -> list[str]:
+    """A command line with other values of some flags, which may be given once only."""
+    words = list(argv)
+    for flag, value in flags.items():
+        if flag in words:
+            words[words.index(flag) + 1] = str(value)
+        else:
+            words += [flag, str(value)]
+    return words

@@ -232,7 +232,7 @@ class Cheat(AbstractDecoder):
 def test_decoders_that_see_too_much_are_refused(monkeypatch, how):
     monkeypatch.setitem(registry.DECODERS, "logistic", lambda *given: Cheat(how))
     states = SIGNS + np.random.default_rng(6).normal(size=SIGNS.shape)
-    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         certified(states, config=StatesConfig(DecoderConfig(("logistic",))))
     assert "decoder" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -285,7 +285,7 @@ NAN = np.where(np.arange(600)[:, None] == 7, np.nan, SIGNS)
 )
 def test_what_cannot_be_is_refused_in_one_line(change, said):
     arguments = {"states": SIGNS, "answers": ANSWERS, "n_values": 2, "config": LINEAR} | change
-    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         certify_states(**arguments)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

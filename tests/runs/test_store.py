@@ -124,7 +124,7 @@ def test_an_edited_configuration_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     before = everything(tmp_path)
     for attempt in (lambda: open_run(tmp_path, "study", CONFIG), lambda: load_run(run.path)):
-        with refused("holds another configuration") as caught:
+        with refused("must hold the configuration that its name says") as caught:
             attempt()
         assert caught.value.exit_code == 4
         assert str(run.path) in str(caught.value)
@@ -137,7 +137,7 @@ def test_a_moved_run_is_still_a_run_and_a_renamed_one_is_not(tmp_path: Path) -> 
     (tmp_path / "elsewhere").mkdir()
     moved = run.path.rename(tmp_path / "elsewhere" / run.run_id)
     assert load_run(moved).config == run.config
-    with refused("holds another configuration"):
+    with refused("must hold the configuration that its name says"):
         load_run(moved.rename(tmp_path / "study-0123456789ab"))
 
 
@@ -145,7 +145,7 @@ def test_a_moved_run_is_still_a_run_and_a_renamed_one_is_not(tmp_path: Path) -> 
 def test_a_damaged_configuration_is_refused(content: bytes, tmp_path: Path) -> None:
     run = open_run(tmp_path, "study", CONFIG)
     (run.path / "config.toml").write_bytes(content)
-    with refused(r"config\.toml is damaged") as caught:
+    with refused(r"config\.toml must be as boundprobe wrote it") as caught:
         open_run(tmp_path, "study", CONFIG)
     assert "\n" not in str(caught.value)
     assert (run.path / "config.toml").read_bytes() == content
@@ -168,7 +168,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
     if kind == "foreign":
         (path / "thesis.tex").write_text("mine")
     before = everything(tmp_path)
-    with refused("is not a run directory") as caught:
+    with refused("must be a directory that boundprobe made") as caught:
         open_run(tmp_path, "study", CONFIG)
     assert str(path.resolve()) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -177,7 +177,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(kind: str, tmp_path: Path
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a directory that boundprobe made; got .*, which does not exist"):
+    with pytest.raises(ValueError, match=r"must be a directory that boundprobe made; got .*, which does not exist"):
         load_run(tmp_path / "study-0123456789ab")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="must be a directory, or a new name in one") as caught:
@@ -240,7 +240,7 @@ def test_a_damaged_result_is_refused(content: bytes, tmp_path: Path) -> None:
     run = open_run(tmp_path, "study", CONFIG)
     finish(run, {"accuracy": 0.5})
     (run.path / "result.json").write_bytes(content)
-    with refused(r"result\.json is damaged") as caught:
+    with refused(r"result\.json must be as boundprobe wrote it") as caught:
         run.result()
     assert "\n" not in str(caught.value)
     assert str(run.path) in str(caught.value)
@@ -249,7 +249,7 @@ def test_a_damaged_result_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     run = open_run(tmp_path, "study", CONFIG)
     (run.path / "manifest.json").write_text('{"sessions": [')
-    with refused(r"manifest\.json is damaged"), run.session(device="cpu", seeds={}):
+    with refused(r"manifest\.json must be as boundprobe wrote it"), run.session(device="cpu", seeds={}):
         pass
 
 
@@ -293,14 +293,14 @@ def test_a_line_cut_in_half_is_left_out(cut: int, tmp_path: Path) -> None:
 def test_damage_in_the_middle_of_metrics_is_refused(content: bytes, tmp_path: Path) -> None:
     run = open_run(tmp_path, "study", CONFIG)
     (run.path / "metrics.jsonl").write_bytes(content)
-    with refused(r"metrics\.jsonl is damaged"):
+    with refused(r"metrics\.jsonl must be as boundprobe wrote it"):
         run.metrics()
 
 
 def test_metrics_that_are_no_text_are_refused(tmp_path: Path) -> None:
     run = open_run(tmp_path, "study", CONFIG)
     (run.path / "metrics.jsonl").write_bytes(b"\xff\n")
-    with refused(r"metrics\.jsonl is damaged"):
+    with refused(r"metrics\.jsonl must be as boundprobe wrote it"):
         run.metrics()
 
 

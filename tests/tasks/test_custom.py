@@ -89,7 +89,7 @@ def test_a_run_knows_the_source_it_was_made_from(file):
     said = config.to_dict()
     assert TrainConfig.from_dict(said) == config
     file.write_text(SOURCE + "# another version\n")
-    with pytest.raises(ValueError, match=r"source of own_recall\.py:Recall has changed: .*restore it"):
+    with pytest.raises(ValueError, match=r"source of own_recall\.py:Recall must be as it was, .*Restore it"):
         TrainConfig.from_dict(said)
     assert TrainConfig(build_task("own_recall.py:Recall", {}), config.model, config.schedule).to_dict() != said
 

@@ -101,7 +101,7 @@ def test_a_checkpoint_that_is_not_of_its_runs_is_refused(
     state = torch.load(path, weights_only=True)
     DAMAGE[name](state)
     torch.save(state, path)
-    with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged") as caught:
+    with pytest.raises(RunDirectoryError, match=r"train_state\.pt must be as boundprobe wrote it") as caught:
         train(CONFIG, tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -133,7 +133,7 @@ def test_weights_of_stopped_members_are_looked_at_as_well(tmp_path: Path, monkey
     assert sorted(state["batch"]["stopped"]) == [2, 3], "the case is not what it is meant to be"
     state["batch"]["stopped"][2] = torch.zeros(5)
     torch.save(state, path)
-    with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged"):
+    with pytest.raises(RunDirectoryError, match=r"train_state\.pt must be as boundprobe wrote it"):
         train_group([CONFIG, LEARNED], tmp_path)
 
 

@@ -298,7 +298,7 @@ def test_a_damaged_checkpoint_is_refused_or_set_aside(
         state = workspace / "train_state.pt"
         contents.append(state.read_bytes()[: 1000 * i])
         state.write_bytes(contents[-1])
-        with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged"):
+        with pytest.raises(RunDirectoryError, match=r"train_state\.pt must be as boundprobe wrote it"):
             train_group(PAIR, tmp_path, progress=must_not_train)
         assert state.read_bytes() == contents[-1], "refused, and yet changed"
     caplog.clear()

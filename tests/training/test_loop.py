@@ -249,7 +249,7 @@ def interrupted(root: Path) -> Path:
 
 def assert_refused(root: Path, path: Path) -> None:
     before = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "manifest.json"}
-    with pytest.raises(RunDirectoryError, match=r"train_state\.pt is damaged") as caught:
+    with pytest.raises(RunDirectoryError, match=r"train_state\.pt must be as boundprobe wrote it") as caught:
         train(SINGLE, root)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
@@ -310,7 +310,10 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     recorded = manifest.read_text()
     for content in (whole[:-1], whole[:20], b""):
         file.write_bytes(content)
-        for hashes, said in ((recorded, "has changed since"), (without_hashes(recorded), "is damaged")):
+        for hashes, said in (
+            (recorded, "has changed since"),
+            (without_hashes(recorded), "must be as boundprobe wrote it"),
+        ):
             manifest.write_text(hashes)
             with pytest.raises(RunDirectoryError, match=rf"model\.safetensors {said}") as caught:
                 load_models(run)

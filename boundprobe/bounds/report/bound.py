@@ -166,10 +166,8 @@ def find_bound(bounds: Iterable[Bound], key: str) -> Bound:
 
     Raises
     ------
-    KeyError
-        If there is none.
+    ValueError
+        If there is none; it lists those that there are.
     """
-    for bound in bounds:
-        if bound.key == key:
-            return bound
-    raise KeyError(key)
+    by_key = {bound.key: bound for bound in bounds}
+    return by_key[check_word("key", key, by_key)]

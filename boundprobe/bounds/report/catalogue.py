@@ -26,7 +26,7 @@ class Entry:
     formula : str
     assumptions : tuple of str
     functions : tuple of str
-        Names in ``boundprobe.bounds``.
+        Names in ``package``.
     reference : str
     source_says : str
         What the reference states, as far as we know it.
@@ -34,6 +34,8 @@ class Entry:
         How we know it: read, quoted by others, its abstract alone.
     evidence : str
         For the formula, as in ``Bound``: ``proved`` entries are enumerated on small cases by tests.
+    package : str
+        Where the functions are.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Entry:
     source_says: str
     source_known: str
     evidence: str = "proved"
+    package: str = "boundprobe.bounds"
 
 
 CATALOGUE: tuple[Entry, ...] = (
@@ -56,7 +59,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("fano_bits", "mean_error_fano_bits", "fano_accuracy_ceiling", "required_bits", "required_state_entries"),
         f"{_COOPER}, Theorem 3.3 and Lemma 3.5",
         "a lower bound on sum_i log |S_i| at constant success",
-        "read as text, without its formulas; exact form derived here",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "S2 rate-distortion", "state", "lower",
@@ -72,7 +75,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("n independent uniform coordinates of q values", "each query reads one coordinate"),
         ("packing_error_floor", "packing_bits", "packing_accuracy_ceiling"),
         f"one-shot form of Theorem 3.3, {_COOPER}", "no one-shot form",
-        "read as text, without its formulas; derived here",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "S4 zero error", "state", "lower",
@@ -100,7 +103,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("receptive_field", "min_receptive_field", "min_sum_window_minus_one"),
         f"{_COOPER}, Assumption 3.6 and Theorem 3.7",
         "two inputs that agree on the last tokens and differ in their answers",
-        "read as text, without its formulas",
+        "our exact form, derived in docs/theory",
     ),
     Entry(
         "W2 exact ceiling", "window", "upper",
@@ -108,7 +111,17 @@ CATALOGUE: tuple[Entry, ...] = (
         ("the window-hard distribution of the task",),
         ("window_accuracy_ceiling", "blind_accuracy", "expected_max_count"),
         f"{_COOPER}, Theorem 3.7", "the two-point form",
-        "read as text, without its formulas; exact form derived here",
+        "our exact form, derived in docs/theory",
+    ),
+    Entry(
+        "T1 certified information", "state", "lower",
+        "I(U;S) >= H(Y | D) - c with probability 1 - alpha, c an upper confidence bound of the mean code length",
+        ("the prior of the answers is known", "the decoder was frozen before independent sequences were evaluated"),
+        ("certify_states", "measure"),
+        "Fano 1961; Barber and Agakov 2003; Waudby-Smith and Ramdas 2024, arXiv 2010.09686, for the confidence bound",
+        "variational bounds of mutual information; confidence bounds for means",
+        "our combination, derived in docs/probes.md",
+        package="boundprobe.probes",
     ),
     Entry(
         "copying", "neighbour", "lower",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -121,10 +122,22 @@ class BoundsReport:
 
         Raises
         ------
-        KeyError
-            If the report has no such bound.
+        ValueError
+            If the report has no such bound; it lists those that it has.
         """
         return find_bound((self.entropy, *self.bounds), key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a bound of that key."""
+        return key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        """Over the keys, as a mapping does."""
+        return iter(self.keys())
+
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all bounds."""
+        return tuple(bound.key for bound in (self.entropy, *self.bounds))
 
     @property
     def state(self) -> StateBounds:

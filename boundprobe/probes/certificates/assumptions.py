@@ -75,8 +75,8 @@ def check_interchange(scores: Scorer, sample: Sample) -> str:
     turned = np.roll(np.arange(math.ceil(few.n_sequences / 2)), 1)
     if not _same(scores(few)[turned], scores(few.rows(turned))):
         raise ValueError(
-            "a decoder must see one state at a time; got one whose scores do not follow states that are swapped between "
-            "sequences. Take one without statistics of the batch."
+            "a decoder must see one state at a time; got one whose scores do not follow states that are swapped "
+            "between sequences. Take one without statistics of the batch."
         )
     return f"states of {len(turned)} sequences swapped, without the others: what the decoder says went with them"
 

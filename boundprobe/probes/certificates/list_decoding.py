@@ -143,6 +143,6 @@ def _lowest(successes: float | FloatArray, n_sequences: int, alpha: float) -> Fl
 def _shape(wrong: NDArray[np.bool_]) -> tuple[int, int]:
     if wrong.ndim != 2 or not wrong.size or wrong.dtype != np.bool_:
         raise ValueError(
-            f"`wrong` must be bool (sequences, answers), both at least 1; got shape {wrong.shape} and type {wrong.dtype}."
+            f"`wrong` must be bool (sequences, answers), both at least 1; got shape {wrong.shape}, type {wrong.dtype}."
         )
     return wrong.shape[0], wrong.shape[1]

@@ -153,8 +153,8 @@ def retention(
         member = groups == name
         if (member.sum(1) > 1).any():
             raise ValueError(
-                f"a group must have one answer of a sequence, as the sequence is the unit; got two in group {name}. Give "
-                "them groups of their own."
+                f"a group must have one answer of a sequence, as the sequence is the unit; got two in group {name}. "
+                "Give them groups of their own."
             )
         n_sequences[i], n_wrong[i] = member.sum(), (member & wrong).sum()
     level = alpha / max(1, len(names))

@@ -24,6 +24,7 @@ from boundprobe.sweep.executors.base import AbstractExecutor, Job, OnNews, Outco
 from boundprobe.sweep.executors.environment import environment, thread_variables
 from boundprobe.sweep.executors.job_queue import JobQueue
 from boundprobe.termination import terminable
+from boundprobe.text import logging_lines
 
 #: How often the driver looks for workers that died, and for jobs that wait for another process.
 POLL_SECONDS = 0.2
@@ -201,7 +202,7 @@ def _work(connection: Connection, parent: int) -> None:
         except OSError:  # the driver is gone
             os._exit(1)
 
-    with terminable():
+    with logging_lines(), terminable():
         while True:
             try:
                 pickled = connection.recv_bytes()

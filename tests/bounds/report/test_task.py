@@ -196,9 +196,9 @@ def test_statements_speak_of_what_the_package_measures():
 
 def test_only_numbers_can_be_taken_as_numbers():
     assert Bound("vc_dimension", 3, "enumerated").number == 3.0
-    with pytest.raises(ValueError, match="'packing' has no number but None"):
+    with pytest.raises(ValueError, match="bound 'packing' must be available to be used as a number; got None"):
         Bound("packing", None, "unavailable").number  # noqa: B018
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="`key` must be one of entropy, fano, "):
         bounds_report(SelectiveCopying())["no such bound"]
 
 

@@ -69,7 +69,9 @@ def test_only_a_witness_lets_a_model_pass():
     found = verdicts(SelectiveCopying(), (None, 11), 10_000, 0.95, [witness, Witness("mixture", 0.9, "half of it")])
     assert [found[name].verdict for name in NAMES] == ["can pass", "undecided", "undecided"]
     assert found["state-hard"].reason == "Theorem 4.3"
-    with pytest.raises(ValueError, match=r"witness 'Theorem 4\.3' claims accuracy 1\.0 on state-hard; allowed"):
+    with pytest.raises(
+        ValueError, match=r"accuracy of witness 'Theorem 4\.3' on state-hard must be at most .*; got 1\.0"
+    ):
         model_verdicts(SelectiveCopying(), (None, 11), 10, 0.95, [witness])
     with pytest.raises(ValueError, match="distribution 'uniform' is not known"):
         model_verdicts(SelectiveCopying(), (None, 11), 10, 0.95, [Witness("uniform", 1.0, "")])

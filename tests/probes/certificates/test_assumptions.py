@@ -75,7 +75,7 @@ def test_a_decoder_that_sees_one_right_answer_too_early_is_refused(sees, ahead, 
         scores[:, place] += 5 * np.eye(3, dtype=np.float32)[sample.answers[:, sees]]
         return scores
 
-    with pytest.raises(ValueError, match="depends on the right answer itself or on a later one") as caught:
+    with pytest.raises(ValueError, match="depend on the right answer itself or on a later one") as caught:
         check_causal(leaky, SAMPLE.rows(slice(0, n)))
     assert "\n" not in str(caught.value)
 

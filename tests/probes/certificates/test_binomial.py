@@ -67,7 +67,7 @@ def test_clopper_pearson_keeps_the_shape_and_warns_of_nothing():
 
 @pytest.mark.parametrize(("errors", "n"), [(-1, 10), (11, 10), (0, 0), (0, -3)])
 def test_clopper_pearson_refuses_counts_that_cannot_be(errors, n):
-    with pytest.raises(ValueError, match="allowed: 0 to the number of sequences"):
+    with pytest.raises(ValueError, match=r"`errors` must lie in \[0, n_sequences\]"):
         clopper_pearson(np.array([errors]), n, 0.05)
 
 

@@ -175,7 +175,7 @@ def test_ties_go_to_the_first_value():
 @pytest.mark.parametrize("shape", [(5, 2, 4), (4, 3, 4), (5, 3, 3), (5, 3)])
 def test_scores_of_another_shape_are_refused(shape):
     code = AnswerCode("tangent-fano", 4, np.ones(3), np.zeros(3), np.full(3, 0.1))
-    with pytest.raises(ValueError, match=r" must .*; got |allowed") as caught:
+    with pytest.raises(ValueError, match=r" must .*; got ") as caught:
         code.lengths_bits(np.zeros(shape, np.float32), np.zeros((5, 3), int))
     assert "\n" not in str(caught.value)
 

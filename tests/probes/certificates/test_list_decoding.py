@@ -131,7 +131,7 @@ def test_wrong_arguments_are_named() -> None:
         states_certificate(wrong, 4, 1, 0)
     with pytest.raises(ValueError, match="`n_values` must be an integer of at least 2; got 1"):
         states_certificate(wrong, 1, 1, 0.05)
-    with pytest.raises(ValueError, match=r"wrong has shape \(4, 3\) and type int64; allowed: bool"):
+    with pytest.raises(ValueError, match=r"`wrong` must be bool .*; got shape \(4, 3\), type int64"):
         states_certificate(wrong.astype(int), 4, 1, 0.05)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`n_evaluation` must be an integer of at least 1; got 0"):
         choose_threshold(wrong, 4, 0, 0.05)

@@ -184,11 +184,11 @@ def test_wrong_codes_are_named() -> None:
     for wrong, message in [
         (
             np.zeros((4, 2), int),
-            r"codes have shape \(4, 2\) and type int64; allowed: integers \(states, 3\) from 0 to 3",
+            r"must be integers \(states, 3\) from 0 to 3; got shape \(4, 2\) and type int64",
         ),
-        (np.zeros((4, 3)), "type float64; allowed: integers"),
-        (np.full((4, 3), 4), "codes are 4 to 4; allowed: integers"),
-        (np.full((4, 3), -1), "codes are -1 to -1; allowed: integers"),
+        (np.zeros((4, 3)), "must be integers .*type float64"),
+        (np.full((4, 3), 4), "must be integers .*; got 4 to 4"),
+        (np.full((4, 3), -1), "must be integers .*; got -1 to -1"),
     ]:
         with pytest.raises(ValueError, match=message):
             code.lengths_bits(wrong)

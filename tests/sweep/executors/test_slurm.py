@@ -298,7 +298,7 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         SlurmExecutor(tmp_path, time_min=0)
     with pytest.raises(ValueError, match="`gpus_per_node` must be an integer of at least 0; got -1"):
         SlurmExecutor(tmp_path, gpus_per_node=-1)
-    with pytest.raises(ValueError, match="poll_seconds is 0"):
+    with pytest.raises(ValueError, match="`poll_seconds` must be above 0"):
         SlurmExecutor(tmp_path, poll_seconds=0)
 
 

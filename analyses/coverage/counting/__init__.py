@@ -1,0 +1,1 @@
+"""What ``count.py`` and ``premises.py`` count, by kind."""
