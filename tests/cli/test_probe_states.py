@@ -281,7 +281,8 @@ def test_a_header_that_numpy_cannot_take_is_refused(refused, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "content", [b"a\n" + b"x" * 200_000 + b"\n", b'a\n"' + b"1\n" * 100_000, b"\xff\xfe\x00", b"", b"PAR1" + b"\0" * 40 + b"PAR1"]
+    "content",
+    [b"a\n" + b"x" * 200_000 + b"\n", b'a\n"' + b"1\n" * 100_000, b"\xff\xfe\x00", b"", b"PAR1" + b"\0" * 40 + b"PAR1"],
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_that_cannot_be_read_is_refused(refused, file, tmp_path, kind, content):
