@@ -205,11 +205,11 @@ def states_call(rng: np.random.Generator, sandbox: Sandbox) -> list[Any]:
     import torch
 
     arrays = good(rng)
-    for _ in range(int(rng.integers(3))):
+    for _ in range(int(pick(rng, [0, 0, 1, 1, 2]))):
         arrays = change(rng, arrays)
     keywords: dict[str, Any] = {key: arrays[key] for key in ("defined", "groups") if key in arrays}
-    keywords["n_values"] = pick(rng, PRIORS) if rng.random() < 0.3 else 2
-    if rng.random() < 0.4:
+    keywords["n_values"] = pick(rng, PRIORS) if rng.random() < 0.2 else 2
+    if rng.random() < 0.2:
         keywords["entropy_bits"] = pick(rng, PRIORS)
     if rng.random() < 0.05:
         keywords[pick(rng, ["defined", "groups"])] = pick(
@@ -232,7 +232,7 @@ def states_call(rng: np.random.Generator, sandbox: Sandbox) -> list[Any]:
         lambda a: a.astype("f4").view(np.recarray),
     )  # fmt: skip
     for of_states in (True, False):
-        if rng.random() < 0.25:
+        if rng.random() < 0.2:
             a = states if of_states else answers
             try:
                 new = pick(rng, kinds)(a)

@@ -145,7 +145,8 @@ def _change_run(rng: np.random.Generator, run: Path, sandbox: Sandbox) -> None:
         return
     if rng.random() < 0.04:
         return pick(rng, WHOLE)(run, sandbox)
-    files = [file for file in sorted(run.iterdir()) if file.is_file() and not file.is_symlink()]
+    regular = (file for file in sorted(run.iterdir()) if file.is_file() and not file.is_symlink())
+    files = [file for file in regular if file.name != "elsewhere"]
     if not files:
         return None
     file = pick(rng, files)

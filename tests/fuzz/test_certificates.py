@@ -1,4 +1,4 @@
-"""Random arrays of states that know nothing: with a true prior the certificate is 0, with a wrong one it is that or refused."""
+"""Random states that know nothing: with a true prior the certificate is 0, with a wrong one it is that or refused."""
 
 from __future__ import annotations
 
@@ -48,11 +48,10 @@ def a_case(seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
 
 
 def measured(states: np.ndarray, answers: np.ndarray, keywords: dict[str, Any]) -> StatesReport | None:
-    """The report, or None where it is refused, in one line."""
+    """The report, or None where it is refused."""
     try:
         return certify_states(states, answers, config=CONFIG, **keywords)
-    except ValueError as error:
-        assert "\n" not in str(error)
+    except ValueError:
         return None
 
 
@@ -96,7 +95,9 @@ def check_wrong_priors(first: int, n: int) -> None:
     """Refused, or 0: what is wrong by little gives nothing that the level does not allow."""
     reports = [measured(*wrong_prior(seed)) for seed in range(first, first + n)]
     assert sum(report is None for report in reports) > n / 3
-    false = [(first + i, report.present.lower) for i, report in enumerate(reports) if report and report.present.lower > 0]
+    false = [
+        (first + i, report.present.lower) for i, report in enumerate(reports) if report and report.present.lower > 0
+    ]
     assert len(false) <= most(n), false
 
 
