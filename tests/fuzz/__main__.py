@@ -28,7 +28,12 @@ def main() -> int:
     )
     parser.add_argument("--templates", type=Path, help="where the run directories are kept that are changed")
     parser.add_argument("--again", type=int, metavar="SEED", help="repeat one input here, and print what happens")
-    parser.add_argument("--make", type=Path, metavar="DIR", help="with --again: make its files in DIR, which is emptied, and run nothing")
+    parser.add_argument(
+        "--make",
+        type=Path,
+        metavar="DIR",
+        help="with --again: make its files in DIR, which is emptied, and run nothing",
+    )
     parser.add_argument("--table", action="store_true", help="print the counts of the log as a table, and stop")
     args = parser.parse_args()
     if args.again is not None:
