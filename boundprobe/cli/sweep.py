@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
     from boundprobe.runs.collect import check_table, seed_rows, write_table
+    from boundprobe.runs.files import check_output_directory
     from boundprobe.sweep.driver import Shard, Sweep, collect, run_sweep
     from boundprobe.training.member_queue import ensemble_size
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     executor.check_usable()
     sweep = Sweep(config, args.out)
     if sweep.result() is None:
+        check_output_directory("--out", args.out)  # before anything is said
         groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]
         configs = [each for group in groups for each in group]
         n_models = sum(each.n_members for each in configs)

@@ -201,7 +201,7 @@ def find_run(root: Path, verb: str, config: Config) -> Run | None:
         If the directory holds another configuration or is damaged.
     """
     path = real_path(root) / run_name(verb, config)
-    return load_run(path) if os.path.lexists(path) else None
+    return _load_here(path) if os.path.lexists(path) else None
 
 
 def run_name(verb: str, config: Config) -> str:
@@ -233,6 +233,16 @@ def open_run(root: Path, verb: str, config: Config) -> Run:
             if not path.exists():
                 raise
             # Another process was faster: its directory has the same configuration.
+    return _load_here(path)
+
+
+def _load_here(path: Path) -> Run:
+    """A run that is looked for by its name; one that lies elsewhere would be written to there."""
+    if path.is_symlink():
+        raise RunDirectoryError(
+            f"a run directory must lie where it is looked for; got {path}, a symbolic link. Move the directory there, "
+            "or name the one that holds it."
+        )
     return load_run(path)
 
 

@@ -70,7 +70,11 @@ class SweepConfig:
     probe: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name, table in [*self.base.items(), ("grid", self.grid), ("probe", self.probe or {})]:
+        for name, table in [
+            *self.base.items(),
+            ("grid", self.grid),
+            ("probe", {} if self.probe is None else self.probe),
+        ]:
             if name in TABLES and not isinstance(table, Mapping):
                 raise ValueError(f"`{name}` must be a table, [{name}] with its keys below it; got {table!r}.")
         known: set[str] = set()

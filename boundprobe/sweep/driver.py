@@ -155,7 +155,22 @@ class Sweep:
     def result(self) -> dict[str, Any] | None:
         """Its result, if it is finished; makes nothing."""
         found = find_run(self.root, "sweep", self.config.to_dict())
-        return None if found is None else found.result()
+        return None if found is None else found.read_result(self._check_rows)
+
+    def _check_rows(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return the result if it has a row for each run of the sweep, in order, with what the grid sets there."""
+        rows = result["runs"]
+        expected = [
+            {key: value for key, value in point.settings.items() if key != "model.architecture"}
+            | {"run_id": run_name("train", point.config.to_dict())}
+            for point in self.points
+        ]
+        if len(rows) != len(expected) or any(
+            row.keys() != rows[0].keys() or not row.items() >= wanted.items()
+            for row, wanted in zip(rows, expected, strict=True)
+        ):
+            raise ValueError("`runs` must have a row for each run of the sweep, with what the grid sets; got others")
+        return result
 
     def jobs(self, *, device: str, largest: int, shard: Shard) -> list[TrainAndProbe]:
         """The groups of runs of a shard; finished ones among them return at once."""

@@ -260,6 +260,19 @@ def test_nor_is_what_an_unfinished_run_has(name, kind, fails, theirs, tiny):
     assert aim.read_text() == "precious"
 
 
+def test_a_run_that_is_a_link_is_not_followed_out_of_its_place(fails, theirs, tiny, tmp_path):
+    """Figures, locks and checkpoints would be written where it leads."""
+    run, probe = theirs
+    away = tmp_path / "away"
+    away.mkdir()
+    for found, argv in ((probe, ["probe", run, *PROBE]), (run, [*tiny, "--out", run.parent])):
+        found.rename(away / found.name)
+        found.symlink_to(away / found.name)
+        before = {path: os.lstat(path).st_mtime_ns for path in away.rglob("*")}
+        assert "symbolic link" in fails(*argv)
+        assert {path: os.lstat(path).st_mtime_ns for path in away.rglob("*")} == before
+
+
 @pytest.mark.parametrize("kind", ["pipe", "link", "directory"])
 def test_an_output_replaces_regular_files_only(kind, fails, tmp_path):
     aim, out = tmp_path / "aim", tmp_path / "out.npz"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ import torch
 from boundprobe.runs import load_run, open_run
 from boundprobe.sweep import SweepConfig
 from tests.helpers.commands import run_here, run_line
+from tests.helpers.strangers import edit
 
 SWEEP = """
 [task]
@@ -483,6 +485,29 @@ def test_plot_draws_each_task_of_a_sweep(file, call, here, tmp_path):
     assert code == 0
     expected = ["sweep.png", "sweep.svg", "sweep-2.png", "sweep-2.svg"]
     assert out.split() == [str(tmp_path / name) for name in expected]
+
+
+ROWS = {
+    "one with a key that others have not": lambda rows: rows[0].update({"1e308": "none"}),
+    "one without what the grid sets": lambda rows: rows[1].pop("train.weight_decay"),
+    "another value of the grid": lambda rows: rows[2].update({"train.weight_decay": 0.25}),
+    "one too few": lambda rows: rows.pop(),
+    "one twice": lambda rows: rows.append(rows[0]),
+    "another order": lambda rows: rows.reverse(),
+    "another run": lambda rows: rows[0].update(run_id="train-0123456789ab"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_a_sweep_are_those_of_its_grid(call, swept, tmp_path, name):
+    runs = tmp_path / "runs"
+    shutil.copytree(swept.path.parent, runs)
+    argv = ["sweep", swept.path.parents[1] / "sweep.toml", "--out", runs]
+    assert call(*argv).code == 0
+    edit(runs / swept.path.name / "result.json", lambda document: ROWS[name](document["runs"]))
+    code, out, err = call(*argv)
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert "`runs` must have a row for each run" in err
 
 
 def test_plot_wants_one_finished_sweep(refused, swept, tmp_path):

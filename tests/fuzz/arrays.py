@@ -236,7 +236,7 @@ def states_call(rng: np.random.Generator, sandbox: Sandbox) -> list[Any]:
             a = states if of_states else answers
             try:
                 new = pick(rng, kinds)(a)
-            except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError, OverflowError):
+            except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError):
                 new = None
             states, answers = (new, answers) if of_states else (states, new)
     return [states, answers, keywords]

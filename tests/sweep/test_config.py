@@ -300,6 +300,13 @@ def test_what_is_refused(case: str) -> None:
     assert re.search(r" must .*; got ", str(caught.value))
 
 
+@pytest.mark.parametrize("name", ["probe", "grid", "task", "model", "train"])
+@pytest.mark.parametrize("value", [0, False, "", [], 1, "x", [{}]])
+def test_what_is_no_table_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be a table"):
+        SweepConfig.from_dict({"task": {"name": "copying"}} | {name: value})
+
+
 @pytest.mark.parametrize("n_values", [(101, 100), (10_001,), (1000, 1000, 1000, 1000)])
 def test_a_grid_that_nobody_can_run_is_refused_at_once(n_values: tuple[int, ...]) -> None:
     keys = ("train.steps", "train.batch", "seed", "train.n_eval")
