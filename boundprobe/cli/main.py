@@ -75,7 +75,12 @@ def _run(argv: Sequence[str]) -> int:
     given = vars(args)
     named = [given[TASK_NAME]] if TASK_NAME in given else []
     with consenting(*named, everything=given.get("trust", False)):
-        return int(args.run(args))
+        try:
+            return int(args.run(args))
+        except Terminated:
+            raise
+        except SystemExit as error:  # of a user's own task: it would end the command without a word
+            raise ValueError(f"a task must not end the program; got sys.exit({error.code!r}) from it.") from None
 
 
 def _failed(message: str, exit_code: int) -> int:

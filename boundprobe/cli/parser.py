@@ -46,9 +46,9 @@ class OneLineParser(argparse.ArgumentParser):
         """Raise ``ValueError`` instead of printing the usage; ``main`` prints it and exits with 2."""
         if message.startswith("unrecognized arguments: "):
             words = message.removeprefix("unrecognized arguments: ").split()
-            message = (
-                f"arguments must be among those of '{self.prog} --help'; got {' '.join(words)}.{self._advice(words[0])}"
-            )
+            advice = self._advice(words[0]) if words else ""
+            got = " ".join(words) or "an empty one"
+            message = f"arguments must be among those of '{self.prog} --help'; got {got}.{advice}"
         elif found := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
             verbs = {verb.strip(" '"): verb.strip(" '") for verb in found[2].split(",")}
             message = f"the verb must be one of {', '.join(verbs)}; got {found[1]!r}.{_meant(found[1], verbs)}"

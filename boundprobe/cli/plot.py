@@ -82,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
         for model in probe_run(trained, settings, device=device):
             points = None if curve is None else probe_bottleneck(trained, model.member, curve, device=device)
             models.append(MeasuredModel(model, points))
+    task = config_of_run(runs[0].config, runs[0].path).task  # which may be refused
     args.out.mkdir(parents=True, exist_ok=True)
-    return _name(args, save(config_of_run(runs[0].config, runs[0].path).task, models, args.out / "bound_vs_empirical"))
+    return _name(args, save(task, models, args.out / "bound_vs_empirical"))
 
 
 def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +49,9 @@ def read_arrays(path: Path, groups: str = "groups") -> dict[str, np.ndarray]:
             if groups in file.files:
                 arrays["groups"] = file[groups]
             found = file.files
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError:  # which is no damage
+        raise
+    except Exception as error:  # numpy's and zipfile's readers raise whatever they meet
         # numpy's own advice about objects, to load them unsafely, is none that is followed here.
         reason = "it holds Python objects" if "allow_pickle" in str(error) else " ".join(str(error).split())
         raise ValueError(f"{must}; got {path}, which cannot be read ({reason})") from None
@@ -76,23 +77,29 @@ def read_column(spec: str) -> np.ndarray:
         raise ValueError(f"{must}; got {spec}")
     if not path.is_file():
         raise ValueError(f"{must}; got {path}, which is not there")
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            values = [row.get(column) for row in rows]
-            columns: Sequence[str] = rows.fieldnames or ()
-    else:
-        check_table(path)
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path)
-        columns = table.column_names
-        values = table[column].to_pylist() if column in columns else []
+    try:
+        columns, values = _read_table(path, column)
+    except (ValueError, OSError, csv.Error, RuntimeError) as error:
+        raise ValueError(f"{must}; got {path}, which cannot be read ({' '.join(str(error).split())})") from None
     if column not in columns:
         raise ValueError(f"{must}; got column {column!r} of {path}, which has {', '.join(columns) or 'none'}")
     if any(value is None for value in values):
         raise ValueError(f"{must}; got a row of {path} without a {column}")
     return np.array([str(value) for value in values])
+
+
+def _read_table(path: Path, column: str) -> tuple[Sequence[str], list[Any]]:
+    """Names of the columns of a table, and the values of one of them; no values if it is not there."""
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            values = [row.get(column) for row in rows]
+            return rows.fieldnames or (), values
+    check_table(path)
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return table.column_names, table[column].to_pylist() if table.column_names.count(column) == 1 else []
 
 
 def states_config(given: Mapping[str, Any]) -> StatesConfig:

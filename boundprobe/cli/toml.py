@@ -10,6 +10,7 @@ from typing import Any
 
 from boundprobe.checks import meant
 from boundprobe.runs.files import MOST_CONFIG, read_regular
+from boundprobe.runs.given import read_given
 from boundprobe.tasks.custom.source import HASH_KEY
 from boundprobe.training.config import rename_old_keys
 
@@ -33,7 +34,10 @@ def read_config(path: Path, keys: Iterable[tuple[str, ...]]) -> dict[str, Any]:
     if ("backend",) in allowed:
         config = rename_old_keys(config)
     has_task = any(path[0] == "task" for path in allowed)
-    for found in _leaves(config):
+    above = {path[:i] for path in allowed for i in range(1, len(path))}
+    for found, is_empty in _leaves(config):
+        if is_empty and found in above:
+            continue
         # Any key may stand under [task]: the task itself knows its parameters and names a wrong one.
         if found not in allowed and not (has_task and found[0] == "task" and len(found) == 2):
             names = sorted({".".join(path) for path in allowed})
@@ -56,10 +60,11 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
     directory = path.absolute().parent.name
     of_run = path.name == "config.toml" and re.fullmatch(r"[a-z]+-[0-9a-f]{12}", directory) is not None
     try:
-        data = read_regular(path, MOST_CONFIG) if of_run else path.read_bytes()
-        config = tomllib.loads(data.decode("utf-8"))
+        data = read_regular(path, MOST_CONFIG) if of_run else read_given(name, path)
     except OSError as error:
         raise ValueError(f"{name} must be a TOML file; got one that cannot be read ({error.strerror}).") from None
+    try:
+        config = tomllib.loads(data.decode("utf-8"))
     except RecursionError:
         raise ValueError(
             f"{name} must be TOML of a few levels; got tables or lists that are nested too deeply."
@@ -75,9 +80,10 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def _leaves(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
+def _leaves(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], bool]]:
+    """Paths to values and to tables with nothing below them: (path, whether it is such a table)."""
     for key, value in table.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _leaves(value, (*above, key))
         else:
-            yield (*above, key)
+            yield (*above, key), isinstance(value, Mapping)

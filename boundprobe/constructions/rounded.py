@@ -57,12 +57,13 @@ class Levels:
 
 @dataclass(frozen=True)
 class RoundedRun:
-    """The rounded machine's bits, and its answers to every query after state-hard prefixes.
+    """The rounded machine's bits, and its answers to every query in reach after state-hard prefixes.
 
     Attributes
     ----------
     bits : CodedBits
     n_prefixes, n_answers, n_wrong : int
+        Answers are counted where the construction must be right (``Construction.in_reach``).
     """
 
     bits: CodedBits
@@ -99,16 +100,19 @@ def run_rounded(construction: Construction, n_prefixes: int = 1024, seed: int = 
     levels = Levels.of(model.prefill(torch.as_tensor(first.prefix)))
     cut = task.sample_cut(n_prefixes, generator(seed, "evaluation"))
     state = levels(model.prefill(torch.as_tensor(cut.prefix)))
-    n_wrong = 0
-    for query, expected in zip(cut.queries, cut.answers.T, strict=True):
+    n_answers = n_wrong = 0
+    for i, (query, expected) in enumerate(zip(cut.queries, cut.answers.T, strict=True)):
         suffix = torch.as_tensor(query).expand(n_prefixes, -1)
         answers = model.answer(state, suffix)[:, -1].argmax(-1).numpy()
-        n_wrong += int(np.sum(answers != expected))
+        # With a short window a construction claims to be right where it can see the answer, rounded or not.
+        in_reach = construction.in_reach(cut.whole(np.full(n_prefixes, i)))[:, -1]
+        n_answers += int(np.sum(in_reach))
+        n_wrong += int(np.sum(in_reach & (answers != expected)))
     kinds = [tensor.kind for layer in state.layers for tensor in layer for _ in range(tensor.value[0].numel())]
     by_kind = {
         kind: sum(int(bits) for bits, k in zip(levels.entry_bits, kinds, strict=True) if k == kind)
         for kind in ("recurrent", "conv", "cache")
     }
     return RoundedRun(
-        CodedBits(by_kind["recurrent"] + by_kind["conv"], by_kind["cache"]), n_prefixes, cut.answers.size, n_wrong
+        CodedBits(by_kind["recurrent"] + by_kind["conv"], by_kind["cache"]), n_prefixes, n_answers, n_wrong
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from boundprobe.checks import check_word
+from boundprobe.checks import check_word, refuse
 from boundprobe.settings import check_settings, setting
+from boundprobe.text import one_line
 
 #: Mixers that an architecture string may name.
 MIXERS = (
@@ -24,6 +25,8 @@ MIXERS = (
 )
 #: Mixers that look back through a window of attention and through nothing else.
 WINDOWED = ("attn",)
+#: Layers of one model, so that a number of them that was mistyped is no list that fills the memory.
+MOST_LAYERS = 10_000
 
 
 def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
@@ -52,11 +55,13 @@ def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
     # A mixer's own name may hold the sign that joins layers.
     for text in re.split(r"(?<!gated)-", str(architecture)):
         repeated = re.fullmatch(r"([1-9][0-9]*)x(.+)", text)
-        times, layer = (int(repeated[1]), repeated[2]) if repeated else (1, text)
+        times, layer = (int(repeated[1][:9]), repeated[2]) if repeated else (1, text)
         branches = tuple(layer.split("|"))
         for mixer in branches:
             advice = "join layers from input to output with '-', as in mamba-attn, 3xmamba-attn or mamba|attn-mamba"
             check_word("mixer", mixer, MIXERS, advice, of=f" of architecture {architecture!r}")
+        if len(layers) + times > MOST_LAYERS:
+            refuse("architecture", f"of at most {MOST_LAYERS} layers", one_line(repr(architecture), 80))
         layers += [branches] * times
     return tuple(layers)
 

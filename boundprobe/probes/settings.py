@@ -64,10 +64,10 @@ class DecoderConfig:
         for name in ("names", "forms"):
             object.__setattr__(self, name, as_names(name, getattr(self, name)))
         for name, given, allowed in (("decoders", self.names, DECODER_NAMES), ("forms", self.forms, FORM_NAMES)):
+            for each in given:  # before they are compared: a list of lists cannot be
+                check_word(name, each, allowed)
             if not given or len(set(given)) < len(given):
                 raise ValueError(f"`{name}` must be one or more of {', '.join(allowed)}, each once; got {list(given)}.")
-            for each in given:
-                check_word(name, each, allowed)
         check_word("limit", self.limit, CONFIDENCE_BOUND_NAMES)
         check_integer("seed", self.seed, 0)
 

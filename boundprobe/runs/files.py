@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from boundprobe.errors import RunDirectoryError
+from boundprobe.runs.given import possible_path
 from boundprobe.text import one_line
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def check_output(name: str, path: Path) -> Path:
     ValueError
         If the path is no file name, its directory is not there, or something else than a regular file is at the path.
     """
-    if not path.name:
+    if not possible_path(name, path).name:
         raise ValueError(f"`{name}` must be a file in an existing directory; got {str(path)!r}; name the file")
     if not path.parent.is_dir():
         raise ValueError(
@@ -80,7 +81,7 @@ def check_output_directory(name: str, path: Path) -> Path:
     ValueError
         If it is something else, or lies in what cannot be written; nothing is made.
     """
-    above = path.absolute()
+    above = possible_path(name, path).absolute()
     while not os.path.lexists(above):
         above = above.parent
     if not above.is_dir():

@@ -34,6 +34,7 @@ from boundprobe.runs.files import (
     write_bytes,
     write_text,
 )
+from boundprobe.runs.given import real_path
 from boundprobe.runs.lock import locked
 from boundprobe.runs.manifest import add_session, check_hash, sha256, stamp_finished
 
@@ -199,7 +200,7 @@ def find_run(root: Path, verb: str, config: Config) -> Run | None:
     RunDirectoryError
         If the directory holds another configuration or is damaged.
     """
-    path = root.resolve() / run_name(verb, config)
+    path = real_path(root) / run_name(verb, config)
     return load_run(path) if os.path.lexists(path) else None
 
 
@@ -217,7 +218,7 @@ def open_run(root: Path, verb: str, config: Config) -> Run:
         If the directory holds another configuration or is damaged.
     """
     resolved: dict[str, Any] = without_none(config)
-    path = root.resolve() / run_name(verb, resolved)
+    path = real_path(root) / run_name(verb, resolved)
     if not os.path.lexists(path):
         check_output_directory("--out", root)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +246,7 @@ def load_run(path: Path) -> Run:
     RunDirectoryError
         If it is not one, cannot be read, or its name does not belong to its configuration.
     """
-    path = Path(path).resolve()
+    path = real_path(Path(path))
     if not path.exists():
         raise ValueError(f"RUN must be a directory that boundprobe made; got {path}, which does not exist.")
     file = path / "config.toml"

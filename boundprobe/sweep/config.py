@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ TABLES = ("task", "model", "train", "grid", "probe")
 KEYS = ("seed", "backend", *TABLES)
 #: What a sweep takes where its file says nothing: seeds enough to speak of a spread, and for a choice that holds.
 DEFAULT_SEEDS = {"n_seeds": 11, "n_calibration_seeds": 3}
+#: Runs of one sweep: all are checked before the first, about 2,000 a second.
+MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class SweepConfig:
         return tuple(self._expanded())
 
     def _expanded(self) -> Iterator[Point]:
+        if (n_runs := math.prod(map(len, self.grid.values()))) > MOST_RUNS:
+            raise ValueError(f"`[grid]` must have at most {MOST_RUNS} runs; got {n_runs}. Make several sweeps of it.")
         for values in itertools.product(*self.grid.values()):
             settings: dict[str, Any] = {}
             for key, value in zip(self.grid, values, strict=True):

@@ -16,6 +16,7 @@ from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, sweep_points, write_table
 from boundprobe.runs.files import parse_or_refuse
+from boundprobe.runs.given import real_path
 from boundprobe.runs.store import Run, find_run, open_run, run_name
 from boundprobe.sweep.config import SweepConfig, group_runs
 from boundprobe.sweep.executors.base import AbstractExecutor, available_cores
@@ -138,7 +139,7 @@ class Sweep:
     """
 
     def __init__(self, config: SweepConfig, root: Path | str) -> None:
-        self.config, self.root = config, Path(root).resolve()  # workers elsewhere stand in another directory
+        self.config, self.root = config, real_path(Path(root))  # workers elsewhere stand in another directory
         self.points, self.probe = config.points, config.probe_config
 
     @cached_property

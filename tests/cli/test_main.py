@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -159,6 +160,11 @@ def test_what_is_wrong_is_refused_in_one_line(refused, argv, said):
         ("n_sequences = -4", ["demo"], "n_sequences"),
         ("n_seeds = 'x'", ["demo"], "n_seeds"),
         ("steps = 0", ["demo"], "steps"),
+        ("[unknown]", ["plot", "."], "'unknown'"),
+        ("[a.b.c]", ["sample", "--task", "copying"], "'a.b.c'"),
+        ("[doctor]", ["doctor"], "'doctor'"),
+        ("decoders = [['linear']]", ["probe", "."], "decoders"),
+        ("part_decoders = [{}]", ["plot", "."], "decoders"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -166,6 +172,84 @@ def test_what_is_wrong_in_a_file_is_refused_in_one_line(refused, tmp_path, text,
     path = tmp_path / "config.toml"
     path.write_text(text)
     assert said in refused(*argv, "--config", path)
+
+
+@pytest.mark.parametrize("argv", [["train", "--task", "copying"], ["bounds", "--task", "copying"], ["plot", "runs"]])
+def test_tables_with_nothing_in_them_are_read(call, tmp_path, argv):
+    path = tmp_path / "config.toml"
+    path.write_text("[model]\n[task]\n[train]\n" if argv[0] == "train" else "[bottleneck]\n" * (argv[0] == "plot"))
+    assert call(*argv, "--config", path, "--print-config").code == 0
+
+
+@pytest.mark.parametrize("argv", [BOUNDS, ["train", "--task", "copying"], ["demo"]])
+def test_a_pipe_without_another_end_is_not_waited_for(refused, tmp_path, argv):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "got a pipe" in refused(*argv, "--config", pipe)
+    assert "got a pipe" in refused("sweep", pipe)
+    assert "got a pipe" in refused("bounds", "--task", f"{pipe}:Task")
+
+
+def test_a_device_is_not_read_without_end(refused):
+    assert "bytes" in refused(*BOUNDS, "--config", "/dev/zero")
+    assert "bytes" in refused("sweep", "/dev/zero")
+    assert "bytes" in refused("bounds", "--task", "/dev/zero:Task")
+
+
+def test_a_pipe_that_a_shell_opened_is_read(call):
+    """``--config <(command)``."""
+    read, write = os.pipe()
+    os.write(write, b"error = 0.25")
+    os.close(write)
+    assert "error = 0.25" in call(*BOUNDS, "--config", f"/dev/fd/{read}", "--print-config").out
+    os.close(read)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["plot", "loop"], ["probe", "loop"], ["probe", "loop/below"], ["demo", "--out", "loop"],
+        ["train", "--task", "copying", "--out", "loop"], ["train", "--task", "copying", "--out", "loop/below"],
+        ["sweep", "sweep.toml", "--out", "loop"], ["bounds", "--task", "loop.py:Task"], ["sweep", "loop"],
+        ["sample", "--task", "copying", "--out", "loop"], ["construct", "--task", "ar-decoding", "--out", "loop"],
+    ],
+)  # fmt: skip
+def test_a_link_to_itself_leads_nowhere(call, tmp_path, monkeypatch, argv):
+    monkeypatch.chdir(tmp_path)
+    for name in ("loop", "loop.py"):
+        (tmp_path / name).symlink_to(name)
+    (tmp_path / "sweep.toml").write_text('[task]\nname = "copying"\n')
+    before = sorted(os.listdir())
+    code, out, err = call(*argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "loop" in err
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    "argv", [["sweep", "", ""], ["bounds", ""], ["doctor", " "], ["train", "--task", "copying", "", ""]]
+)
+def test_an_empty_word_is_no_argument(refused, argv):
+    assert "got an empty one" in refused(*argv)
+
+
+@pytest.mark.parametrize("out", ["n" * 256, "d/" * 2100 + "f", "d/" + "n" * 3000])
+@pytest.mark.parametrize(
+    "argv", [["construct", "--task", "ar-decoding"], ["plot", "."], ["sample", "--task", "copying"], ["demo"]],
+    ids=lambda argv: argv[0],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_done(refused, argv, out):
+    assert "at most 255 bytes" in refused(*argv, "--out", out)
+
+
+@pytest.mark.parametrize(
+    "text", ["seed = '0'", "seed = -1", "seed = 1.0", "n_inputs = 0", "n_inputs = 'x'", "n_inputs = true"]
+)
+def test_construct_refuses_before_it_builds(refused, tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    for more in ([], ["--print-config"]):
+        assert text.split()[0] in refused("construct", "--task", "ar-decoding", "--config", path, *more)
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "."])

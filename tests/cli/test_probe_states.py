@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import tomllib
+import zipfile
 
 import numpy as np
 import pytest
@@ -250,3 +251,41 @@ def test_as_a_user_types_it(typed, file, tmp_path):
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert (tmp_path / "runs" / report["run_id"] / "result.json").exists()
+
+
+def npy(header, body=b"\0" * 64):
+    """An .npy file with any header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1") + body
+
+
+HEADERS = {
+    "a negative length": "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }\n",
+    "a length that is true": "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 2), }\n",
+    "a length beyond integers": "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }\n",
+    "a trillion entries": "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }\n",
+    "an order that is none": "{'descr': [('a', '<f4')], 'fortran_order': 1, 'shape': ()}\n",
+    "a call": "__import__('os').mkdir('executed')\n",
+    "no shape": "{'descr': '<f4', 'fortran_order': False}\n",
+    "brackets": "(" * 3000 + "\n",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_numpy_cannot_take_is_refused(refused, tmp_path, name):
+    path = tmp_path / "states.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("state.npy", npy(HEADERS[name]))
+        archive.writestr("answers.npy", npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 1), }\n", b"\0" * 8))
+    refused("probe", "--states", path, "--n-values", "2")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a\n" + b"x" * 200_000 + b"\n", b'a\n"' + b"1\n" * 100_000, b"\xff\xfe\x00", b"", b"PAR1" + b"\0" * 40 + b"PAR1"],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_that_cannot_be_read_is_refused(refused, file, tmp_path, kind, content):
+    table = tmp_path / f"table.{kind}"
+    table.write_bytes(content)
+    assert f"table.{kind}" in refused("probe", "--states", file(), "--n-values", "2", "--groups", f"{table}:a")

@@ -136,6 +136,28 @@ def test_measured_ladders_are_read_without_executing_anything(run, own, referenc
     assert not own.exists()
 
 
+def test_a_refusal_after_the_ladder_was_read_draws_nothing(run, own, reference, call, tmp_path):
+    """Bottlenecks need the task, which nobody named; the ladder beside it does not."""
+    assert call("probe", run, *PROBE, "--trust").code == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    probes = "probe", run, *PROBE, "--budgets", "1x2", "--bottleneck-steps", "2"
+    for argv in (probes, ("plot", run, *PROBE, "--out", "figures")):
+        outcome = call(*argv)
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("code", ["0", "1", "'gone'", ""])
+@pytest.mark.parametrize("where", ["{exits}", "class Cells:\n    def __init__(self):\n        {exits}"])
+def test_a_task_that_ends_the_program_is_refused(call, tmp_path, monkeypatch, where, code):
+    """Otherwise nothing would be said, and 0 would mean that all is well."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exits.py").write_text(f"import sys\n{where.format(exits=f'sys.exit({code})')}\n")
+    outcome = call("bounds", "--task", "exits.py:Cells")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert f"sys.exit({code or 'None'})" in outcome.err
+
+
 SWEEP = """
 [task]
 name = "{reference}"

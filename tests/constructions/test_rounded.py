@@ -52,6 +52,18 @@ def test_the_rounded_machine_is_right_and_obeys_the_bound(task, shape) -> None:
     assert required_bits(task.state_case(), 0.0) <= found.bits.total_bits <= built.coded.total_bits
 
 
+@pytest.mark.parametrize("n_layers", [2, 3])
+@pytest.mark.parametrize(("word_bits", "seq_len"), [(2, 8), (3, 22)])
+def test_with_a_short_window_what_is_out_of_reach_is_no_mistake(word_bits: int, seq_len: int, n_layers: int) -> None:
+    task = AssociativeRecallDecoding(word_bits=word_bits, seq_len=seq_len)
+    n_all = 64 * task.state_case().n_answers
+    runs = [run_rounded(construct(task, n_layers=n_layers, window=w), n_prefixes=64) for w in range(1, seq_len)]
+    assert [run.n_wrong for run in runs] == [0] * len(runs)
+    counts = [run.n_answers for run in runs]
+    assert counts == sorted(counts)
+    assert counts[0] < n_all == counts[-1]
+
+
 @pytest.mark.parametrize("position", ["learned", "rope"])
 def test_copying_needs_every_coded_bit(position: str) -> None:
     """Prefixes hold all tokens and numbers, so what is proved for every input is also what is run."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from tests.fuzz.hostile import change_bytes, change_document, pick, text, value
+from tests.fuzz.hostile import change_bytes, change_document, pick, text
 from tests.fuzz.lines import SMALL
 from tests.fuzz.sandbox import OWN_TASKS, Sandbox
 
@@ -18,11 +18,13 @@ TRAIN: dict[str, Any] = {
     "precision": "float32", "micro_batch": 0,
 }  # fmt: skip
 PROBE: dict[str, Any] = {
-    "n_sequences": 60, "n_calibration": 30, "n_train": 40, "confidence": 0.95, "tolerance": 0.01, "decoders": ["linear"],
+    "n_sequences": 60, "n_calibration": 30, "n_train": 40, "confidence": 0.95, "tolerance": 0.01,
+    "decoders": ["linear"],
     "part_decoders": ["linear"], "stream": "keys-once", "seed": 0,
 }  # fmt: skip
 GRID: dict[str, Any] = {
-    "model.architecture": ["attn", "gru"], "train.weight_decay": [0.0, 0.1], "model.d_model,model.window": [[8, 4], [4, 2]],
+    "model.architecture": ["attn", "gru"], "train.weight_decay": [0.0, 0.1], "model.d_model,model.window": [[8, 4],
+    [4, 2]],
     "seed": [0, 1], "task.seq_len": [8, 9],
 }  # fmt: skip
 #: A grid of more runs than anybody can list.
@@ -96,8 +98,12 @@ def without_none(found: Any) -> Any:
 
 
 BOMBS = (
-    b"\na = " + b"[" * 3000 + b"]" * 3000, b"\n[" + b"a." * 3000 + b"a]\nb = 1\n", b"\nb = " + b"9" * 100_000, b"\nseed = 0x" + b"f" * 9000,
-    b"\nc = " + b'{a = ' * 500 + b"1" + b"}" * 500, b"\nd = 9999-12-31T23:59:59Z\n", b'\n"\\u001b[2J" = 1\n', b"\ne = 1e999999\n",
-    b"\n[task]\n[task]\n", b"\n[[task]]\nname = 'copying'\n", b"\n[model]\narchitecture = '" + b"attn-" * 5000 + b"attn'\n", b"\x00", b"\xff",
-    b"\n[probe.x.y.z]\n", b"\nseed = 07\n", b"\nseed = 2026-01-01\n", b"\nseed = nan\n", b"\nseed = +inf\n", b'\nseed = """\n' + b"\n" * 3000,
+    b"\na = " + b"[" * 3000 + b"]" * 3000, b"\n[" + b"a." * 3000 + b"a]\nb = 1\n", b"\nb = " + b"9" * 100_000,
+    b"\nseed = 0x" + b"f" * 9000,
+    b"\nc = " + b'{a = ' * 500 + b"1" + b"}" * 500, b"\nd = 9999-12-31T23:59:59Z\n", b'\n"\\u001b[2J" = 1\n',
+    b"\ne = 1e999999\n",
+    b"\n[task]\n[task]\n", b"\n[[task]]\nname = 'copying'\n",
+    b"\n[model]\narchitecture = '" + b"attn-" * 5000 + b"attn'\n", b"\x00", b"\xff",
+    b"\n[probe.x.y.z]\n", b"\nseed = 07\n", b"\nseed = 2026-01-01\n", b"\nseed = nan\n", b"\nseed = +inf\n",
+    b'\nseed = """\n' + b"\n" * 3000,
 )  # fmt: skip

@@ -10,26 +10,35 @@ import numpy as np
 
 #: For every place that takes a text.  No absolute path is among them: what is written must stay in the sandbox.
 TEXTS = (
-    "", " ", "0", "-0", "-1", "1", "2", "1e308", "1e309", "-1e400", "nan", "-nan", "inf", "-inf", "1_000", "0x10", "1e3",
-    "1.", ".5", "1,2", ",", "1,,2", "٣", "²", "½", "true", "None", "none", "null", "[]", "{}", "[1]", "'1'", '"1"', "1 ",
+    "", " ", "0", "-0", "-1", "1", "2", "1e308", "1e309", "-1e400", "nan", "-nan", "inf", "-inf", "1_000", "0x10",
+    "1e3",
+    "1.", ".5", "1,2", ",", "1,,2", "٣", "²", "½", "true", "None", "none", "null", "[]", "{}", "[1]", "'1'", '"1"',
+    "1 ",
     "10**18", str(10**9), str(10**18), str(2**31), str(2**63 - 1), str(2**63), str(-(2**63)), str(10**30), "9" * 5000,
-    "a", "A" * 300, "A" * 5000, "é", "日本", "𝔘", "\u202etxt", "\u200b", "\ufeff", "\udc80\udcff", "\x1b[2J", "\x07", "\r", "\n",
-    "a\nb", "\t", "\x7f", "\x9b31m", "%s%n", "{0}", "{}", "$(touch x)", "`x`", "; x", "| x", "*", "?", "~", "..", ".", "-",
-    "--", "---", "=", "a=", "=b", "a=b", ":", "a:", ":b", "a:b", "a.b:c", "1x2", "0x0", "1x", "x1", "1x999999", "999999x1",
+    "a", "A" * 300, "A" * 5000, "é", "日本", "\u202etxt", "\u200b", "\ufeff", "\udc80\udcff", "\x1b[2J", "\x07",
+    "\r", "\n",
+    "a\nb", "\t", "\x7f", "\x9b31m", "%s%n", "{0}", "{}", "$(touch x)", "`x`", "; x", "| x", "*", "?", "~", "..",
+    ".", "-",
+    "--", "---", "=", "a=", "=b", "a=b", ":", "a:", ":b", "a:b", "a.b:c", "1x2", "0x0", "1x", "x1", "1x999999",
+    "999999x1",
     "1x2,1x2", "0/0", "1/1", "0/2", "99/3", "auto", "cpu", "cuda", "linear", "linear,linear", "mlp,,", "numba", "torch",
     "reference", "attn", "mamba-attn", "gru", "attn-", "-attn", "attn" + "-attn" * 400, "uniform", "mixture", "paper",
 )  # fmt: skip
 
 #: For every place that takes a number: most are numbers.
 NUMBERS = (
-    "0", "1", "2", "3", "4", "7", "16", "33", "64", "1000", "10000", "100000", "-1", "-5", "0.1", "0.5", "0.999999", "1.0", "1.5",
-    "1e-300", "1e-9", "1e9", "1e18", "1e308", "-1e308", "nan", "inf", "-inf", "none", "uniform", "suffix", "prefix", str(2**20),
-    str(2**31), str(2**40), str(2**62), str(10**18), str(2**63), str(10**30), "1_0", " 3 ", "3.0", "0.1,0.2", "2x3", "1x60", "8,8",
+    "0", "1", "2", "3", "4", "7", "16", "33", "64", "1000", "10000", "100000", "-1", "-5", "0.1", "0.5", "0.999999",
+    "1.0", "1.5",
+    "1e-300", "1e-9", "1e9", "1e18", "1e308", "-1e308", "nan", "inf", "-inf", "none", "uniform", "suffix", "prefix",
+    str(2**20),
+    str(2**31), str(2**40), str(2**62), str(10**18), str(2**63), str(10**30), "1_0", " 3 ", "3.0", "0.1,0.2", "2x3",
+    "1x60", "8,8",
 )  # fmt: skip
 
 #: For every place of a document that takes a value of any type.
 VALUES: tuple[Any, ...] = (
-    0, -1, 1, 2, 3, 10**9, 10**18, 2**63, -(2**63), 10**40, 0.0, -0.0, 0.5, -0.5, 1.0, 1.5, 1e-300, 1e9, 1e308, float("nan"),
+    0, -1, 1, 2, 3, 10**9, 10**18, 2**63, -(2**63), 10**40, 0.0, -0.0, 0.5, -0.5, 1.0, 1.5, 1e-300, 1e9, 1e308,
+    float("nan"),
     float("inf"), float("-inf"), True, False, "", "x", "1", "nan", "\x1b[2J", "日本", "A" * 3000, [], [1], [0.1, 0.1],
     [[1, 2], [3]], ["linear"], ["linear", "linear"], [True], [{}], {}, {"x": 1}, {"name": "x"}, {"": {"": {}}},
 )  # fmt: skip
@@ -107,7 +116,7 @@ def _near(rng: np.random.Generator, old: Any) -> Any:
     if isinstance(old, str):
         return pick(rng, [old + " ", old.upper(), old + "\x00", [old], "", old[:-1], old * 2, f"../{old}", {old: old}])
     if isinstance(old, list):
-        return pick(rng, [old * 2, old[1:], old[::-1], {"0": old}, [old], str(old), old + [value(rng)]])
+        return pick(rng, [old * 2, old[1:], old[::-1], {"0": old}, [old], str(old), [*old, value(rng)]])
     return pick(rng, [[old], str(old), None, {"x": old}])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from boundprobe.cli.main import VERBS, build_parser
-from boundprobe.tasks.registry import TASKS
+from boundprobe.tasks import TASKS
 from tests.fuzz.hostile import TEXTS, number, pick, text
 from tests.fuzz.sandbox import OWN_TASKS, READ, WRITE, Sandbox
 

@@ -145,7 +145,8 @@ def _change_run(rng: np.random.Generator, run: Path, sandbox: Sandbox) -> None:
         return
     if rng.random() < 0.04:
         return pick(rng, WHOLE)(run, sandbox)
-    files = [file for file in sorted(run.iterdir()) if file.is_file() and not file.is_symlink()]
+    regular = (file for file in sorted(run.iterdir()) if file.is_file() and not file.is_symlink())
+    files = [file for file in regular if file.name != "elsewhere"]
     if not files:
         return None
     file = pick(rng, files)
@@ -166,14 +167,14 @@ def _change_run(rng: np.random.Generator, run: Path, sandbox: Sandbox) -> None:
     elif rng.random() < 0.7:
         _quietly(record, file)
     elif rng.random() < 0.5:
-        _quietly(forget, run)
+        _quietly(lambda file: forget(file.parent), file)
     return None
 
 
 def _quietly(do: Callable[[Path], None], path: Path) -> None:
     """Bring the manifest in line, unless it has been changed to no manifest."""
     try:
-        if os.path.isfile(path):
+        if all(file.is_file() and not file.is_symlink() for file in (path, path.with_name("manifest.json"))):
             do(path)
     except (ValueError, OSError, AttributeError, TypeError, KeyError, RecursionError):
         pass

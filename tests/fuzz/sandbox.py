@@ -113,12 +113,15 @@ OWN_TASKS += (
 
 #: Paths to be read, and paths to be written; both are as the command line has them, from where it stands.
 READ = (
-    "nowhere", "folder", "fifo", "binary", "empty", "link", "loop", "dangling", "zero", "/dev/null", "/dev/zero", "/dev/full",
-    "/dev/stdin", "/proc/self/mem", "text.txt/below", "L" * 300, "d/" * 2100 + "f", ".", "", "a\x1b[2Jb", "text.txt", "é",
+    "nowhere", "folder", "fifo", "binary", "empty", "link", "loop", "dangling", "zero", "/dev/null", "/dev/zero",
+    "/dev/full",
+    "/dev/stdin", "/proc/self/mem", "text.txt/below", "L" * 300, "d/" * 2100 + "f", ".", "", "a\x1b[2Jb", "text.txt",
+    "é",
 )  # fmt: skip
 WRITE = (
     "out", "deep/er/out", "folder", "text.txt", "text.txt/below", "fifo", "link", "loop", "dangling", "zero", "L" * 300,
-    "d/" * 2100 + "f", "", ".", "a\x1b[2Jb", "/proc/nowhere", "/proc/self/x", "/dev/full/x", "out.csv", "out.parquet", "é\n",
+    "d/" * 2100 + "f", "", ".", "a\x1b[2Jb", "/proc/nowhere", "/proc/self/x", "/dev/full/x", "out.csv",
+    "out.parquet", "é\n",
 )  # fmt: skip
 
 

@@ -16,10 +16,17 @@ from typing import Any
 from tests.fuzz.oracle import Verdict, kind_of
 
 #: Seconds for one input, and for torch's import and the templates; bytes of memory for one process.
-TIME_LIMIT, START_LIMIT, MEMORY_LIMIT = 20.0, 600.0, 6 * 2**30
+TIME_LIMIT, START_LIMIT, MEMORY_LIMIT = 60.0, 600.0, 6 * 2**30
 
 
-def fuzz(seeds: Iterable[int], n_workers: int = 1, templates: Path | None = None) -> Iterator[Verdict]:
+def fuzz(
+    seeds: Iterable[int],
+    n_workers: int = 1,
+    templates: Path | None = None,
+    *,
+    work: Callable[[Connection, Path, Path], None] | None = None,
+    time_limit: float = TIME_LIMIT,
+) -> Iterator[Verdict]:
     """Run the inputs of these seeds in worker processes; verdicts come as they are done.
 
     Parameters
@@ -28,11 +35,15 @@ def fuzz(seeds: Iterable[int], n_workers: int = 1, templates: Path | None = None
     n_workers : int
     templates : Path, optional
         Where the run directories are that are changed; made if they are not there.  A new place if not given.
+    work : callable, optional
+        What a worker process does; for tests of the rest.
+    time_limit : float
+        Seconds for one input.
     """
     with tempfile.TemporaryDirectory(prefix="boundprobe-fuzz-") as place:
         base = Path(place) / "templates" if templates is None else templates
         todo = iter(seeds)
-        workers = [_Worker(Path(place) / f"worker{i}", base) for i in range(n_workers)]
+        workers = [_Worker(Path(place) / f"worker{i}", base, work or judge_seeds, time_limit) for i in range(n_workers)]
         try:
             busy = [worker for worker in workers if worker.start_next(todo)]
             while busy:
@@ -51,15 +62,17 @@ def fuzz(seeds: Iterable[int], n_workers: int = 1, templates: Path | None = None
 class _Worker:
     """A process, and the input that it is at."""
 
-    def __init__(self, place: Path, templates: Path) -> None:
-        self.place, self.templates = place, templates
+    def __init__(
+        self, place: Path, templates: Path, work: Callable[[Connection, Path, Path], None], time_limit: float
+    ) -> None:
+        self.place, self.templates, self.work, self.time_limit = place, templates, work, time_limit
         self._start()
 
     def _start(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True)
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, self.place, self.templates), daemon=True)
+        self.process = context.Process(target=self.work, args=(theirs, self.place, self.templates), daemon=True)
         self.process.start()
         theirs.close()
         if not self.connection.poll(START_LIMIT) or self.connection.recv() != "ready":
@@ -84,7 +97,7 @@ class _Worker:
                 return verdict
             except EOFError:
                 return self._lost(f"the process died, exit code {self._end()}", seconds)
-        return self._lost(f"no end within {TIME_LIMIT:.0f} s", seconds) if seconds > TIME_LIMIT else None
+        return self._lost(f"no end within {self.time_limit:g} s", seconds) if seconds > self.time_limit else None
 
     def _lost(self, why: str, seconds: float) -> Verdict:
         self.kill()
@@ -104,7 +117,7 @@ class _Worker:
         self.connection.close()
 
 
-def _work(connection: Connection, place: Path, templates: Path) -> None:
+def judge_seeds(connection: Connection, place: Path, templates: Path) -> None:
     """Answer seeds with verdicts until the other side is gone."""
     import torch
 
@@ -195,6 +208,14 @@ def shorten() -> None:
     ))  # fmt: skip
     unless(boundprobe.bottleneck.measure, "_train_missing", lambda run, model, task, config: config.steps <= 5)
     unless(boundprobe.constructions.verification, "verify", lambda built, n_inputs, seed: n_inputs <= 1000)
+    small_case = boundprobe.constructions.verification.verify_small_case
+    known: dict[Any, Any] = {}
+
+    def once(built: Any) -> Any:
+        key = type(built.task), built.spec
+        return known[key] if key in known else known.setdefault(key, small_case(built))
+
+    boundprobe.constructions.verification.verify_small_case = once
     unless(boundprobe.export.blocks.SampleStream, "block", lambda stream, index: (
         min(4096, stream.n_sequences) * stream.task.n_positions < 10**6 and stream.n_sequences < 50_000
     ))  # fmt: skip

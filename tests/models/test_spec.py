@@ -24,6 +24,13 @@ layers = st.lists(
 )
 
 
+@pytest.mark.parametrize("text", ["10001xattn", "9" * 30 + "xmamba", "5000xattn-5001xgru", "9" * 5000 + "xattn"])
+def test_more_layers_than_any_model_has_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"`architecture` must be of at most 10000 layers; got '"):
+        parse_architecture(text)
+    assert len(parse_architecture("9999xattn-gru")) == 10_000
+
+
 def test_all_tables_name_the_same_mixers() -> None:
     assert set(MIXERS) == set(BUILDERS) == set(ENTRIES)
     assert len(set(MIXERS)) == len(MIXERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -297,6 +298,14 @@ def test_what_is_refused(case: str) -> None:
         SweepConfig.from_dict({"task": COPYING, "train": TRAIN} | document)
     assert "\n" not in str(caught.value)
     assert re.search(r" must .*; got ", str(caught.value))
+
+
+@pytest.mark.parametrize("n_values", [(101, 100), (10_001,), (1000, 1000, 1000, 1000)])
+def test_a_grid_that_nobody_can_run_is_refused_at_once(n_values: tuple[int, ...]) -> None:
+    keys = ("train.steps", "train.batch", "seed", "train.n_eval")
+    grid = {key: list(range(1, n + 1)) for key, n in zip(keys, n_values, strict=False)}
+    with pytest.raises(ValueError, match=rf"at most 10000 runs; got {math.prod(n_values)}\."):
+        SweepConfig({"task": {"name": "copying"}}, grid)
 
 
 def test_what_is_changed_to_make_them_is_accepted() -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from boundprobe.checks import check_word
+from boundprobe.runs.given import read_given
 from boundprobe.tasks.convert import convert
 
 #: Keys of a ``[task]`` table that are no parameters of a user's class.
@@ -57,7 +58,7 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
     else:
         path = Path(place)
         try:
-            source = path.read_bytes()
+            source = read_given("`task`", path)
         except OSError as error:
             raise ValueError(
                 f"`task` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
