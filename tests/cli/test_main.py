@@ -284,7 +284,7 @@ def test_a_reader_that_leaves_early_is_no_error(command, tmp_path):
     [
         [*BOUNDS, "--error", "0.25", "-p", "n_letters=12"],
         ["bounds", "--task", "selective-copying", "--preset", "paper", "--curves", "3"],
-        ["sample", "--task", "ar-decoding", "-n", "3", "--distribution", "mixture", "--seed", "4", "--format", "jsonl"],
+        ["sample", "--task", "ar-decoding", "-n", "3", "--distribution", "mixture", "--seed", "4"],
         ["train", "--task", "ar-decoding", "--model", "attn-attn", "--lr", "0.1,0.2", "--backend", "reference"],
         ["probe", ".", "-n", "50", "--member", "1", "--tolerance", "0.02"],
         ["plot", ".", "-n", "50", "--confidence", "0.9"],
