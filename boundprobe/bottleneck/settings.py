@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boundprobe.bottleneck.train import BottleneckConfig
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import check_integer, check_number, refuse
 from boundprobe.probes.settings import ProbeConfig
 
 
@@ -54,6 +54,8 @@ def parse_budgets(text: str) -> tuple[tuple[int, int], ...]:
     >>> parse_budgets("2,4x3")
     ((1, 2), (4, 3))
     """
+    if not isinstance(text, str):
+        refuse("budgets", "a text such as 1x2,1x4,2x6", repr(text))
     budgets = []
     for part in text.split(","):
         entries, times, bits = part.strip().rpartition("x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.oracle import KINDS, judge, make_input
+from tests.fuzz.oracle import KINDS, judge, kind_of, make_input
 from tests.fuzz.sandbox import Sandbox
 from tests.fuzz.workers import fuzz, make_once, shorten
 
@@ -27,7 +28,12 @@ def main() -> int:
     )
     parser.add_argument("--templates", type=Path, help="where the run directories are kept that are changed")
     parser.add_argument("--again", type=int, metavar="SEED", help="repeat one input here, and print what happens")
-    parser.add_argument("--make", type=Path, metavar="DIR", help="with --again: make its files there and run nothing")
+    parser.add_argument(
+        "--make",
+        type=Path,
+        metavar="DIR",
+        help="with --again: make its files in DIR, which is emptied, and run nothing",
+    )
     parser.add_argument("--table", action="store_true", help="print the counts of the log as a table, and stop")
     args = parser.parse_args()
     if args.again is not None:
@@ -59,7 +65,9 @@ def _again(seed: int, make: Path | None, templates: Path | None) -> int:
         make_once(base)
         if make is not None:
             given = make_input(seed, Sandbox(make.absolute()), base)
-            print(f"cd {make.absolute()}/work; {given}")
+            in_python = kind_of(seed) == "states in Python" or given[0] == "read_ladders"
+            what = f"{given}" if in_python else shlex.join(["boundprobe", *given])
+            print(f"cd {shlex.quote(str(make.absolute()))}/work; {what}")
             return 0
         shorten()
         verdict = judge(seed, Sandbox(Path(place) / "sandbox"), base)

@@ -255,7 +255,8 @@ def _a_pipe(run: Path, sandbox: Sandbox) -> None:
 
 
 def _twice(run: Path, sandbox: Sandbox) -> None:
-    shutil.copytree(run, run.with_name(f"{run.name.partition('-')[0]}-0123456789ab"), symlinks=True)
+    with contextlib.suppress(shutil.Error, FileExistsError):  # what can be copied
+        shutil.copytree(run, run.with_name(f"{run.name.partition('-')[0]}-0123456789ab"), symlinks=True)
 
 
 WHOLE: tuple[Callable[[Path, Sandbox], Any], ...] = (
