@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from boundprobe.cli.progress import progress_bar
     from boundprobe.models.operations import chosen_backends
     from boundprobe.runs.collect import check_table, seed_rows, write_table
+    from boundprobe.runs.files import check_output_directory
     from boundprobe.sweep.driver import Shard, Sweep, collect, run_sweep
     from boundprobe.training.member_queue import ensemble_size
 
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         point.config.check_asks()
     executor, largest = _executor(args, device), ensemble_size(args.ensemble, device)
     executor.check_usable()
+    check_output_directory("--out", args.out)
     sweep = Sweep(config, args.out)
     if sweep.result() is None:
         groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]

@@ -355,7 +355,7 @@ def test_cases_in_numbers() -> None:
         ("mkar", {"seq_len": 4}, r"^`seq_len` must be an integer (of at least|from) 5 .*\(.*\); got 4"),
         ("needle", {"vocab_size": 1}, r"^`vocab_size` must be an integer (of at least|from) \d.*; got 1"),
         ("needle", {"seq_len": 2}, r"^`seq_len` must be an integer (of at least|from) 3 .*\(.*\); got 2"),
-        ("mqar", {"n_pairs": 0}, r"^`n_pairs` must be an integer (of at least|from) 1; got 0"),
+        ("mqar", {"n_pairs": 0}, r"^`n_pairs` must be an integer from 1 to 1048576; got 0"),
         ("mqar", {"n_keys": 7}, r"^`n_keys` must be an integer from 8 to.*; got 7"),
         (
             "mqar",
@@ -368,7 +368,7 @@ def test_cases_in_numbers() -> None:
             r"^`seq_len` must be an integer (of at least|from) 24 .*\(8 pairs, and each key once more\); got 23",
         ),
         ("copying", {"vocab_size": 1}, r"^`vocab_size` must be an integer (of at least|from) \d.*; got 1"),
-        ("copying", {"n_tokens": 0}, r"^`n_tokens` must be an integer (of at least|from) 1; got 0"),
+        ("copying", {"n_tokens": 0}, r"^`n_tokens` must be an integer from 1 to 1048576; got 0"),
         (
             "ngram-retrieval",
             {"vocab_size": 2},
