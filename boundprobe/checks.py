@@ -12,7 +12,7 @@ from typing import NoReturn
 #: Tokens of a sequence, and token ids: positions and ids are 32-bit integers wherever they are kept.
 MOST_TOKENS = 2**30
 #: Answers of a sequence, each of which a task's case lists.
-MOST_ANSWERS = 2**16
+MOST_ANSWERS = 2**20
 
 
 def refuse(name: str, must: str, got: str, why: str = "") -> NoReturn:

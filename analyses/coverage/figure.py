@@ -82,7 +82,7 @@ def draw_violations(ax: Axes, lines: list[Line]) -> None:
     ax.set_ylim(len(order) - 0.4, -1.5)
     ax.grid(axis="y", color="0.93", lw=0.7)
     ax.set_axisbelow(True)
-    ax.set_xlabel("violations in 2,000 repetitions at $\\alpha$ = 0.05")
+    ax.set_xlabel("violations in 2,000 repetitions at alpha = 0.05")
     handles = [Line2D([], [], ls="", marker="o", ms=4, color=color, label=label) for color, label in LIMITS.values()]
     handles += [
         Line2D([], [], ls="", marker="D", ms=4.5, color=CONTROL, label="not valid: must fail"),

@@ -189,6 +189,7 @@ def answers_with_absent(given: Given) -> np.ndarray[tuple[int, ...], np.dtype[np
 
 
 LEVEL_TESTS: dict[str, tuple[Callable[[Given, int], object], int]] = {
+    "null control": (control_at_level, 100),
     "uniformity": (lambda given, r: check_uniform(answers_with_absent(given), given.stated["n_values"], LEVEL), 1000),
     "row statistics": (
         lambda given, r: check_row_statistics(answers_with_absent(given), given.stated["n_values"], LEVEL), 1000,
@@ -196,7 +197,6 @@ LEVEL_TESTS: dict[str, tuple[Callable[[Given, int], object], int]] = {
     "near answers": (
         lambda given, r: check_near_answers(answers_with_absent(given), given.stated["n_values"], LEVEL), 1000,
     ),
-    "null control": (control_at_level, 200),
 }  # fmt: skip
 LEVEL_SAMPLES = {"uniform 8x4": uniform(8, 4), "uniform 4x32": uniform(4, 32), "absent answers 8x16": absent(0.5)}
 
@@ -221,8 +221,8 @@ def level_lines(name: str) -> list[LevelLine]:
 
 JOBS: tuple[Job, ...] = (
     *((false_lines, sample.name) for sample in FALSE),
-    *((true_lines, sample.name) for sample in TRUE),
     *((level_lines, name) for name in LEVEL_TESTS),
+    *((true_lines, sample.name) for sample in TRUE),
 )
 
 

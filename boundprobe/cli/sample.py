@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(given.get("task", {}))
     config: dict[str, Any] = {"n": 5, "distribution": "uniform", "seed": 0} | given
     config["format"] = _format_of(args.out, given.get("format"))
+    if args.out is None:  # nothing is written, and a configuration that says how would be refused
+        del config["format"]
     # Refused before anything is drawn or written.
     stream = SampleStream(task, config["n"], config["distribution"], config["seed"])
     if args.print_config:

@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         point.config.check_asks()
     executor, largest = _executor(args, device), ensemble_size(args.ensemble, device)
     executor.check_usable()
+    check_output_directory("--out", args.out)
     sweep = Sweep(config, args.out)
     if sweep.result() is None:
         check_output_directory("--out", args.out)  # before anything is said

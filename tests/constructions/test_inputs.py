@@ -78,5 +78,5 @@ def test_nothing_checked_is_nothing_wrong() -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 1.5])
 def test_the_number_of_inputs_is_checked(n) -> None:
-    with pytest.raises(ValueError, match="n_inputs is"):
+    with pytest.raises(ValueError, match="`n_inputs` must be an integer of at least 1; got "):
         verify(construct(TASKS[1]), n_inputs=n)

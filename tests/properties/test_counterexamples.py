@@ -186,5 +186,5 @@ def test_packing_on_two_letters_of_three():
 
 
 def test_a_bound_that_never_applies_is_an_error():
-    with pytest.raises(AssertionError, match="applied to no table"):
+    with pytest.raises(AssertionError, match="must hold some that meet the bound's conditions; got none"):
         check_bound(lambda table, machine: None, PRODUCTS)

@@ -449,9 +449,12 @@ def test_stored_trials_hold_and_each_change_is_caught(two_valued_table):
 def test_stored_premises_hold(premises_table, levels_table):
     assert {line["sample"] for line in premises_table} == set(premise_cases.SAMPLES)
     true = [line for line in premises_table if line["premise"] == "true"]
-    assert sum(int(line["repetitions"]) for line in true) > 4000
+    assert sum(int(line["repetitions"]) for line in true) > 3000
     assert [line for line in true if int(line["refused"])] == []
     assert [line for line in (*true, *levels_table) if line["verdict"] != "holds"] == []
+    # The one false premise that is known to be certified: dependence that no pair of answers shows.
+    certified = {line["sample"] for line in premises_table if int(line["above_truth"])}
+    assert {name.split(",")[:2] == ["parity", " stored"] for name in certified} <= {True}
     for line in premises_table:
         assert sum(int(each.rsplit(":", 1)[1]) for each in line["by"].split(" ") if ":" in each) == int(line["refused"])
 

@@ -15,6 +15,7 @@ import torch
 import boundprobe
 from boundprobe.runs import load_run
 from boundprobe.training import load_models
+from tests.helpers.commands import replaced
 
 TRAIN = [
     "-m", "boundprobe", "train", "--task", "selective-copying", "-p", "n_numbers=2", "-p", "n_letters=2",
@@ -64,5 +65,5 @@ def test_bfloat16_and_pieces_with_the_same_command(tmp_path: Path) -> None:
 
 
 def test_a_batch_must_go_round(tmp_path: Path) -> None:
-    said = run([*TORCHRUN, *TRAIN], "--batch", "1", "--out", str(tmp_path), code=1)
+    said = run([*TORCHRUN, *replaced(TRAIN, {"--batch": 1})], "--out", str(tmp_path), code=1)
     assert "`batch` must be an integer of at least 2, one sequence for each process; got 1" in said

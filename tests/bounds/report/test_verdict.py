@@ -73,7 +73,7 @@ def test_only_a_witness_lets_a_model_pass():
         ValueError, match=r"accuracy of witness 'Theorem 4\.3' on state-hard must be at most .*; got 1\.0"
     ):
         model_verdicts(SelectiveCopying(), (None, 11), 10, 0.95, [witness])
-    with pytest.raises(ValueError, match="distribution 'uniform' is not known"):
+    with pytest.raises(ValueError, match=r"`distribution` must be one of .*; got 'uniform'"):
         model_verdicts(SelectiveCopying(), (None, 11), 10, 0.95, [Witness("uniform", 1.0, "")])
 
 

@@ -151,5 +151,5 @@ def test_bad_arguments_are_named():
         fano_bits(4.0, 2, np.zeros(3))
     with pytest.raises(ValueError, match=r"`state_bits` must be at least 0; got -2\.0"):
         store_some_accuracy(-2.0, 3, 2)
-    with pytest.raises(ValueError, match=r"state_bits = nan "):
+    with pytest.raises(ValueError, match="`state_bits` must be at least 0; got nan"):
         fano_accuracy_ceiling(math.nan, 3.0, 3, 2)
