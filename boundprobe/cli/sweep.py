@@ -77,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
     check_output_directory("--out", args.out)
     sweep = Sweep(config, args.out)
     if sweep.result() is None:
-        check_output_directory("--out", args.out)  # before anything is said
         groups = [job.configs for job in sweep.jobs(device=device, largest=largest, shard=shard)]
         configs = [each for group in groups for each in group]
         n_models = sum(each.n_members for each in configs)
