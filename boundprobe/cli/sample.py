@@ -56,8 +56,6 @@ def run(args: argparse.Namespace) -> int:
     # Refused before anything is drawn or written.
     stream = SampleStream(task, config["n"], config["distribution"], config["seed"])
     if args.print_config:
-        if args.out is None:  # a format without a file could not be read back
-            del config["format"]
         return print_config(config | {"task": {"name": task.name, **task.parameters()}})
     if args.out:
         check_output("--out", args.out)
