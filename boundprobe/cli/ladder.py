@@ -50,11 +50,9 @@ def print_ladder(model: ModelLadder) -> None:
 
 def null_words(control: NullControl) -> str:
     """The null control of a report in words, beside its certificate in bits."""
-    taken = f"; {control.excess_bits:.2f} bits were taken off" if control.excess_bits else ""
-    return (
-        f"certified of a constant state and of other sequences' states (confidence {control.constant.confidence:.7%})"
-        f"{taken}"
-    )
+    taken = f"; {control.excess_bits:.2f} bits of its estimate were taken off" if control.excess_bits >= 0.005 else ""
+    level = 1 - control.constant.confidence
+    return f"the same for a constant state and for other sequences' states, at level {level:.1e}{taken}"
 
 
 def print_assumptions(assumptions: Sequence[Assumption]) -> None:

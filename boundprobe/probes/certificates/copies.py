@@ -154,7 +154,7 @@ def check_near_answers(answers: IntArray, n_values: int, level: float) -> str:
             f"{places[sharpest]} or more of {n_answers} answers, where at most {expected[sharpest]:.3g} are expected: "
             f"{ADVICE}"
         )
-    return f"answers of no two agree in more than {int(nearest.max())} of {n_answers} places"
+    return "their answers agree no more often than independent ones"
 
 
 def _agreements(answers: IntArray) -> Iterator[NDArray[np.int16]]:
