@@ -76,8 +76,8 @@ def log_wealth(counts: IntArray, n_cells: float, concentrations: FloatArray) -> 
     --------
     Two cells, one draw: whatever is bet, E is 1 as nothing was learnt.
 
-    >>> log_wealth(np.array([1]), 2, np.array([0.1, 10.0])).round(9).tolist()
-    [0.0, 0.0]
+    >>> np.exp(log_wealth(np.array([1]), 2, np.array([0.1, 10.0]))).round(9).tolist()
+    [1.0, 1.0]
     """
     size, how_many = np.unique(counts[counts > 0], return_counts=True)
     n, beta = int((size * how_many).sum()), concentrations
