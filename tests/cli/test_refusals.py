@@ -39,7 +39,10 @@ def refused(line: str, directory: Path) -> str:
         ("boundprobe sample --task copying --format npz", "`--format` must be given with --out"),
         ("boundprobe sample --task copying -n 1000000000000000", "`n_sequences` must be an integer from 1 to "),
         ("boundprobe bounds --task mqar -p n_pairs=1000000000", "`n_pairs` must be an integer from 1 to 1048576"),
-        ("boundprobe bounds --task copying -p n_tokens=1000000000000", "`n_tokens` must be an integer from 1 to 1048576"),
+        (
+            "boundprobe bounds --task copying -p n_tokens=100000000000",
+            "`n_tokens` must be an integer from 1 to 1048576",
+        ),
         ("boundprobe bounds --task position-retrieval -p seq_len=1000000000", "`seq_len` must be an integer from 3 to"),
         ("boundprobe sample --task needle -p vocab_size=1000000000000", "`vocab_size` must be an integer from 2 to"),
     ],
