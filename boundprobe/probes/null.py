@@ -5,12 +5,14 @@ frequencies, from earlier answers, from which answers are defined.  So the proce
 0, at a level of its own:
 
     constant    every state is 0; decoders are fitted anew: linear (any decoder of the state alone then knows the
-                marginals and no more), chain, and counts of pairs (``decoders.pairs``), which see earlier answers
+                marginals and no more), and such as see earlier answers: counts of pairs and of contexts
+                (``decoders.pairs``, ``decoders.contexts``), and the chain, where it may be chosen for the real states
     others'     the chosen decoder reads the state of another sequence
+    counts      each row is coded by counts over all other rows (``blind_code``): an estimate alone, but of all rows
 
-If either is certified to hold a bit, the prior is false and nothing is certified.  What they hold by the estimate
-alone, which proves nothing, is taken off every certificate that rests on the prior; under a true prior that is 0, or
-noise below what the certificate allows for.
+If either of the first two is certified to hold a bit, the prior is false and nothing is certified.  What the three
+gain by their estimates alone, which prove nothing, is taken off every certificate that rests on the prior; under a true
+prior that is 0, or noise below what the certificate allows for.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from boundprobe.probes.blind_code import blind_bits
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.information import Plan, Scored, certify
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.decoder_choice import Decoded, candidate, decode
 from boundprobe.probes.decoders.base import FitSettings
+from boundprobe.probes.decoders.contexts import fit_contexts
 from boundprobe.probes.decoders.pairs import fit_pairs
 from boundprobe.probes.settings import DecoderConfig
 from boundprobe.seeds import generator
@@ -40,10 +44,13 @@ class NullControl:
     ----------
     constant, others : CertifiedBound
         Of a constant state, and of the states of other sequences.
+    counts_bits : float
+        What a code without any state gains on the prior, counted over all rows; negative where it gains nothing.
     """
 
     constant: CertifiedBound
     others: CertifiedBound
+    counts_bits: float
 
     @property
     def lower(self) -> float:
@@ -53,24 +60,26 @@ class NullControl:
     @property
     def excess_bits(self) -> float:
         """The larger estimate, at least 0: taken off certificates."""
-        return max(0.0, self.constant.estimate, self.others.estimate)
+        return max(0.0, self.constant.estimate, self.others.estimate, self.counts_bits)
 
     def guard(self, bound: CertifiedBound) -> CertifiedBound:
         """A certificate less what a state that knows nothing gets."""
         return replace(bound, value=max(0.0, bound.lower - self.excess_bits))
 
     def to_json(self) -> dict[str, Any]:
-        """Both certificates, and what was taken off the others."""
+        """All three, and what was taken off the others."""
         return {
             "constant": self.constant.to_json(),
             "others": self.others.to_json(),
+            "counts_bits": self.counts_bits,
             "excess_bits": self.excess_bits,
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> NullControl:
         """Read a control back."""
-        return cls(*(CertifiedBound.from_json(document[name], "T1") for name in ("constant", "others")))
+        constant, others = (CertifiedBound.from_json(document[name], "T1") for name in ("constant", "others"))
+        return cls(constant, others, document["counts_bits"])
 
 
 def null_control(
@@ -100,12 +109,15 @@ def null_control(
     names: tuple[str, ...] = ("linear",)
     others = {}
     if prior.n_answers > 1:
-        pairs = fit_pairs(nothing.fit, nothing.calibration, prior.n_values, FitSettings(config.seed, device))
-        names, others = ("linear", "chain"), {"pairs": candidate(pairs, nothing)}
-    blind = decode(prior, nothing, replace(config, names=names), level / 2, device=device, others=others)
+        known = nothing.fit, nothing.calibration, prior.n_values
+        blind = fit_pairs(*known, FitSettings(config.seed, device)), fit_contexts(*known)
+        names = tuple(name for name in config.names if name == "chain") or names
+        others = {decoder.name: candidate(decoder, nothing) for decoder in blind}
+    gained = decode(prior, nothing, replace(config, names=names), level / 2, device=device, others=others)
     control = NullControl(
-        _certified(prior, blind.plan, blind.evaluation, config, level / 2),
+        _certified(prior, gained.plan, gained.evaluation, config, level / 2),
         _certified(prior, decoded.plan, _others(decoded.evaluation), config, level / 2),
+        prior.entropy_bits - _counted(prior, splits, config.seed),
     )
     if control.lower > 0:
         raise ValueError(_refusal(prior, control))
@@ -114,6 +126,13 @@ def null_control(
 
 def _certified(prior: Prior, plan: Plan, scored: Scored, config: DecoderConfig, level: float) -> CertifiedBound:
     return certify(prior, plan, scored, level, generator(config.seed, "order", 4), config.limit)
+
+
+def _counted(prior: Prior, splits: Splits, seed: int) -> float:
+    """Bits of a code without any state, by one sequence of each group."""
+    parts = (_without_states(sample) for sample in (splits.fit, splits.calibration, splits.evaluation))
+    single = [part.one_per_group(generator(seed, "split", 2)).answers for part in parts]
+    return blind_bits(np.concatenate(single), prior.n_values, prior.undefined_bits)
 
 
 def _without_states(sample: Sample) -> Sample:
@@ -141,7 +160,7 @@ def _refusal(prior: Prior, control: NullControl) -> str:
         premise = f"`entropy_bits` must be the joint entropy of the answers; got {prior.entropy_bits:.6g}"
     how = (
         "earlier answers foretell later ones"
-        if bound.decoder in ("chain", "pairs")
+        if bound.decoder in ("chain", "contexts", "pairs")
         else "frequencies alone foretell them"
     )
     return (

@@ -58,7 +58,7 @@ def model_ladder(
         used=bound(low, low + 1),
         present=bound(2 * low if present is None else present, low + 1),
         parts=tuple(PartBits(i, kind, 64, bound(low, low + 1)) for i, kind in enumerate(kinds)),
-        null_control=NullControl(bound(0.0), bound(0.0)),
+        null_control=NullControl(bound(0.0), bound(0.0), -0.1),
         retention=Retention("distance", "I(Y_i;S)", held, 0.99) if groups else None,
         states=None if states is None else bound(states, 8.0, "list decoding"),
         rounded=tuple(machine(b, 8 * b, state_hard * (1 - 2.0**-b)) for b in (1, 2, 4)),

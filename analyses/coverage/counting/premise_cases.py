@@ -18,6 +18,7 @@ from counting.premise_samples import (
     biased,
     copies,
     dependent,
+    last_of_all,
     of_channel,
     of_groups,
     presence_tells,
@@ -78,6 +79,10 @@ FALSE = (
     *(PremiseSample(f"parity, {bits} bits too high", "P5", dependent(PARITY, bits)) for bits in (1, 0.5, 0.2)),
     *(
         PremiseSample(f"parity, stored, {bits} bits too high", "P5", dependent(PARITY, bits, stored=True), 10.0)
+        for bits in (1, 0.5, 0.2)
+    ),
+    *(
+        PremiseSample(f"function of all, stored, {bits} bits too high", "P5", last_of_all(bits), 10.0)
         for bits in (1, 0.5, 0.2)
     ),
     *(PremiseSample(f"support {k} of 1000", "P6", support(k), n_reports=6) for k in (26, 500, 950)),

@@ -140,6 +140,18 @@ def dependent(channel: AbstractChannel, above_bits: float, *, stored: bool = Fal
     return draw
 
 
+def last_of_all(above_bits: float) -> Callable[[int, Rng], Given]:
+    """Six answers of 4 values, the last of them a fixed random function of the others (10 bits), stored."""
+    table = np.random.default_rng(SEED).integers(4, size=4**5)
+
+    def draw(n: int, rng: Rng) -> Given:
+        answers = rng.integers(4, size=(n, 6))
+        answers[:, 5] = table[(answers[:, :5] * 4 ** np.arange(5)).sum(1)]
+        return Given(signs_of(answers, 4), answers, {"n_values": 4, "entropy_bits": 10 + above_bits})
+
+    return draw
+
+
 # Dependent answers that are stated to be independent.
 
 

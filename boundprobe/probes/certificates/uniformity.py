@@ -14,6 +14,8 @@ What is tested, given which answers are defined (D):
 
     values       each answer, and all together, over K cells
     pairs        both answers, over K^2 cells; their difference and their sum mod K, over K cells
+    sums         of the first answers, mod K (and their exclusive or, where K is a power of 2), over K cells
+    relations    exact linear relations among any answers (``linear_relations``)
     presence     each answer, apart for each answer j by whether j is defined, and by the whole of D
     rows         all answers together, over K^n cells, where all are defined
 """
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
+from boundprobe.probes.certificates.linear_relations import relation_log_e
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE
 
@@ -156,11 +159,34 @@ def _families(answers: IntArray, n_values: int, pairs: list[tuple[int, int]]) ->
     if pairs:
         both = np.stack([_of_pair(answers[:, pair], n_values) for pair in pairs])
         yield _one(both, lambda index: f"answers {pairs[index][0]} and {pairs[index][1]} that depend on each other")
+    yield from _sums(answers, n_values)
     defined = answers != IGNORE
     if defined.all():
         yield _rows(answers, n_values)
     else:
         yield from _presence(answers, defined, n_values)
+
+
+def _sums(answers: IntArray, n_values: int) -> Iterator[Evidence]:
+    """Evidence of dependence that only three or more answers show together."""
+    if answers.shape[1] < 3:
+        return
+    known = np.where(answers == IGNORE, 0, answers)
+    some = (answers != IGNORE).cumsum(1) > 0
+    lines = [np.cumsum(known, axis=1) % n_values]
+    if n_values & (n_values - 1) == 0:
+        lines.append(np.bitwise_xor.accumulate(known, axis=1))
+    wealths = [
+        log_wealth(_counts(line[some[:, i], i]), n_values, CONCENTRATIONS)
+        for line in lines
+        for i in range(2, answers.shape[1])
+    ]
+    yield _one(
+        np.stack(wealths),
+        lambda index: f"answers 0 to {2 + index % (answers.shape[1] - 2)} of which each depends on the others together",
+    )
+    log_e, prime = relation_log_e(answers, n_values)
+    yield Evidence(log_e, f"answers that all satisfy one linear relation mod {prime}")
 
 
 def _presence(answers: IntArray, defined: NDArray[np.bool_], n_values: int) -> Iterator[Evidence]:

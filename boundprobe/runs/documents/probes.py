@@ -68,6 +68,7 @@ class NullControl(Document):
 
     constant: LowerBound
     others: LowerBound
+    counts_bits: float
     excess_bits: Bits
 
 
