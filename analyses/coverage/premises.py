@@ -32,7 +32,7 @@ from boundprobe.probes import (
     null_control,
     read_states,
 )
-from boundprobe.probes.certificates import check_near_answers, check_row_statistics, check_uniform
+from boundprobe.probes.certificates import check_near_answers, check_order, check_row_statistics, check_uniform
 
 SIZES = (1000, 4000)
 #: Repetitions of the premise tests alone under a true prior; they are other draws than those of whole reports.
@@ -44,6 +44,7 @@ TESTS = {
     "occur exactly": "copies",
     "agree with an earlier one": "near answers",
     "in clusters of": "near states",
+    "sign test": "order",
     "odds of 10^": "uniformity",
     "as many that were drawn": "row statistics",
 }
@@ -194,6 +195,7 @@ LEVEL_TESTS: dict[str, tuple[Callable[[Given, int], object], int]] = {
     "row statistics": (
         lambda given, r: check_row_statistics(answers_with_absent(given), given.stated["n_values"], LEVEL), 1000,
     ),
+    "order": (lambda given, r: check_order(given.states, answers_with_absent(given), LEVEL), 1000),
     "near answers": (
         lambda given, r: check_near_answers(answers_with_absent(given), given.stated["n_values"], LEVEL), 1000,
     ),

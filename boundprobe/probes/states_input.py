@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from boundprobe.checks import check_integer, check_number
-from boundprobe.probes.certificates.copies import check_copies, check_near_answers
+from boundprobe.probes.certificates.copies import check_copies, check_near_answers, points_of
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
+from boundprobe.probes.certificates.order import check_order
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.row_statistics import check_row_statistics
 from boundprobe.probes.certificates.sample import Sample, Splits, count_units
@@ -84,13 +85,15 @@ def read_states(
 def _check_premises(single: Sample, prior: Prior, level: float) -> tuple[str, str]:
     """Hold independent sequences and the prior against what is given; return what was tested of each."""
     copies = check_copies(single)
+    in_order = check_order(points_of(single.states), single.answers, level / 4)
+    tested, word = f"{copies}; {in_order}", "independence is otherwise your word"
     if not (prior.independent_uniform or prior.undefined_bits > 0):
-        return f"{copies}; independence is the sampler's word", prior.evidence
+        return f"{tested}; {word}", prior.evidence
     premise = f"as the prior says ({prior.evidence})"
-    distribution = check_uniform(single.answers, prior.n_values, level / 3, premise)
-    check_row_statistics(single.answers, prior.n_values, level / 3, premise)
-    near = check_near_answers(single.answers, prior.n_values, level / 3)
-    return f"{copies}; {near}; independence is the sampler's word", distribution
+    distribution = check_uniform(single.answers, prior.n_values, level / 4, premise)
+    check_row_statistics(single.answers, prior.n_values, level / 4, premise)
+    near = check_near_answers(single.answers, prior.n_values, level / 4)
+    return f"{tested}; {near}; {word}", distribution
 
 
 def _states(given: ArrayLike) -> tuple[NDArray[Any], int]:

@@ -183,12 +183,13 @@ def spied(monkeypatch, states, answers):
 
 def test_evaluation_answers_and_states_reach_no_plan(monkeypatch):
     noisy = SIGNS + np.random.default_rng(4).normal(size=SIGNS.shape)
-    number = np.arange(600.0)[:, None]  # tells the sequences apart
+    row_of = np.random.default_rng(6).permutation(600)
+    number = np.argsort(row_of)[:, None].astype(float)  # tells the sequences apart, whatever their order
     first = spied(monkeypatch, np.hstack([noisy, 0 * number]), ANSWERS)
     found = spied(monkeypatch, np.hstack([noisy, number]), ANSWERS)
     parts = [getattr(found["splits"], name).states[:, -1] for name in ("fit", "calibration", "evaluation")]
     assert sorted(np.concatenate(parts).tolist()) == list(range(600))  # each sequence in one part
-    evaluated = parts[2].astype(int)
+    calibrating, evaluated = (row_of[part.astype(int)] for part in parts[1:])
     states, answers = np.hstack([noisy, 0 * number]), ANSWERS.copy()
     rng = np.random.default_rng(5)
     answers[evaluated] = rng.integers(2, size=(len(evaluated), 4))
@@ -202,7 +203,7 @@ def test_evaluation_answers_and_states_reach_no_plan(monkeypatch):
     assert last["plan"] == first["plan"]
     # Negative control: another calibration answer is another plan.
     answers = ANSWERS.copy()
-    answers[parts[1].astype(int)] ^= 1
+    answers[calibrating] ^= 1
     assert spied(monkeypatch, np.hstack([noisy, 0 * number]), answers)["plan"] != first["plan"]
 
 

@@ -12,12 +12,14 @@ from boundprobe.channels import (
 from counting.channels import GroupedStorage, Parity, SharedPart
 from counting.premise_samples import (
     BIASED_BITS,
+    DOCUMENT_BITS,
     PremiseSample,
     absent,
     answers_of,
     biased,
     copies,
     dependent,
+    documents,
     last_of_all,
     of_channel,
     of_groups,
@@ -93,6 +95,7 @@ FALSE = (
         PremiseSample(f"two cuts of {share} of all, states noisy", "P7", some_copied(share))
         for share in (0.02, 0.1, 0.5)
     ),
+    PremiseSample("30 of each of 100 documents, entropy stated", "P7", documents(100, 30), DOCUMENT_BITS),
     PremiseSample("three copies, states exact", "P7", copies(3)),
     PremiseSample("three copies, states noisy", "P7", copies(3, state_noise=0.5)),
     PremiseSample("prototypes three times, 0.1 of the bits flipped", "P7", copies(3, flips=0.1)),

@@ -248,3 +248,29 @@ def some_copied(share: float) -> Callable[[int, Rng], Given]:
         return Given(states.astype(np.float32), answers, {"n_values": 16})
 
     return draw
+
+
+# Sequences of one document that share its answers and a noisy note of them.
+
+DOCUMENT_ANSWERS, ONES, FLIPPED = 6, 0.3, 0.1
+
+
+def bits_of(p: float) -> float:
+    """Entropy of a bit."""
+    return -p * math.log2(p) - (1 - p) * math.log2(1 - p)
+
+
+DOCUMENT_BITS = DOCUMENT_ANSWERS * (bits_of(ONES * (1 - FLIPPED) + (1 - ONES) * FLIPPED) - bits_of(FLIPPED))
+
+
+def documents(n_documents: int, times: int) -> Callable[[int, Rng], Given]:
+    """So many sequences of each document, one after the other, at least ``times``; entropy stated rightly."""
+
+    def draw(n: int, rng: Rng) -> Given:
+        source = np.sort(np.arange(max(n, n_documents * times)) % n_documents)
+        answers = (rng.random((n_documents, DOCUMENT_ANSWERS)) < ONES).astype(np.int64)
+        notes = answers ^ (rng.random(answers.shape) < FLIPPED)
+        states = notes[source] + 0.15 * rng.standard_normal((len(source), DOCUMENT_ANSWERS))
+        return Given(states, answers[source], {"n_values": 2, "entropy_bits": DOCUMENT_ANSWERS * bits_of(ONES)})
+
+    return draw

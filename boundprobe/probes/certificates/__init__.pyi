@@ -34,6 +34,7 @@ from .mean_bounds import chernoff_kl as chernoff_kl
 from .mean_bounds import empirical_bernstein as empirical_bernstein
 from .mean_bounds import hoeffding as hoeffding
 from .mean_bounds import upper_confidence_bound as upper_confidence_bound
+from .order import check_order as check_order
 from .prior import Prior as Prior
 from .retention import ALONE as ALONE
 from .retention import GIVEN_EARLIER as GIVEN_EARLIER

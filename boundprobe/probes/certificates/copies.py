@@ -182,7 +182,7 @@ def check_near_states(sample: Sample) -> None:
         If the inequality does not hold.
     """
     order = generator(0, "split", 4).permutation(sample.n_sequences)
-    points = _points(sample.states)[order]
+    points = points_of(sample.states)[order]
     for share in SHARES:
         n_centres = int(share * len(points))
         if n_centres >= LEAST_CENTRES:
@@ -204,7 +204,7 @@ def _check_clusters(centres: FloatArray, others: FloatArray) -> None:
                 )
 
 
-def _points(states: FloatArray) -> FloatArray:
+def points_of(states: FloatArray) -> FloatArray:
     """Standardised entries, or as many sums of them with random signs as distances need, (N, d)."""
     rng, d = generator(0, "split", 5), states.shape[1]
     wide = d > MOST_ENTRIES
