@@ -76,15 +76,15 @@ def read_states(
     encoding = Encoding.fit(raw[parts[0][: rows_to_look_at(raw.shape[1])]])
     sample = Sample(encoding(raw), answered, labels)
     single = sample.one_per_group(generator(config.seed, "split", 1))
-    copies, distribution = _check_premises(single, prior, premise_level(config.confidence))
+    copies, distribution = _check_premises(sample, single, prior, premise_level(config.confidence))
     splits = Splits(*(sample.rows(part) for part in parts))
     _check_enough(prior, splits, certificate_level(config.confidence, N_PARTS))
     return GivenStates(splits, prior, nominal_bits, f"{copies}; {encoding.says}", distribution)
 
 
-def _check_premises(single: Sample, prior: Prior, level: float) -> tuple[str, str]:
+def _check_premises(sample: Sample, single: Sample, prior: Prior, level: float) -> tuple[str, str]:
     """Hold independent sequences and the prior against what is given; return what was tested of each."""
-    copies = check_copies(single)
+    copies = check_copies(sample, single)
     in_order = check_order(points_of(single.states), single.answers, level / 4)
     tested, word = f"{copies}; {in_order}", "independence is otherwise your word"
     if not (prior.independent_uniform or prior.undefined_bits > 0):

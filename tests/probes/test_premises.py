@@ -336,6 +336,21 @@ def test_groups_of_one_are_no_groups():
     assert grouped.to_json() == plain.to_json()
 
 
+def test_copies_in_different_groups_are_seen():
+    order = rng(3)
+    groups = np.concatenate([order.permutation(3000) // 5, 600 + order.permutation(3000) // 5])
+    source = np.tile(np.arange(3000), 2)
+    states, answers = noise(3000, 2048)[source], rng().integers(2, size=(3000, 4))[source]
+    refused("occur exactly 2 times", states, answers, n_values=2, groups=groups)
+
+
+def test_a_clock_and_a_slow_chain_share_nothing_but_their_order():
+    """Answers change seldom, and the state counts rows."""
+    answers = (np.cumsum(rng().random(2000) < 0.02) % 2)[:, None]
+    states = np.arange(2000.0)[:, None] + noise(2000, 8)
+    refused("more alike next to each other", states, answers, n_values=2)
+
+
 # P8 and P9: silent conversions.
 
 CODE = rng(9).integers(16, size=N)

@@ -25,7 +25,9 @@ from counting.premise_samples import (
     of_groups,
     presence_tells,
     shared_part,
+    one_latent,
     some_copied,
+    spread_pairs,
     support,
     token_stream,
     uniform,
@@ -73,6 +75,8 @@ FALSE = (
     PremiseSample("token stream 5, 12 long", "P4", answers_of(TOKENS)),
     PremiseSample("token stream 24, 60 long", "P4", token_stream(24, 60)),
     PremiseSample("parity of six", "P4", answers_of(PARITY)),
+    PremiseSample("each copies each before with 0.03", "P4", spread_pairs(32, 16, 0.03)),
+    PremiseSample("one value behind 130 answers, 0.05 asked", "P4", one_latent(130, 16, 0.05), 4.0),
     *(PremiseSample(f"biased, {bits} bits too high", "P5", biased(bits)) for bits in (5, 2, 1, 0.5, 0.2)),
     *(
         PremiseSample(f"biased, stored, {bits} bits too high", "P5", biased(bits, stored=True), BIASED_BITS)

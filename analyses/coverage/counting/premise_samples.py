@@ -207,6 +207,36 @@ def weak_pair(share: float) -> Callable[[int, Rng], Given]:
     return draw
 
 
+def spread_pairs(n_answers: int, n_values: int, share: float) -> Callable[[int, Rng], Given]:
+    """Each answer copies each earlier one so often, through a bijection of its own; states of noise."""
+
+    def draw(n: int, rng: Rng) -> Given:
+        law = np.random.default_rng(SEED)
+        answers = rng.integers(n_values, size=(n, n_answers))
+        for i in range(1, n_answers):
+            which = (rng.random(n) / share).astype(int)
+            for j in range(i):
+                answers[which == j, i] = law.permutation(n_values)[answers[which == j, j]]
+        return Given(noise(n, rng), answers, {"n_values": n_values})
+
+    return draw
+
+
+def one_latent(n_answers: int, n_values: int, asked: float) -> Callable[[int, Rng], Given]:
+    """All answers are bijections of one value, which the state holds; each is asked seldom."""
+    law = np.random.default_rng(SEED)
+    of = np.array([law.permutation(n_values) for _ in range(n_answers)])
+
+    def draw(n: int, rng: Rng) -> Given:
+        value = rng.integers(n_values, size=n)
+        answers = of[:, value].T
+        return Given(
+            np.eye(n_values)[value], answers, {"n_values": n_values, "defined": rng.random(answers.shape) < asked}
+        )
+
+    return draw
+
+
 def support(in_use: int) -> Callable[[int, Rng], Given]:
     """Five answers, of which fewer than the stated 1,000 values are in use."""
     return lambda n, rng: Given(noise(n, rng), rng.integers(in_use, size=(n, 5)), {"n_values": 1000})

@@ -46,25 +46,28 @@ ADVICE = (
 )
 
 
-def check_copies(sample: Sample) -> str:
+def check_copies(sample: Sample, single: Sample | None = None) -> str:
     """A1: sequences and states do not come in clusters of a fixed size; return what was tested.
 
     Parameters
     ----------
     sample : Sample
-        One sequence of each group.
+        All sequences: copies of one in different groups are no draws of independent groups either.
+    single : Sample, optional
+        One sequence of each group; all are, if none are named.
 
     Raises
     ------
     ValueError
         If they do.
     """
-    if (copies := looks_copied(_counts(_digests(sample)))) is not None:
+    if (copies := looks_copied(_groups_of_each(sample))) is not None:
         raise ValueError(
             f"sequences must be independent; got many that occur exactly {copies} times, as independent draws of no "
             f"distribution would: {ADVICE}"
         )
-    check_near_states(sample.rows(_few(sample.n_sequences)))
+    single = sample if single is None else single
+    check_near_states(single.rows(_few(single.n_sequences)))
     return "neither sequences nor states come in copies or near copies"
 
 
@@ -243,6 +246,12 @@ def _digests(sample: Sample) -> NDArray[np.uint64]:
     return digests
 
 
-def _counts(values: NDArray[np.uint64]) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = np.unique(values, return_counts=True)[1]
+def _groups_of_each(sample: Sample) -> NDArray[np.int64]:
+    """Number of groups that each sequence occurs in, by its hash."""
+    digests = _digests(sample)
+    groups = np.arange(sample.n_sequences) if sample.groups is None else sample.groups
+    order = np.lexsort((groups, digests))
+    digests, groups = digests[order], groups[order]
+    new = np.append(True, (np.diff(digests) != 0) | (np.diff(groups) != 0))
+    counts: NDArray[np.int64] = np.unique(digests[new], return_counts=True)[1]
     return counts

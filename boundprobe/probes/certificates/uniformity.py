@@ -15,6 +15,7 @@ What is tested, given which answers are defined (D):
     values       each answer, and all together, over K cells
     pairs        both answers, over K^2 cells; their difference and their sum mod K, over K cells
     sums         of the first answers, mod K (and their exclusive or, where K is a power of 2), over K cells
+    likeness     sequences that are like earlier ones: copies, or dependence spread over many answers (``likeness``)
     relations    exact linear relations among any answers (``linear_relations``)
     presence     each answer, apart for each answer j by whether j is defined, and by the whole of D
     rows         all answers together, over K^n cells, where all are defined
@@ -26,11 +27,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
+from boundprobe.probes.certificates.likeness import likeness_log_e
 from boundprobe.probes.certificates.linear_relations import relation_log_e
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE
@@ -123,21 +126,32 @@ def check_uniform(answers: IntArray, n_values: int, level: float, premise: str =
             f"(odds of 10^{whole / math.log(10):.0f} against it); state the number of values in use (--n-values), or "
             "the answers' joint entropy (--entropy-bits)"
         )
-    return _said(answers.shape, n_values, len(pairs), level)
+    return _said(answers != IGNORE, n_values, pairs, level)
 
 
-def _said(shape: tuple[int, ...], n_values: int, n_pairs: int, level: float) -> str:
+def _said(defined: NDArray[np.bool_], n_values: int, pairs: list[tuple[int, int]], level: float) -> str:
     """What was tested, and what sequences were too few to test."""
-    n_rows, n_answers = shape
-    if math.comb(n_rows, 2) < FEW_COINCIDENCES * n_values:
-        return f"the user's word: {n_rows} sequences are too few to test {n_values} values"
-    all_pairs, by = math.comb(n_answers, 2), f"(betting, level {level:.0e})"
-    if not all_pairs:
-        return f"uniform values tested {by}"
-    told = f"{n_pairs} of {all_pairs} pairs"
-    if math.comb(n_rows, 2) < FEW_COINCIDENCES * n_values**2:
-        told = f"differences of {told} (sequences are too few to test all {n_values}^2 cells)"
-    return f"uniform values and independence of {told} tested {by}"
+    n_answers, by = defined.shape[1], f"(betting, level {level:.0e})"
+    tested = int((_coincidences(defined.sum(0)) >= FEW_COINCIDENCES * n_values).sum())
+    if not tested:
+        return f"your word: {len(defined)} sequences are too few to test {n_values} values"
+    values = "uniform values" if tested == n_answers else f"uniform values of {tested} of {n_answers} answers"
+    if n_answers == 1:
+        return f"{values} tested {by}"
+    together = defined.astype(np.float32)
+    met = _coincidences((together.T @ together)[tuple(np.array(pairs).T)])
+    fully, partly = (int((met >= FEW_COINCIDENCES * n_values**power).sum()) for power in (2, 1))
+    told = f"{fully} of {math.comb(n_answers, 2)} pairs"
+    if fully < partly:
+        told += f", and of differences of {partly - fully} more (too few sequences for all {n_values}^2 cells),"
+    return f"{values} and independence of {told} tested {by}"
+
+
+def _coincidences(n_rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Pairs among so many rows."""
+    n = n_rows.astype(np.float64)
+    pairs: NDArray[np.float64] = n * (n - 1) / 2
+    return pairs
 
 
 def _pairs(n_rows: int, n_answers: int) -> list[tuple[int, int]]:
@@ -160,6 +174,10 @@ def _families(answers: IntArray, n_values: int, pairs: list[tuple[int, int]]) ->
         both = np.stack([_of_pair(answers[:, pair], n_values) for pair in pairs])
         yield _one(both, lambda index: f"answers {pairs[index][0]} and {pairs[index][1]} that depend on each other")
     yield from _sums(answers, n_values)
+    likeness = (
+        "sequences that agree with each other more than independent ones: copies (`groups`), or answers that depend"
+    )
+    yield Evidence(likeness_log_e(answers, n_values), f"{likeness} on each other")
     defined = answers != IGNORE
     if defined.all():
         yield _rows(answers, n_values)
