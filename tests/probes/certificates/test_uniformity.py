@@ -130,7 +130,7 @@ def test_an_answer_that_is_never_defined_does_not_excuse_the_others():
 
 def test_too_few_sequences_are_said_to_be_the_users_word():
     assert "your word" in check_uniform(drawn(10, 2, 16), 16, LEVEL)
-    assert "sequences are too few to test all 64^2 cells" in check_uniform(drawn(200, 2, 64), 64, LEVEL)
+    assert "too few sequences for all 64^2 cells" in check_uniform(drawn(200, 2, 64), 64, LEVEL)
 
 
 def test_more_pairs_than_can_be_compared_are_drawn_and_counted(monkeypatch):
