@@ -19,7 +19,7 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
 from boundprobe.tasks.sampling import uniform_integers
 
@@ -180,6 +180,7 @@ class AssociativeRecallDecoding(AbstractTask):
             self.n_keys,
             theorem="Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026)",
             forces=f"hold the value of each of {self.n_keys} keys until the last bits say which is wanted",
+            places=Places(nearest=0, n_blocks=self.n_keys, block_len=2),
         )
 
     def window_case(self) -> WindowCase:

@@ -10,7 +10,7 @@ import numpy as np
 
 from boundprobe.checks import MOST_ANSWERS, MOST_TOKENS, check_integer
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.sampling import answer_blocks, sample_blocks, uniform_integers
 
 
@@ -135,6 +135,7 @@ class Copying(AbstractTask):
             self.vocab_size,
             theorem="Theorem 3.3 (Cooper et al. 2026), by the chain rule, for copying (Jelassi et al. 2024)",
             forces=f"hold all {self.n_tokens} tokens; with M states, at most M / V^n of strings are copied whole (S5)",
+            places=Places(nearest=0, n_blocks=self.n_tokens, block_len=1),
         )
 
     def window_case(self) -> WindowCase:

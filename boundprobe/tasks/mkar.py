@@ -21,7 +21,7 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, TOKENS, PairStream, TokenStream
 from boundprobe.tasks.sampling import (
     Draw,
@@ -173,6 +173,7 @@ class MultiKeyRecall(AbstractTask):
             self.vocab_size - self.split,
             theorem="Theorem 3.3 for Def. 5.1 (Cooper et al. 2026)",
             forces=f"hold what followed each of {self.n_keys} keys until the last {self.key_length} tokens ask for one",
+            places=Places(nearest=0, n_blocks=self.n_keys, block_len=self.key_length + 1),
         )
 
     def window_case(self) -> WindowCase:

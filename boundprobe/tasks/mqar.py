@@ -20,7 +20,7 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
 from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall, uniform_integers
 
@@ -153,6 +153,7 @@ class MultiQueryRecall(AbstractTask):
             self.n_values,
             theorem="Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023)",
             forces=f"hold the value of each of {self.n_pairs} keys until the last token says which is wanted",
+            places=Places(nearest=0, n_blocks=self.n_pairs, block_len=2),
         )
 
     def window_case(self) -> WindowCase:
