@@ -50,15 +50,19 @@ def any_task(draw: st.DrawFn) -> AbstractTask:
         return SelectiveCopying(n, first, some(2, 5), first + n + 1 - offset + some(0, 9), offset=offset)
     if name == "ar-decoding":
         b = some(2, 4)
-        return AssociativeRecallDecoding(b, 2**b + b + some(0, 9))
+        gap = some(0, 9)
+        return AssociativeRecallDecoding(b, 2**b + gap + b + some(0, 9), gap=gap)
     if name == "mkar":
         q, keys = some(1, 3), draw(st.none() | st.integers(1, 2))
-        return MultiKeyRecall(some(2 + (keys or 1), 6), q, keys, (q + 1) * (keys or 1) ** q + q + some(0, 12))
+        gap = some(0, 9)
+        return MultiKeyRecall(
+            some(2 + (keys or 1), 6), q, keys, (q + 1) * (keys or 1) ** q + gap + q + some(0, 12), gap
+        )
     if name == "mqar":
-        pairs = some(1, 5)
-        return MultiQueryRecall(pairs, pairs + some(0, 9), some(2, 4), 3 * pairs + some(0, 9))
+        pairs, gap = some(1, 5), some(0, 9)
+        return MultiQueryRecall(pairs, pairs + some(0, 9), some(2, 4), 3 * pairs + gap + some(0, 9), gap)
     if name == "copying":
-        return Copying(some(2, 4), some(1, 9))
+        return Copying(some(2, 4), some(1, 9), some(0, 9))
     if name == "needle":
         return Needle(some(2, 4), some(3, 12))
     if name == "ngram-retrieval":
@@ -146,11 +150,15 @@ def entropy_beyond(task: AbstractTask, lag: int) -> float:
         MultiKeyRecall(4, 1, 2, 6),
         MultiQueryRecall(2, 2, 3, 6),
         Copying(3, 3),
+        AssociativeRecallDecoding(2, 8, gap=2),
+        MultiKeyRecall(4, 1, 2, 8, 2),
+        MultiQueryRecall(2, 2, 3, 8, 3),
+        Copying(3, 2, 2),
         Needle(3, 4),
         NgramRetrieval(4, 3, 1, 6),
         PositionRetrieval(4),
     ],
-    ids=lambda task: task.name,
+    ids=lambda task: f"{task.name}-{getattr(task, 'gap', '')}",
 )
 def test_the_case_beyond_a_lag_by_drawing_all_there_is(task: AbstractTask) -> None:
     case = task.state_case()
