@@ -50,14 +50,15 @@ def smallest_window(task: AssociativeRecallDecoding) -> int:
 
 
 def hard_case_window(task: AssociativeRecallDecoding) -> int:
-    """The window that is enough on state-hard, window-hard and mixture: W + b - 1, whatever the length.
+    """The window that is enough on state-hard, window-hard and mixture: W + gap + b - 1, whatever the length.
 
-    The first value stands W - 2 positions before the last one, and at most b bits follow that.
+    The first value stands W - 2 positions before the last one, and at most the gap, which is words, and b bits follow
+    that.
 
-    >>> hard_case_window(AssociativeRecallDecoding())
-    36
+    >>> hard_case_window(AssociativeRecallDecoding()), hard_case_window(AssociativeRecallDecoding(gap=10))
+    (36, 46)
     """
-    return task.n_words + task.word_bits - 1
+    return task.n_words + task.gap + task.word_bits - 1
 
 
 def uniform_error(task: AssociativeRecallDecoding, window: int, n_layers: int = 2) -> float:

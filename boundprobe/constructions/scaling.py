@@ -85,7 +85,7 @@ def _copying(task: SelectiveCopying, size: int, seq_len: int) -> SelectiveCopyin
 
 
 def _recall(task: AssociativeRecallDecoding, size: int, seq_len: int) -> AssociativeRecallDecoding:
-    return AssociativeRecallDecoding((size - 1).bit_length(), seq_len, task.bit_probability)
+    return AssociativeRecallDecoding((size - 1).bit_length(), seq_len, task.bit_probability, task.gap)
 
 
 #: How each task with a construction grows.

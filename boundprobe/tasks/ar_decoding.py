@@ -19,11 +19,12 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
 from boundprobe.tasks.sampling import uniform_integers
 
 _FIRST_WORD = 2  # ids 0 and 1 are the bits
+_GAP_WORD = _FIRST_WORD + 1  # the first value
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class AssociativeRecallDecoding(AbstractTask):
         Bits that name a word, b, 2 to 16; there are W = 2^b words, the even ones keys and the odd ones values
         in the hard cases, m = W/2 of each.
     seq_len : int
-        Tokens per sequence, L, at least W + b (each key with its value, and the bits).
+        Tokens per sequence, L, at least W + b + gap (each key with its value, the gap, and the bits).
     bit_probability : float
         For 'uniform' only: the probability that a position holds a bit, strictly between 0 and 1; bits and
         words are uniform.
+    gap : int, in tokens
+        Filler between the last value and the bits of the state-hard case, at least 0: further than a window sees.
 
     Raises
     ------
@@ -55,8 +58,9 @@ class AssociativeRecallDecoding(AbstractTask):
     -----
     Token ids: 0 and 1 the bits, ``2 + w`` word w.  Distributions: 'uniform' (sequences without an answer at
     the end may occur), 'state-hard' (uniform value words, then each key once in random order, each followed
-    by a uniform value, then the bits of a uniform key), 'window-hard' (the bits come first), 'mixture' (each
-    sequence one or the other, with probability 1/2).
+    by a uniform value, then word 1 ``gap`` times, then the bits of a uniform key), 'window-hard' (the bits come
+    first, and there is no gap), 'mixture' (each sequence one or the other, with probability 1/2).  Word 1 is a value,
+    which no bits of a hard case name.
 
     References
     ----------
@@ -84,11 +88,14 @@ class AssociativeRecallDecoding(AbstractTask):
     word_bits: int = 5
     seq_len: int = 100
     bit_probability: float = 0.2
+    gap: int = 0
 
     def __post_init__(self) -> None:
         check_integer("word_bits", self.word_bits, 2, 16)
-        why = f" ({self.n_words} words once each and {self.word_bits} bits)"
-        check_integer("seq_len", self.seq_len, self.n_words + self.word_bits, MOST_TOKENS, why=why)
+        check_integer("gap", self.gap, 0, MOST_TOKENS)
+        between = f", a gap of {self.gap}" if self.gap else ""
+        why = f" ({self.n_words} words once each{between} and {self.word_bits} bits)"
+        check_integer("seq_len", self.seq_len, self.n_words + self.gap + self.word_bits, MOST_TOKENS, why=why)
         check_number("bit_probability", self.bit_probability, above=0, below=1, why="; take e.g. 0.2")
 
     @property
@@ -180,6 +187,7 @@ class AssociativeRecallDecoding(AbstractTask):
             self.n_keys,
             theorem="Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026)",
             forces=f"hold the value of each of {self.n_keys} keys until the last bits say which is wanted",
+            places=Places(nearest=self.gap, n_blocks=self.n_keys, block_len=2),
         )
 
     def window_case(self) -> WindowCase:
@@ -223,9 +231,11 @@ class AssociativeRecallDecoding(AbstractTask):
         check_integer("n_sequences", n_sequences, 0)
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_keys), np.int64)
-        at = np.arange(prefix.shape[1] - 2 * self.n_keys + 1, prefix.shape[1], 2)
+        end = self.prefix_len - self.gap
+        prefix[:, end:] = _GAP_WORD
+        at = np.arange(end - 2 * self.n_keys + 1, end, 2)
         for rows in row_blocks(*prefix.shape):
-            np.put_along_axis(places[rows], self._draw_words(prefix[rows], rng), at[None], axis=1)
+            np.put_along_axis(places[rows], self._draw_words(prefix[rows, :end], rng), at[None], axis=1)
         answers = np.take_along_axis(prefix, places, axis=1)
         return CutBatch(prefix, self.queries, answers, places=places)
 
@@ -233,7 +243,9 @@ class AssociativeRecallDecoding(AbstractTask):
         keys = np.arange(self.n_keys)
         theorem = "Theorem 4.5 via Theorem 3.3 (Cooper et al. 2026), keys with replacement"
         words, values = 2 * keys[:, None] + _FIRST_WORD, self.answer_values
-        return PairStream(words, values, self._bits(keys), values, self.prefix_len, theorem)
+        return PairStream(
+            words, values, self._bits(keys), values, self.prefix_len, theorem, np.full(self.gap, _GAP_WORD)
+        )
 
     def _bits(self, key: np.ndarray) -> np.ndarray:
         """The bits (n, b), most significant first, of the words ``2 * key``."""
@@ -245,7 +257,7 @@ class AssociativeRecallDecoding(AbstractTask):
         tokens[is_bit] = uniform_integers(rng, 0, 2, (int(is_bit.sum()),))
 
     def _draw_words(self, words: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Fill ``words`` (n, L-b) with filler and pairs; return the order (n, m) of the keys, 0..m-1."""
+        """Fill ``words`` (n, up to L-b) with filler and pairs; return the order (n, m) of the keys, 0..m-1."""
         # Filler is value words: it can hold no key, so each key occurs once, before its own value.
         words[...] = uniform_integers(rng, 0, self.n_keys, words.shape)
         words *= 2
@@ -266,6 +278,9 @@ class AssociativeRecallDecoding(AbstractTask):
         order = self._draw_words(words, rng)
         key = uniform_integers(rng, 0, self.n_keys, (n,)).astype(np.int64)
         tokens[bits_last, :-b], tokens[bits_last, -b:] = words[bits_last], self._bits(key[bits_last])
+        if self.gap:  # it takes the place of as much filler in front
+            tokens[bits_last, : -b - self.gap] = words[bits_last, self.gap :]
+            tokens[bits_last, -b - self.gap : -b] = _GAP_WORD
         first = ~bits_last
         tokens[first, b:], tokens[first, :b] = words[first], self._bits(key[first])
         # The answer is defined from the wanted value's place on, or only at the end if the bits come last.

@@ -10,7 +10,7 @@ import numpy as np
 
 from boundprobe.checks import MOST_ANSWERS, MOST_TOKENS, check_integer
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.sampling import answer_blocks, sample_blocks, uniform_integers
 
 
@@ -19,8 +19,9 @@ class Copying(AbstractTask):
     """Copying: ``x_1..x_n``, the copy marker, then ``x_1..x_n`` again, of which each token is asked for.
 
     A model reads the earlier tokens of its copy before it is asked for the next (teacher forcing).  On any
-    sequence: with the first copy marker in place m (counted from 0), the answer in place m + i, i < m, is the
-    token in place i, whatever was read since the marker.  Undefined before the marker and from place 2m on.
+    sequence: with the first copy marker in place m (counted from 0), the answer in place m + i, i < m - gap, is
+    the token in place i, whatever was read since the marker: the gap is what is not copied.  Undefined before the
+    marker and from place 2m - gap on.
 
     Parameters
     ----------
@@ -28,6 +29,8 @@ class Copying(AbstractTask):
         Number of content tokens, V, at least 2; the copy marker is not counted.
     n_tokens : int
         Tokens to copy, n, at least 1.
+    gap : int, in tokens
+        Filler between the last token to copy and the marker, at least 0: further than a window sees.
 
     Raises
     ------
@@ -36,9 +39,9 @@ class Copying(AbstractTask):
 
     Notes
     -----
-    Token ids: 0..V-1 content, V the copy marker.  Sequences are ``x_1..x_n marker x_1..x_{n-1}``, x uniform.
-    All distributions are this one: all of x must cross the cut before the marker (state-hard), and each
-    token is asked for n places later (window-hard).
+    Token ids: 0..V-1 content, V the copy marker, and with a gap V+1 the filler.  Sequences are ``x_1..x_n``,
+    ``gap`` filler tokens, ``marker x_1..x_{n-1}``, x uniform.  All distributions are this one: all of x must cross
+    the cut before the marker (state-hard), and each token is asked for n + gap places later (window-hard).
 
     References
     ----------
@@ -55,6 +58,11 @@ class Copying(AbstractTask):
     [[-100, -100, -100, 0, 2, 1]]
     >>> round(Copying().state_case().entropy_bits, 3)
     94.009
+
+    With a gap of two fillers (id 4) before the marker:
+
+    >>> Copying(vocab_size=3, n_tokens=3, gap=2).answers(np.array([[0, 2, 1, 4, 4, 3, 0, 2]])).tolist()
+    [[-100, -100, -100, -100, -100, 0, 2, 1]]
     """
 
     name: ClassVar[str] = "copying"
@@ -62,20 +70,26 @@ class Copying(AbstractTask):
 
     vocab_size: int = 26
     n_tokens: int = 20
+    gap: int = 0
 
     def __post_init__(self) -> None:
         check_integer("vocab_size", self.vocab_size, 2, MOST_TOKENS, why=" (one content token alone is no answer)")
         check_integer("n_tokens", self.n_tokens, 1, MOST_ANSWERS)
+        check_integer("gap", self.gap, 0, MOST_TOKENS - 2 * self.n_tokens)
 
     @property
     def n_token_ids(self) -> int:
-        """Number of token ids, V + 1."""
+        """Number of token ids, V + 1; one more with a gap."""
+        return self.vocab_size + 1 + (self.gap > 0)
+
+    @property
+    def _filler(self) -> int:
         return self.vocab_size + 1
 
     @property
     def seq_len(self) -> int:
-        """Tokens per sequence, 2n: the string, the marker, and the copy without its last token."""
-        return 2 * self.n_tokens
+        """Tokens per sequence, 2n + gap: the string, the gap, the marker, and the copy without its last token."""
+        return 2 * self.n_tokens + self.gap
 
     @property
     def queries(self) -> np.ndarray:
@@ -108,7 +122,7 @@ class Copying(AbstractTask):
         is_marker = tokens == self.vocab_size
         marker = np.where(is_marker.any(axis=1), is_marker.argmax(axis=1), 0)
         for m in np.unique(marker):  # one value only, in this task's own sequences
-            rows, n_copied = marker == m, min(m, length - m)
+            rows, n_copied = marker == m, max(0, min(m - self.gap, length - m))
             out[rows, m : m + n_copied] = tokens[rows, :n_copied]
 
     def reference_answer(self, tokens: Sequence[int]) -> int | None:
@@ -122,7 +136,7 @@ class Copying(AbstractTask):
             return None
         marker = words.index(self.vocab_size)
         wanted = len(words) - 1 - marker
-        return words[wanted] if wanted < marker else None
+        return words[wanted] if wanted < marker - self.gap else None
 
     def state_case(self) -> StateCase:
         """The whole string crosses the cut: n log2 V bits; and S5, whole-string success at most M / V^n.
@@ -135,27 +149,29 @@ class Copying(AbstractTask):
             self.vocab_size,
             theorem="Theorem 3.3 (Cooper et al. 2026), by the chain rule, for copying (Jelassi et al. 2024)",
             forces=f"hold all {self.n_tokens} tokens; with M states, at most M / V^n of strings are copied whole (S5)",
+            places=Places(nearest=self.gap, n_blocks=self.n_tokens, block_len=1),
         )
 
     def window_case(self) -> WindowCase:
-        """Each token is asked for n places later, and the tokens in between tell nothing about it.
+        """Each token is asked for n + gap places later, and the tokens in between tell nothing about it.
 
-        >>> Copying().window_case().sensitivity_distance
-        20
+        >>> [Copying(gap=gap).window_case().sensitivity_distance for gap in (0, 30)]
+        [20, 50]
         """
+        distance = self.n_tokens + self.gap
         return WindowCase.of_one_token(
             self.seq_len,
             self.vocab_size,
-            self.n_tokens,
+            distance,
             theorem="Theorem 3.7 (Cooper et al. 2026) for copying (Jelassi et al. 2024)",
-            forces=f"see or remember each token for {self.n_tokens} positions",
+            forces=f"see or remember each token for {distance} positions",
         )
 
     def _sample(self, n_sequences: int, rng: np.random.Generator, distribution: str) -> Batch:
         return sample_blocks(n_sequences, self.seq_len, rng, self._draw, self._answer_block)
 
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
-        """Draw strings (n, n_tokens), what follows each (n, 1, n_tokens), and all answers (n, n_tokens).
+        """Draw strings and gap (n, n_tokens + gap), what follows each (n, 1, n_tokens), all answers (n, n_tokens).
 
         The marker alone asks for the first token only.  What asks for token i holds the i - 1 before it, so
         it differs from string to string: ``suffixes`` holds it, there are no ``queries``, and the bounds hold
@@ -166,14 +182,16 @@ class Copying(AbstractTask):
         ([[1, 1, 1]], [[[2, 1, 1]]], [[1, 1, 1]])
         """
         check_integer("n_sequences", n_sequences, 0)
-        prefix = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.n_tokens)).astype(np.int64)
+        string = uniform_integers(rng, 0, self.vocab_size, (n_sequences, self.n_tokens)).astype(np.int64)
+        prefix = np.concatenate([string, np.full((n_sequences, self.gap), self._filler)], axis=1)
         suffixes = np.empty((n_sequences, 1, self.n_tokens), np.int64)
-        suffixes[:, 0, 0], suffixes[:, 0, 1:] = self.vocab_size, prefix[:, :-1]
+        suffixes[:, 0, 0], suffixes[:, 0, 1:] = self.vocab_size, string[:, :-1]
         places = np.tile(np.arange(self.n_tokens), (n_sequences, 1))
-        return CutBatch(prefix, self.queries, prefix.copy(), suffixes, places)
+        return CutBatch(prefix, self.queries, string, suffixes, places)
 
     def _draw(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
-        n = self.n_tokens
+        n, marker = self.n_tokens, self.n_tokens + self.gap
         tokens[:, :n] = uniform_integers(rng, 0, self.vocab_size, (len(tokens), n))
-        tokens[:, n] = self.vocab_size
-        tokens[:, n + 1 :] = tokens[:, : n - 1]
+        tokens[:, n:marker] = self._filler
+        tokens[:, marker] = self.vocab_size
+        tokens[:, marker + 1 :] = tokens[:, : n - 1]

@@ -21,7 +21,7 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, TOKENS, PairStream, TokenStream
 from boundprobe.tasks.sampling import (
     Draw,
@@ -51,9 +51,11 @@ class MultiKeyRecall(AbstractTask):
         Tokens of the query, q, at least 1, with ``V^(q+1) < 2^40``.
     n_key_tokens : int or None
         K: in the hard cases keys are the K^q words over tokens 0..K-1, values the other V-K tokens; at most
-        V - 2.  None takes the K that maximises ``K^q log2(V-K)`` among those that fit into seq_len.
+        V - 2.  None takes the K that maximises ``K^q log2(V-K)`` among those that fit into seq_len with the gap.
     seq_len : int
-        Tokens per sequence, L, at least ``(q+1) K^q + q`` (each key with its value, and the query).
+        Tokens per sequence, L, at least ``(q+1) K^q + q + gap`` (each key with its value, the gap, and the query).
+    gap : int, in tokens
+        Filler between the last value and the query of the state-hard case, at least 0: further than a window sees.
 
     Raises
     ------
@@ -64,8 +66,9 @@ class MultiKeyRecall(AbstractTask):
     -----
     Distributions: 'uniform' (every token uniform; sequences without an answer at the end may occur),
     'state-hard' (uniform value tokens, then each key once in random order, each followed by a uniform value,
-    then a uniform key), 'window-hard' (a uniform key and the value first, then uniform value tokens, then the
-    key again), 'mixture' (each sequence one or the other, with probability 1/2).
+    then the first value token, K, ``gap`` times, then a uniform key), 'window-hard' (a uniform key and the value
+    first, then uniform value tokens, then the key again), 'mixture' (each sequence one or the other, with
+    probability 1/2).
 
     References
     ----------
@@ -92,6 +95,7 @@ class MultiKeyRecall(AbstractTask):
     key_length: int = 2
     n_key_tokens: int | None = None
     seq_len: int = 100
+    gap: int = 0
 
     def __post_init__(self) -> None:
         check_integer("vocab_size", self.vocab_size, 3, 2**19, why=" (a key token and two values)")
@@ -101,12 +105,14 @@ class MultiKeyRecall(AbstractTask):
         if self.n_key_tokens is not None:
             why = f" (vocab_size is {self.vocab_size}, two of them values); lower n_key_tokens, or none for the best"
             check_integer("n_key_tokens", self.n_key_tokens, 1, self.vocab_size - 2, why=why)
+        check_integer("gap", self.gap, 0, MOST_TOKENS)
         shortest = self._shortest(self.n_key_tokens or 1)
-        why = f" ({(self.n_key_tokens or 1) ** self.key_length} keys, their values, and a query)"
+        between = f", a gap of {self.gap}" if self.gap else ""
+        why = f" ({(self.n_key_tokens or 1) ** self.key_length} keys, their values{between}, and a query)"
         check_integer("seq_len", self.seq_len, shortest, MOST_TOKENS, why=why)
 
     def _shortest(self, n_key_tokens: int) -> int:
-        return (self.key_length + 1) * int(n_key_tokens**self.key_length) + self.key_length
+        return (self.key_length + 1) * int(n_key_tokens**self.key_length) + self.gap + self.key_length
 
     @property
     def split(self) -> int:
@@ -173,6 +179,7 @@ class MultiKeyRecall(AbstractTask):
             self.vocab_size - self.split,
             theorem="Theorem 3.3 for Def. 5.1 (Cooper et al. 2026)",
             forces=f"hold what followed each of {self.n_keys} keys until the last {self.key_length} tokens ask for one",
+            places=Places(nearest=self.gap, n_blocks=self.n_keys, block_len=self.key_length + 1),
         )
 
     def window_case(self) -> WindowCase:
@@ -211,8 +218,10 @@ class MultiKeyRecall(AbstractTask):
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.empty((n_sequences, self.n_keys), np.int64)
         keys = self._keys()
+        end = self.prefix_len - self.gap
+        prefix[:, end:] = self.split
         for rows in row_blocks(*prefix.shape):
-            places[rows] = draw_key_blocks(prefix[rows], rng, keys, 1, self._values)
+            places[rows] = draw_key_blocks(prefix[rows, :end], rng, keys, 1, self._values)
         return CutBatch(prefix, self.queries, np.take_along_axis(prefix, places, axis=1), places=places)
 
     def _other_stream(self, stream: str) -> PrefixDistribution:
@@ -220,11 +229,12 @@ class MultiKeyRecall(AbstractTask):
         if stream == TOKENS:
             why = f"; in the stream {TOKENS!r} every token is a key: set key_length to 1"
             check_integer("key_length", self.key_length, 1, 1, why=why)
+            check_integer("gap", self.gap, 0, 0, why=f"; in the stream {TOKENS!r} every token is a key: set gap to 0")
             return TokenStream(self.vocab_size, length, "Theorem 3.3 for Def. 5.1 (Cooper et al. 2026), uniform tokens")
         # A value stands between two keys, so that no q-gram of key tokens reaches from one into the next.
         keys, values = self._keys(), self.answer_values
         theorem = "Theorem 3.3 for Def. 5.1 (Cooper et al. 2026), keys with replacement"
-        return PairStream(keys, values, keys, values, length, theorem)
+        return PairStream(keys, values, keys, values, length, theorem, np.full(self.gap, self.split))
 
     @property
     def _values(self) -> range:
@@ -238,8 +248,10 @@ class MultiKeyRecall(AbstractTask):
 
     def _draw_state_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
         keys = self._keys()
-        draw_key_blocks(tokens[:, : -self.key_length], rng, keys, 1, self._values)
-        tokens[:, -self.key_length :] = keys[uniform_integers(rng, 0, len(keys), (len(tokens),))]
+        end = self.prefix_len - self.gap
+        draw_key_blocks(tokens[:, :end], rng, keys, 1, self._values)
+        tokens[:, end : self.prefix_len] = self.split
+        tokens[:, self.prefix_len :] = keys[uniform_integers(rng, 0, len(keys), (len(tokens),))]
 
     def _draw_window_hard(self, tokens: np.ndarray, rng: np.random.Generator) -> None:
         # Only values in between, so that the first key stands nowhere else.

@@ -20,7 +20,7 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.prefix_distributions import REPLACEMENT, PairStream
 from boundprobe.tasks.sampling import answer_blocks, distinct_integers, recall, uniform_integers
 
@@ -40,7 +40,10 @@ class MultiQueryRecall(AbstractTask):
     n_values : int
         Number of value tokens, at least 2.
     seq_len : int
-        Tokens per sequence, L, at least ``3 n_pairs`` (each pair, and its key once more).
+        Tokens per sequence, L, at least ``3 n_pairs`` (each pair, and its key once more), and at least
+        ``2 n_pairs + gap + 1``.
+    gap : int, in tokens
+        Filler between the last pair and the query of the state-hard case, at least 0: further than a window sees.
 
     Raises
     ------
@@ -52,9 +55,9 @@ class MultiQueryRecall(AbstractTask):
     Token ids: 0..n_keys-1 the keys, then the values, then one filler token.  Values are uniform throughout.
     Distributions: 'uniform' (pairs of N distinct uniform keys, then each of these keys once, in random order, at
     uniform places among filler; often no answer is asked at the end), 'state-hard' (filler, then the keys
-    0..N-1 in random order, each with its value, then one of these keys), 'window-hard' (pairs of N distinct
-    uniform keys, then filler, then the key of the first pair), 'mixture' (each sequence one or the other of the
-    last two, with probability 1/2).
+    0..N-1 in random order, each with its value, then ``gap`` filler tokens, then one of these keys), 'window-hard'
+    (pairs of N distinct uniform keys, then filler, then the key of the first pair), 'mixture' (each sequence one or
+    the other of the last two, with probability 1/2).
 
     References
     ----------
@@ -70,6 +73,9 @@ class MultiQueryRecall(AbstractTask):
     [[-100, -100, -100, -100, -100, 2, 3]]
     >>> MultiQueryRecall().state_case().entropy_bits
     48.0
+    >>> gapped = MultiQueryRecall(n_pairs=2, n_keys=2, n_values=2, seq_len=8, gap=3)
+    >>> gapped.sample(1, np.random.default_rng(0), "state-hard").tokens.tolist()
+    [[0, 3, 1, 3, 4, 4, 4, 0]]
     """
 
     name: ClassVar[str] = "mqar"
@@ -83,14 +89,19 @@ class MultiQueryRecall(AbstractTask):
     n_keys: int = 64
     n_values: int = 64
     seq_len: int = 64
+    gap: int = 0
 
     def __post_init__(self) -> None:
         check_integer("n_pairs", self.n_pairs, 1, MOST_ANSWERS)
         why = f" (n_pairs is {self.n_pairs} and keys are distinct)"
         check_integer("n_keys", self.n_keys, self.n_pairs, 2**20, why=why)
         check_integer("n_values", self.n_values, 2, 2**20, why=" (one value alone is no answer)")
-        why = f" ({self.n_pairs} pairs, and each key once more)"
-        check_integer("seq_len", self.seq_len, 3 * self.n_pairs, MOST_TOKENS, why=why)
+        check_integer("gap", self.gap, 0, MOST_TOKENS)
+        shortest, why = 3 * self.n_pairs, f" ({self.n_pairs} pairs, and each key once more)"
+        if self.gap >= self.n_pairs:  # in the state-hard case one key is asked for, after the gap
+            shortest = 2 * self.n_pairs + self.gap + 1
+            why = f" ({self.n_pairs} pairs, a gap of {self.gap} and a key)"
+        check_integer("seq_len", self.seq_len, shortest, MOST_TOKENS, why=why)
 
     @property
     def vocab_size(self) -> int:
@@ -100,6 +111,10 @@ class MultiQueryRecall(AbstractTask):
     @property
     def _filler(self) -> int:
         return self.n_keys + self.n_values
+
+    @property
+    def _gap(self) -> np.ndarray:
+        return np.full(self.gap, self._filler)
 
     @property
     def queries(self) -> np.ndarray:
@@ -153,6 +168,7 @@ class MultiQueryRecall(AbstractTask):
             self.n_values,
             theorem="Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023)",
             forces=f"hold the value of each of {self.n_pairs} keys until the last token says which is wanted",
+            places=Places(nearest=self.gap, n_blocks=self.n_pairs, block_len=2),
         )
 
     def window_case(self) -> WindowCase:
@@ -202,17 +218,17 @@ class MultiQueryRecall(AbstractTask):
     def _other_stream(self, stream: str) -> PrefixDistribution:
         keys = np.arange(self.n_pairs)[:, None]
         theorem = "Theorem 3.3 (Cooper et al. 2026) for multi-query recall (Arora et al. 2023), keys with replacement"
-        return PairStream(keys, self.answer_values, keys, np.array([self._filler]), self.prefix_len, theorem)
+        return PairStream(keys, self.answer_values, keys, np.array([self._filler]), self.prefix_len, theorem, self._gap)
 
     def _draw_prefix(self, prefix: np.ndarray, rng: np.random.Generator, places: np.ndarray) -> None:
-        """Fill ``prefix`` (n, L-1) with filler and pairs of keys 0..N-1, ``places`` (n, N) with those of the values."""
-        n, pairs = len(prefix), prefix[:, -2 * self.n_pairs :]
-        order = rng.permuted(np.broadcast_to(np.arange(self.n_pairs), (n, self.n_pairs)), axis=1)
-        prefix[:, : -2 * self.n_pairs] = self._filler
-        pairs[:, ::2] = order
-        pairs[:, 1::2] = uniform_integers(rng, self.n_keys, self._filler, order.shape)
-        first = prefix.shape[1] - 2 * self.n_pairs + 1
-        np.put_along_axis(places, order, np.arange(first, prefix.shape[1], 2)[None], axis=1)
+        """Fill ``prefix`` (n, L-1): filler, pairs of keys 0..N-1, the gap; and ``places`` (n, N) of the values."""
+        end = prefix.shape[1] - self.gap
+        start = end - 2 * self.n_pairs
+        order = rng.permuted(np.broadcast_to(np.arange(self.n_pairs), (len(prefix), self.n_pairs)), axis=1)
+        prefix[:, :start] = prefix[:, end:] = self._filler
+        prefix[:, start:end:2] = order
+        prefix[:, start + 1 : end : 2] = uniform_integers(rng, self.n_keys, self._filler, order.shape)
+        np.put_along_axis(places, order, np.arange(start + 1, end, 2)[None], axis=1)
 
     # Each _draw method fills ``tokens`` (n, L) and ``targets`` (n, L), which holds IGNORE.  The targets follow
     # from how the sequences are made, which is faster than looking them up.

@@ -11,7 +11,7 @@ import numpy as np
 
 from boundprobe.checks import MOST_TOKENS, check_integer
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
 
 
@@ -116,6 +116,7 @@ class Needle(AbstractTask):
             self.vocab_size,
             theorem="Theorem 3.3 for Def. 5.2 (Cooper et al. 2026)",
             forces="hold one token: only one query exists, so no injectivity bound beyond log2 V is known",
+            places=Places(nearest=0, n_blocks=1, block_len=1),
         )
 
     def window_case(self) -> WindowCase:

@@ -12,7 +12,7 @@ import numpy as np
 
 from boundprobe.checks import MOST_TOKENS, check_integer, check_word
 from boundprobe.tasks.base import DISTRIBUTIONS, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.ngram_draws import Layout, draw_duplicates, draw_once, find_gram
 from boundprobe.tasks.sampling import (
     Draw,
@@ -190,6 +190,8 @@ class NgramRetrieval(AbstractTask):
             forces=f"hold {self.n_targets} tokens after each of {self.n_grams} keys until the query says which"
             if suffix
             else f"hold {self.n_targets} tokens after the one key that was asked for at the start",
+            # In the prefix form the one key is anywhere among the others.
+            places=Places(0, self.n_grams, self.n, self.n_targets) if suffix or self.n_grams == 1 else None,
         )
 
     def window_case(self) -> WindowCase:

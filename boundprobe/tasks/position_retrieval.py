@@ -12,7 +12,7 @@ import numpy as np
 
 from boundprobe.checks import MOST_ANSWERS, check_integer, check_word
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens, row_blocks
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase, log2_factorial
 from boundprobe.tasks.sampling import Draw, answer_blocks, draw_mixture, sample_blocks, uniform_integers
 
 #: Whether the query stands after the content or before it.
@@ -149,7 +149,7 @@ class PositionRetrieval(AbstractTask):
         """
         n = self.seq_len
         suffix = self.form == "suffix"
-        entropy = _log2_factorial(n) if suffix else math.log2(n - 1)
+        entropy = log2_factorial(n) if suffix else math.log2(n - 1)
         return StateCase(
             n_answers=n if suffix else 1,
             n_values=n if suffix else n - 1,
@@ -160,6 +160,8 @@ class PositionRetrieval(AbstractTask):
             forces=f"hold the places of {n} tokens until the last one says which is wanted"
             if suffix
             else "hold the place of the one token that was asked for at the start",
+            places=Places(nearest=0, n_blocks=n, block_len=1) if suffix else None,
+            permutation=suffix,
         )
 
     def window_case(self) -> WindowCase:
@@ -225,7 +227,3 @@ class PositionRetrieval(AbstractTask):
         query[...] = x[np.arange(n), uniform_integers(rng, 0, 2 if distribution == "window-hard" else free, (n,))]
         for place, marker in self._markers:
             tokens[:, place] = marker
-
-
-def _log2_factorial(n: int) -> float:
-    return math.fsum(math.log2(i) for i in range(2, n + 1))

@@ -20,7 +20,7 @@ TOKENS = "tokens"
 
 @dataclass(frozen=True, eq=False)
 class PairStream(PrefixDistribution):
-    """As many pairs as fit, each a uniform key with a uniform value, after filler where a pair does not fit.
+    """As many pairs as fit before the gap, each a uniform key with a uniform value, after filler where none fits.
 
     Given which keys came, the last values are independent and uniform: H(Y | which) = n p log2 K bits, with
     ``p = 1 - (1 - 1/n)^L`` the probability that a key came in L pairs.
@@ -37,6 +37,8 @@ class PairStream(PrefixDistribution):
         Tokens in front, uniform among these.
     prefix_len : int
     theorem : str
+    gap : int64 array (n_gap,)
+        The last tokens of every prefix; none of them is a key's.
     """
 
     keys: np.ndarray
@@ -45,12 +47,13 @@ class PairStream(PrefixDistribution):
     filler: np.ndarray
     prefix_len: int
     theorem: str
+    gap: np.ndarray
 
     @property
     def n_pairs(self) -> int:
         """Number of pairs, L."""
         key_length: int = self.keys.shape[1]
-        return self.prefix_len // (key_length + 1)
+        return (self.prefix_len - len(self.gap)) // (key_length + 1)
 
     @property
     def defined_probability(self) -> float:
@@ -76,14 +79,17 @@ class PairStream(PrefixDistribution):
         prefix = np.empty((n_sequences, self.prefix_len), np.int64)
         places = np.full((n_sequences, n), IGNORE, np.int64)
         block = key_length + 1
-        start = self.prefix_len - block * self.n_pairs
+        end = self.prefix_len - len(self.gap)
+        start = end - block * self.n_pairs
         for rows in row_blocks(n_sequences, max(n, self.prefix_len)):
             part = prefix[rows]
             chosen = uniform_integers(rng, 0, n, (len(part), self.n_pairs))
             part[:, :start] = self.filler[uniform_integers(rng, 0, len(self.filler), (len(part), start))]
             for i in range(key_length):
-                part[:, start + i :: block] = self.keys[chosen, i]
-            part[:, start + key_length :: block] = self.values[uniform_integers(rng, 0, len(self.values), chosen.shape)]
+                part[:, start + i : end : block] = self.keys[chosen, i]
+            values = self.values[uniform_integers(rng, 0, len(self.values), chosen.shape)]
+            part[:, start + key_length : end : block] = values
+            part[:, end:] = self.gap
             mark_last(places[rows], chosen, start + key_length, block)
         return CutBatch(prefix, self.queries, take_or_ignore(prefix, places), places=places)
 

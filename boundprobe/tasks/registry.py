@@ -65,7 +65,7 @@ def build_task(name: str, parameters: Mapping[str, object], preset: str | None =
     >>> build_task("ar-decoding", {"wordbits": 6})
     Traceback (most recent call last):
     ...
-    ValueError: `parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; got 'wordbits'. \
+    ValueError: `parameter` of ar-decoding must be one of bit_probability, gap, seq_len, word_bits; got 'wordbits'. \
 Did you mean 'word_bits'?
     """
     if ":" in str(name):  # a user's own

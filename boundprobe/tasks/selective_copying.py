@@ -19,7 +19,7 @@ from boundprobe.tasks.base import (
     check_tokens,
     row_blocks,
 )
-from boundprobe.tasks.cases import StateCase, WindowCase
+from boundprobe.tasks.cases import Places, StateCase, WindowCase
 from boundprobe.tasks.sampling import CACHED, answer_blocks, fill_uniform, uniform_integers
 
 # The two halves of the authors' mixed distribution: how often a position holds a number.
@@ -179,6 +179,7 @@ class SelectiveCopying(AbstractTask):
             self.vocab_size,
             theorem="Theorem 4.2 via Theorem 3.3 (Cooper et al. 2026)",
             forces=f"hold each of {self.n_numbers} earlier tokens until the last token says which is wanted",
+            places=Places(nearest=self.distances[0] - 1, n_blocks=self.n_numbers, block_len=1),
         )
 
     def window_case(self) -> WindowCase:

@@ -51,14 +51,17 @@ def test_everywhere() -> None:
 
 @pytest.mark.parametrize("n_layers", [2, 3])
 @pytest.mark.parametrize("distribution", ["state-hard", "window-hard", "mixture"])
-@pytest.mark.parametrize("extra", [0, 40])
-def test_the_hard_window_reaches_every_hard_answer(n_layers: int, distribution: str, extra: int) -> None:
+@pytest.mark.parametrize(("extra", "gap"), [(0, 0), (40, 0), (5, 5), (40, 11)])
+def test_the_hard_window_reaches_every_hard_answer(n_layers: int, distribution: str, extra: int, gap: int) -> None:
     """Whatever the length: everything that is asked on the hard distributions is in reach."""
     for b in (2, 3, 4):
-        task = AssociativeRecallDecoding(word_bits=b, seq_len=2**b + b + extra)
+        task = AssociativeRecallDecoding(word_bits=b, seq_len=2**b + b + extra, gap=gap)
         batch = task.sample(200, np.random.default_rng(0), distribution)
         reach = pair_in_window(task, batch.tokens, hard_case_window(task), n_layers)
         assert reach[batch.targets != IGNORE].all()
+        if gap and distribution == "state-hard":  # and no smaller window reaches the oldest pair of the 200
+            shorter = pair_in_window(task, batch.tokens, hard_case_window(task) - 1, n_layers)
+            assert not shorter[batch.targets != IGNORE].all()
 
 
 def test_the_uniform_error_is_an_upper_bound() -> None:

@@ -13,6 +13,7 @@ from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
 
 COPYING, RECALL = SelectiveCopying(), AssociativeRecallDecoding()
 KINDS = [(COPYING, "learned", 2), (COPYING, "rope", 2), (RECALL, "learned", 2), (RECALL, "learned", 3)]
+KINDS += [(AssociativeRecallDecoding(gap=10), "learned", 2)]
 each_kind = pytest.mark.parametrize(("task", "position", "n_layers"), KINDS, ids=str)
 
 

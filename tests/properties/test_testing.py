@@ -82,6 +82,21 @@ def test_a_task_that_breaks_its_contract_is_named(task, message):
 @pytest.mark.parametrize("name", list(TASKS))
 def test_every_task_of_the_package_keeps_the_contract(name):
     check_task(build_task(name, {}))
+    for gap in (1, 17) if hasattr(TASKS[name], "gap") else ():
+        check_task(build_task(name, {"gap": gap}))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mqar", {"n_pairs": 2, "n_keys": 3, "n_values": 3, "seq_len": 12, "gap": 7}),
+        ("ar-decoding", {"word_bits": 2, "seq_len": 10, "gap": 4}),
+        ("mkar", {"vocab_size": 4, "key_length": 1, "n_key_tokens": 2, "seq_len": 9, "gap": 4}),
+        ("copying", {"vocab_size": 3, "n_tokens": 3, "gap": 4}),
+    ],
+)
+def test_small_tasks_with_a_gap_have_the_entropy_that_they_state(name, parameters):
+    check_task(build_task(name, parameters))
 
 
 def test_a_machine_is_one_of_those_that_the_oracle_tries():

@@ -16,11 +16,11 @@ from boundprobe.tasks import IGNORE, AssociativeRecallDecoding
 TINY = AssociativeRecallDecoding(word_bits=2, seq_len=7)
 
 
-def small(word_bits: int, extra: int = 0) -> AssociativeRecallDecoding:
-    return AssociativeRecallDecoding(word_bits=word_bits, seq_len=2**word_bits + word_bits + extra)
+def small(word_bits: int, extra: int = 0, gap: int = 0) -> AssociativeRecallDecoding:
+    return AssociativeRecallDecoding(word_bits=word_bits, seq_len=2**word_bits + gap + word_bits + extra, gap=gap)
 
 
-tasks = st.builds(small, st.integers(2, 4), st.integers(0, 5))
+tasks = st.builds(small, st.integers(2, 4), st.integers(0, 5), st.integers(0, 5))
 
 
 def enumerate_prefixes() -> list[tuple[int, ...]]:
@@ -72,6 +72,9 @@ def test_hard_cases_have_their_structure(task: AssociativeRecallDecoding, case: 
     state = case == "state-hard"
     bits = batch.tokens[:, -b:] if state else batch.tokens[:, :b]
     words = batch.tokens[:, :-b] if state else batch.tokens[:, b:]
+    if state and task.gap:
+        words, between = words[:, : -task.gap], words[:, -task.gap :]
+        assert (between == 3).all()
     assert (bits < 2).all()
     assert (bits[:, -1] == 0).all()
     assert (words >= 2).all()
@@ -167,6 +170,11 @@ def test_many_words_work() -> None:
             {"seq_len": 36},
             r"^`seq_len` must be an integer from 37 .*32 words once each and 5 bits\); got 36",
         ),
+        (
+            {"seq_len": 38, "gap": 2},
+            r"^`seq_len` must be an integer from 39 .*32 words once each, a gap of 2 and 5 bits\); got 38",
+        ),
+        ({"gap": -1}, "^`gap` must be an integer from 0 to 1073741824; got -1"),
         ({"word_bits": 1}, "^`word_bits` must be an integer from 2 to 16; got 1"),
         ({"word_bits": 17}, "^`word_bits` must be an integer from 2 to 16; got 17"),
         ({"word_bits": True}, r"^`word_bits` must be an integer from 2 to 16; got True \(bool\)"),

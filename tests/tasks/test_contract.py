@@ -12,7 +12,18 @@ import pytest
 
 from boundprobe.tasks import DISTRIBUTIONS, IGNORE, TASKS, AbstractTask, build_task
 
-CONFIGURATIONS = [(name, preset) for name in TASKS for preset in (None, *TASKS[name].presets)]
+#: Parameters beside the defaults.
+GAPS: list[tuple[str, dict[str, object]]] = [
+    ("mqar", {"gap": 40}),
+    ("ar-decoding", {"gap": 63}),
+    ("mkar", {"gap": 30}),
+    ("mkar", {"key_length": 1, "gap": 5}),
+    ("copying", {"gap": 9}),
+]
+CONFIGURATIONS: list[tuple[str, dict[str, object], str | None]] = [
+    *((name, {}, preset) for name in TASKS for preset in (None, *TASKS[name].presets)),
+    *((name, parameters, None) for name, parameters in GAPS),
+]
 DRAWS = [(*c, distribution) for c in CONFIGURATIONS for distribution in TASKS[c[0]].distributions]
 
 #: Parameters small enough to see every row of the answer table; a new task needs an entry.
@@ -26,12 +37,18 @@ TINY: dict[str, dict[str, object]] = {
     "ngram-retrieval": {"vocab_size": 5, "n": 3, "seq_len": 8, "query_length": 1},
     "position-retrieval": {"seq_len": 5},
 }
+TINY_GAPS = [
+    ("ar-decoding", {"word_bits": 2, "seq_len": 12, "gap": 6}),
+    ("mkar", {"vocab_size": 4, "seq_len": 19, "gap": 5}),
+    ("mqar", {"n_pairs": 3, "n_keys": 5, "n_values": 3, "seq_len": 14, "gap": 7}),
+    ("copying", {"vocab_size": 3, "n_tokens": 4, "gap": 2}),
+]
 
 #: Distributions whose sequences are asked no answer: the definition gives none.
 UNANSWERED = ("duplicate-query",)
 
-each_configuration = pytest.mark.parametrize(("name", "preset"), CONFIGURATIONS)
-each_draw = pytest.mark.parametrize(("name", "preset", "distribution"), DRAWS)
+each_configuration = pytest.mark.parametrize(("name", "parameters", "preset"), CONFIGURATIONS)
+each_draw = pytest.mark.parametrize(("name", "parameters", "preset", "distribution"), DRAWS)
 each_task = pytest.mark.parametrize("name", list(TASKS))
 
 
@@ -41,8 +58,10 @@ def oracle(task: AbstractTask, tokens: np.ndarray) -> int:
 
 
 @each_draw
-def test_a_sample_is_what_it_says(name: str, preset: str | None, distribution: str) -> None:
-    task = build_task(name, {}, preset)
+def test_a_sample_is_what_it_says(
+    name: str, parameters: dict[str, object], preset: str | None, distribution: str
+) -> None:
+    task = build_task(name, parameters, preset)
     batch = task.sample(64, np.random.default_rng(1), distribution)
     for array in (batch.tokens, batch.targets):
         assert array.shape == (64, task.n_positions)
@@ -61,8 +80,10 @@ def test_a_sample_is_what_it_says(name: str, preset: str | None, distribution: s
 
 
 @each_draw
-def test_a_sample_is_a_function_of_the_seed_alone(name: str, preset: str | None, distribution: str) -> None:
-    task = build_task(name, {}, preset)
+def test_a_sample_is_a_function_of_the_seed_alone(
+    name: str, parameters: dict[str, object], preset: str | None, distribution: str
+) -> None:
+    task = build_task(name, parameters, preset)
     before = repr(np.random.get_state())
     first, again, other = (task.sample(16, np.random.default_rng(seed), distribution) for seed in (3, 3, 4))
     task.sample_cut(16, np.random.default_rng(3))
@@ -73,8 +94,8 @@ def test_a_sample_is_a_function_of_the_seed_alone(name: str, preset: str | None,
 
 
 @each_configuration
-def test_a_cut_is_what_it_says(name: str, preset: str | None) -> None:
-    task = build_task(name, {}, preset)
+def test_a_cut_is_what_it_says(name: str, parameters: dict[str, object], preset: str | None) -> None:
+    task = build_task(name, parameters, preset)
     case = task.state_case()
     cut, again = (task.sample_cut(6, np.random.default_rng(5)) for _ in range(2))
     assert (cut.prefix == again.prefix).all()
@@ -103,8 +124,10 @@ def test_a_cut_is_what_it_says(name: str, preset: str | None) -> None:
 
 
 @each_configuration
-def test_whole_sequences_of_a_cut_ask_what_they_say(name: str, preset: str | None) -> None:
-    task = build_task(name, {}, preset)
+def test_whole_sequences_of_a_cut_ask_what_they_say(
+    name: str, parameters: dict[str, object], preset: str | None
+) -> None:
+    task = build_task(name, parameters, preset)
     cut = task.sample_cut(40, np.random.default_rng(10))
     asked = np.random.default_rng(11).integers(cut.answers.shape[1], size=40)
     tokens = cut.whole(asked)
@@ -116,17 +139,17 @@ def test_whole_sequences_of_a_cut_ask_what_they_say(name: str, preset: str | Non
     assert (task.answers(tokens)[np.arange(40), place] == cut.answers[np.arange(40), asked]).all()
 
 
-@each_task
-def test_the_answer_table_has_as_many_rows_as_the_case_says(name: str) -> None:
-    task = build_task(name, TINY[name])
+@pytest.mark.parametrize(("name", "parameters"), [*TINY.items(), *TINY_GAPS], ids=str)
+def test_the_answer_table_has_as_many_rows_as_the_case_says(name: str, parameters: dict[str, object]) -> None:
+    task = build_task(name, parameters)
     case, cut = task.state_case(), task.sample_cut(4000, np.random.default_rng(6))
     assert len(np.unique(cut.answers, axis=0)) == round(2**case.zero_error_bits)
     assert all(len(np.unique(answers)) == case.n_values for answers in cut.answers.T)
 
 
 @each_configuration
-def test_the_window_case_is_that_of_the_sequences(name: str, preset: str | None) -> None:
-    task = build_task(name, {}, preset)
+def test_the_window_case_is_that_of_the_sequences(name: str, parameters: dict[str, object], preset: str | None) -> None:
+    task = build_task(name, parameters, preset)
     case = task.window_case()
     # A value is missing from 20 n draws with probability n e^-20 at most.
     batch = task.sample(max(2000, 20 * case.n_values), np.random.default_rng(7), "window-hard")
@@ -153,8 +176,8 @@ def test_the_window_case_is_that_of_the_sequences(name: str, preset: str | None)
 
 
 @each_configuration
-def test_answers_do_not_depend_on_the_rows_beside(name: str, preset: str | None) -> None:
-    task = build_task(name, {}, preset)
+def test_answers_do_not_depend_on_the_rows_beside(name: str, parameters: dict[str, object], preset: str | None) -> None:
+    task = build_task(name, parameters, preset)
     tokens = task.sample(3000, np.random.default_rng(8)).tokens  # more than one block of rows
     whole = task.answers(tokens)
     assert (whole[2600:2640] == task.answers(tokens[2600:2640])).all()
@@ -162,8 +185,10 @@ def test_answers_do_not_depend_on_the_rows_beside(name: str, preset: str | None)
 
 
 @each_draw
-def test_sampling_needs_little_more_than_it_returns(name: str, preset: str | None, distribution: str) -> None:
-    task = build_task(name, {}, preset)
+def test_sampling_needs_little_more_than_it_returns(
+    name: str, parameters: dict[str, object], preset: str | None, distribution: str
+) -> None:
+    task = build_task(name, parameters, preset)
     n = 1_500_000 // task.n_positions
     tracemalloc.start()
     batch = task.sample(n, np.random.default_rng(9), distribution)

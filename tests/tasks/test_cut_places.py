@@ -33,12 +33,18 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str | None]] = [
     ("mkar", {"vocab_size": 5, "key_length": 3, "n_key_tokens": 2, "seq_len": 41}, None),
     ("ngram-retrieval", {"form": "prefix"}, None),
     ("position-retrieval", {"form": "prefix", "seq_len": 9}, None),
+    ("mqar", {"gap": 40}, None),
+    ("ar-decoding", {"word_bits": 3, "seq_len": 21, "gap": 9}, None),
+    ("mkar", {"gap": 30}, None),
+    ("mkar", {"vocab_size": 6, "key_length": 1, "seq_len": 24, "gap": 5}, None),
+    ("copying", {"gap": 9}, None),
 ]
 each_configuration = pytest.mark.parametrize(("name", "parameters", "preset"), CONFIGURATIONS)
 
 
 def streams_of(task: AbstractTask) -> list[str]:
-    return [s for s in task.cut_streams if s != "tokens" or task.parameters()["key_length"] == 1]
+    known = task.parameters()
+    return [s for s in task.cut_streams if s != "tokens" or (known["key_length"], known["gap"]) == (1, 0)]
 
 
 def oracle(task: AbstractTask, tokens: list[int]) -> int:
@@ -130,12 +136,13 @@ def test_streams_are_what_they_say(name: str, parameters: dict[str, object], pre
             assert [oracle(task, row) for row in whole[:3].tolist()] == cut.answers[:3, a].tolist()
 
 
-@given(st.integers(1, 3), st.integers(1, 2), st.integers(0, 30), st.integers(0, 2**32 - 1))
-def test_no_straddling_gram_is_mistaken_for_a_key(q: int, key_tokens: int, extra: int, seed: int) -> None:
-    task = MultiKeyRecall(key_tokens + 2, q, key_tokens, (q + 1) * key_tokens**q + q + extra)
-    cut = task.sample_cut_stream(6, np.random.default_rng(seed), "replacement")
-    for a in range(task.n_keys):
-        assert (read_at(task, cut, a) == cut.answers[:, a]).all()
+@given(st.integers(1, 3), st.integers(1, 2), st.integers(0, 30), st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_no_straddling_gram_is_mistaken_for_a_key(q: int, key_tokens: int, extra: int, gap: int, seed: int) -> None:
+    task = MultiKeyRecall(key_tokens + 2, q, key_tokens, (q + 1) * key_tokens**q + gap + q + extra, gap)
+    for stream in ("keys-once", "replacement"):
+        cut = task.sample_cut_stream(6, np.random.default_rng(seed), stream)
+        for a in range(task.n_keys):
+            assert (read_at(task, cut, a) == cut.answers[:, a]).all()
 
 
 def entropy_given_defined(rows: list[tuple[int, ...]]) -> float:
@@ -158,9 +165,10 @@ def enumerated(task: AbstractTask, stream: str) -> list[tuple[int, ...]]:
         law = task._stream(stream)
         assert isinstance(law, PairStream)
         pairs = [(*key, value) for key in law.keys.tolist() for value in law.values.tolist()]
-        n_pairs = length // len(pairs[0])
-        filler = (int(law.filler[0]),) * (length - n_pairs * len(pairs[0]))
-        prefixes = ((*filler, *itertools.chain(*some)) for some in itertools.product(pairs, repeat=n_pairs))
+        n_pairs = law.n_pairs
+        gap = tuple(law.gap.tolist())
+        filler = (int(law.filler[0]),) * (length - n_pairs * len(pairs[0]) - len(gap))
+        prefixes = ((*filler, *itertools.chain(*some), *gap) for some in itertools.product(pairs, repeat=n_pairs))
     return [tuple(oracle(task, [*p, *query]) for query in cut.queries.tolist()) for p in prefixes]
 
 
@@ -168,6 +176,9 @@ TINY_STREAMS: dict[str, tuple[AbstractTask, str]] = {
     "ar-decoding": (AssociativeRecallDecoding(2, 9), "replacement"),
     "mqar": (MultiQueryRecall(2, 3, 2, 10), "replacement"),
     "mkar": (MultiKeyRecall(4, 1, 2, 10), "replacement"),
+    "ar-decoding, a gap": (AssociativeRecallDecoding(2, 12, gap=3), "replacement"),
+    "mqar, a gap": (MultiQueryRecall(2, 3, 2, 12, 2), "replacement"),
+    "mkar, a gap": (MultiKeyRecall(4, 2, 2, 17, 3), "replacement"),
     "mkar, two tokens a key": (MultiKeyRecall(4, 2, 2, 14), "replacement"),
     "three tokens": (MultiKeyRecall(3, 1, 1, 8), "tokens"),
     "four tokens": (MultiKeyRecall(4, 1, 1, 6), "tokens"),
@@ -257,6 +268,8 @@ def test_streams_that_a_task_does_not_have_are_named() -> None:
         MultiQueryRecall().sample_cut_stream(2, rng, "tokens")
     with pytest.raises(ValueError, match="`key_length` must be an integer from 1 to 1; got 2"):
         MultiKeyRecall().stream_case("tokens")
+    with pytest.raises(ValueError, match=r"`gap` must be an integer from 0 to 0; got 3.*every token is a key"):
+        MultiKeyRecall(key_length=1, gap=3).stream_case("tokens")
     for stream in ("keys-once", "replacement"):
         with pytest.raises(ValueError, match="`n_sequences` must be an integer of at least 0; got -1"):
             MultiKeyRecall().sample_cut_stream(-1, rng, stream)

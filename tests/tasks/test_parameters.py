@@ -64,7 +64,7 @@ def test_parameters_build_the_same_task_again(name: str) -> None:
             {"word-bits": "5"},
             None,
             (
-                r"`parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; "
+                r"`parameter` of ar-decoding must be one of bit_probability, gap, seq_len, word_bits; "
                 r"got 'word-bits'\. Did you mean 'word_bits'\?"
             ),
         ),
@@ -72,7 +72,7 @@ def test_parameters_build_the_same_task_again(name: str) -> None:
             "ar-decoding",
             {"name": "x"},
             None,
-            "`parameter` of ar-decoding must be one of bit_probability, seq_len, word_bits; got 'name'",
+            "`parameter` of ar-decoding must be one of bit_probability, gap, seq_len, word_bits; got 'name'",
         ),
         (
             "ar-decoding",

@@ -33,15 +33,16 @@ seeds = st.integers(0, 2**32 - 1)
 def mkar(draw: st.DrawFn) -> MultiKeyRecall:
     q, keys = draw(st.integers(1, 3)), draw(st.none() | st.integers(1, 2))
     shortest = (q + 1) * (keys or 1) ** q + q
-    vocab = draw(st.integers(2 + (keys or 1), 6))
-    return MultiKeyRecall(vocab, q, keys, shortest + draw(st.integers(0, 12)))
+    vocab, gap = draw(st.integers(2 + (keys or 1), 6)), draw(st.integers(0, 6))
+    return MultiKeyRecall(vocab, q, keys, shortest + gap + draw(st.integers(0, 12)), gap)
 
 
 @st.composite
 def mqar(draw: st.DrawFn) -> MultiQueryRecall:
     pairs = draw(st.integers(1, 4))
     extra, values, length = draw(st.integers(0, 20)), draw(st.integers(2, 4)), draw(st.integers(0, 6))
-    return MultiQueryRecall(pairs, pairs + extra, values, 3 * pairs + length)
+    gap = draw(st.integers(0, 6))
+    return MultiQueryRecall(pairs, pairs + extra, values, max(3 * pairs, 2 * pairs + gap + 1) + length, gap)
 
 
 @st.composite
@@ -56,7 +57,7 @@ tasks = st.one_of(
     mqar(),
     ngram(),
     st.builds(Needle, st.integers(2, 4), st.integers(3, 9)),
-    st.builds(Copying, st.integers(2, 4), st.integers(1, 6)),
+    st.builds(Copying, st.integers(2, 4), st.integers(1, 6), st.integers(0, 4)),
     st.builds(PositionRetrieval, st.integers(3, 7), st.sampled_from(["suffix", "prefix"])),
 )
 hard = st.sampled_from(["state-hard", "window-hard", "mixture"])
@@ -223,13 +224,16 @@ def blind_accuracy(tokens: np.ndarray, answers: np.ndarray, sees: int) -> float:
         MultiKeyRecall(4, 1, 1, 5),
         Needle(3, 5),
         MultiQueryRecall(1, 2, 3, 5),
+        MultiQueryRecall(1, 2, 3, 6, 3),
+        MultiKeyRecall(4, 1, 1, 6, 2),
         Copying(2, 4),
+        Copying(2, 3, 2),
         NgramRetrieval(4, 2, 1, 4),
         NgramRetrieval(4, 2, 1, 4, "prefix"),
         PositionRetrieval(4),
         PositionRetrieval(4, "prefix"),
     ],
-    ids=lambda task: f"{task.name}-{getattr(task, 'form', '')}",
+    ids=lambda task: f"{task.name}-{getattr(task, 'form', '')}-{getattr(task, 'gap', '')}",
 )
 def test_who_does_not_see_the_candidate_guesses(task: AbstractTask) -> None:
     case = task.window_case()
@@ -368,6 +372,20 @@ def test_cases_in_numbers() -> None:
             r"^`seq_len` must be an integer (of at least|from) 24 .*\(8 pairs, and each key once more\); got 23",
         ),
         ("copying", {"vocab_size": 1}, r"^`vocab_size` must be an integer (of at least|from) \d.*; got 1"),
+        ("mqar", {"gap": -1}, r"^`gap` must be an integer from 0 to 1073741824; got -1"),
+        (
+            "mqar",
+            {"gap": 48},
+            r"^`seq_len` must be an integer from 65 .*\(8 pairs, a gap of 48 and a key\); got 64",
+        ),
+        ("mqar", {"gap": 1, "seq_len": 23}, r"^`seq_len` must be an integer from 24 .*each key once more\); got 23"),
+        (
+            "mkar",
+            {"key_length": 1, "n_key_tokens": 6, "gap": 88},
+            r"^`seq_len` must be an integer from 101 .*\(6 keys, their values, a gap of 88, and a query\); got 100",
+        ),
+        ("mkar", {"gap": 1.5}, r"^`gap` must be an integer.*; got"),
+        ("copying", {"gap": -1}, r"^`gap` must be an integer from 0 to 1073741784; got -1"),
         ("copying", {"n_tokens": 0}, r"^`n_tokens` must be an integer from 1 to 1048576; got 0"),
         (
             "ngram-retrieval",
