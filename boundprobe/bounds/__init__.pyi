@@ -1,6 +1,15 @@
+from . import diagonal as diagonal
 from . import report as report
 from . import state as state
 from . import table as table
+from .diagonal.ceiling import DiagonalBound as DiagonalBound
+from .diagonal.ceiling import FrontierPoint as FrontierPoint
+from .diagonal.ceiling import diagonal_bounds as diagonal_bounds
+from .diagonal.ceiling import frontier as frontier
+from .diagonal.cuts import Crossing as Crossing
+from .diagonal.cuts import DiagonalCuts as DiagonalCuts
+from .diagonal.stages import Stage as Stage
+from .diagonal.stages import Window as Window
 from .enumeration import best_encoder_error as best_encoder_error
 from .enumeration import distinct_rows as distinct_rows
 from .enumeration import encoder_errors as encoder_errors

@@ -7,6 +7,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from boundprobe.cli.bounds_diagonal import (
+    frontier_document,
+    model_document,
+    print_frontier,
+    print_model,
+    reaches,
+)
 from boundprobe.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -49,6 +56,14 @@ OPTIONS = (
         "N",
         without_value=21,
     ),
+    Option(
+        "--frontier",
+        ("frontier",),
+        reaches,
+        "add the least recurrent bits for each reach of the windows (all that matter without a list)",
+        "D[,..]",
+        without_value=[],
+    ),
     *_JUDGED_MODEL_OPTIONS,
     Option("--entry-bits", ("entry_bits",), whole_number(1), "bits of one state entry, for a model (default 32)", "N"),
 )
@@ -71,24 +86,24 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(config.get("task", {}))
     error, curve_points = config.get("error", 0.0), config.get("curve_points")
     report = bounds_report(task, error, curve_points)
+    judged = _judge(task, config, error)
     resolved = {"task": {"name": task.name, **task.parameters()}, "error": error, "curve_points": curve_points}
-    verdict = None
-    if "model" in config:
-        verdict = model_verdict(task, config["model"], error, config.get("entry_bits", 32))
-        resolved |= {"model": verdict["model"], "entry_bits": verdict["entry_bits"]}
-    elif "entry_bits" in config:
-        raise ValueError("`--entry-bits` must be given with --model, such as --model mamba-attn; got no model.")
+    if "frontier" in config:
+        resolved["frontier"] = config["frontier"]
+    if judged:
+        resolved |= {"model": judged["verdict"]["model"], "entry_bits": judged["verdict"]["entry_bits"]}
     if args.print_config:
         return print_config(resolved)
     enumeration = custom_enumeration(task, error)
+    frontier = frontier_document(task, config["frontier"], error) if "frontier" in config else None
     if args.json:
-        document = report.to_json()
+        document = report.to_json() | judged
         if enumeration is not None:
             document["enumeration"] = enumeration.to_json()
         if args.statements:
             document["bounds"] = [bound.to_json() for bound in report.bounds]
-        if verdict is not None:
-            document["verdict"] = verdict
+        if frontier is not None:
+            document["frontier"] = frontier
         return print_json(document)
     print_report(task, report)
     if enumeration is not None:
@@ -98,9 +113,24 @@ def run(args: argparse.Namespace) -> int:
         print_pairs(headline(enumeration))
     if args.statements:
         print_statements(report)
-    if verdict is not None:
-        print_verdict(verdict)
+    if frontier is not None:
+        print_frontier(frontier)
+    if judged:
+        print_verdict(judged["verdict"])
+        print_model(judged["model"])
     return 0
+
+
+def _judge(task: AbstractTask, config: Mapping[str, Any], error: float) -> dict[str, Any]:
+    """Verdicts and cuts of the model that is asked about; empty if none is."""
+    if "model" not in config:
+        if "entry_bits" in config:
+            raise ValueError("`--entry-bits` must be given with --model, such as --model mamba-attn; got no model.")
+        return {}
+    entry_bits = config.get("entry_bits", FLOAT32_BITS)
+    verdict = model_verdict(task, config["model"], error, entry_bits)
+    said = {each["distribution"]: each["verdict"] for each in verdict["distributions"]}
+    return {"verdict": verdict, "model": {**model_document(task, config["model"], error, entry_bits), "verdict": said}}
 
 
 def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
@@ -116,7 +146,7 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
     from boundprobe.bounds.report.verdict import model_verdicts
     from boundprobe.bounds.window import receptive_field
     from boundprobe.constructions.theorems import witnesses
-    from boundprobe.models.sizes import nominal_bits
+    from boundprobe.models.sizes import model_stages, nominal_bits
     from boundprobe.models.spec import ModelSpec
 
     spec = ModelSpec(**model)
@@ -124,7 +154,8 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
     bits = nominal_bits(spec, prefix_len, entry_bits)
     # Constructions are proved in float32: with entries of fewer bits they say nothing.
     known = witnesses(task, spec) if entry_bits >= FLOAT32_BITS else ()
-    verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error, known)
+    stages = model_stages(spec, entry_bits)
+    verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error, known, stages)
     return {
         "model": dataclasses.asdict(spec),
         "entry_bits": entry_bits,

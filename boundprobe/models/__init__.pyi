@@ -17,11 +17,13 @@ from .memory import StateTensor as StateTensor
 from .mixer import AbstractMixer as AbstractMixer
 from .operations import OPERATIONS_OF as OPERATIONS_OF
 from .operations import chosen_backends as chosen_backends
+from .parameters import n_params as n_params
 from .registry import BUILDERS as BUILDERS
 from .rounding import ENTRY_BITS as ENTRY_BITS
 from .rounding import Rounding as Rounding
 from .rounding import entry_limits as entry_limits
 from .sizes import NominalBits as NominalBits
+from .sizes import model_stages as model_stages
 from .sizes import nominal_bits as nominal_bits
 from .spec import MIXERS as MIXERS
 from .spec import ModelSpec as ModelSpec

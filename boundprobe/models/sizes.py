@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from boundprobe.bounds.diagonal.stages import Stage, Window
 from boundprobe.checks import check_integer
 from boundprobe.models.spec import ModelSpec
 
@@ -27,56 +29,104 @@ class NominalBits(NamedTuple):
         return sum(self)
 
 
-Entries = tuple[int, int, int]  # recurrent, convolution, cache
+#: Builders of the stages of a mixer: called with the sizes and the bits of an entry.
+StageBuilder = Callable[[ModelSpec, int], tuple[Stage, ...]]
 
 
-def _attention(spec: ModelSpec, prefix_len: int) -> Entries:
-    return 0, 0, 2 * spec.d_model * min(spec.window - 1, prefix_len)
+def _attention(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    return (Stage((Window("cache", 2 * spec.d_model * entry, spec.window - 1),)),)
 
 
-def _mamba(spec: ModelSpec, prefix_len: int) -> Entries:
+def _convolved(channels: int, recurrent: int, spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    """A convolution and the recurrence that reads it."""
+    return (Stage((Window("conv", channels * entry, spec.d_conv - 1),), recurrent * entry),)
+
+
+def _mamba(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
     d_inner = spec.expand * spec.d_model
-    return d_inner * spec.d_state, d_inner * (spec.d_conv - 1), 0
+    return _convolved(d_inner, d_inner * spec.d_state, spec, entry)
 
 
-def _mamba2(spec: ModelSpec, prefix_len: int) -> Entries:
+def _mamba2(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
     d_inner = spec.expand * spec.d_model
-    return d_inner * spec.d_state, (d_inner + 2 * spec.d_state) * (spec.d_conv - 1), 0
+    return _convolved(d_inner + 2 * spec.d_state, d_inner * spec.d_state, spec, entry)
 
 
-def _gla(spec: ModelSpec, prefix_len: int) -> Entries:
-    return spec.d_state * spec.d_model, 0, 0
-
-
-def _deltanet(spec: ModelSpec, prefix_len: int) -> Entries:
+def _deltanet(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
     convolved = 2 * spec.n_heads * spec.d_state + spec.d_model  # queries, keys and values
-    return spec.d_state * spec.d_model, convolved * (spec.d_conv - 1), 0
+    return _convolved(convolved, spec.d_state * spec.d_model, spec, entry)
 
 
-def _mamba_chunks(spec: ModelSpec, prefix_len: int) -> Entries:
-    recurrent, conv, _ = _mamba(spec, prefix_len)
-    return recurrent, conv, spec.d_model * min(spec.window, prefix_len // spec.chunk)
+def _mamba_chunks(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    """Mamba, whose states at the ends of chunks are summarised and looked back at."""
+    return (*_mamba(spec, entry), Stage((Window("cache", spec.d_model * entry, spec.window, spec.chunk),)))
 
 
-def _mamba_attention_step(spec: ModelSpec, prefix_len: int) -> Entries:
-    recurrent, conv, _ = _mamba(spec, prefix_len)
-    return recurrent, conv, _attention(spec, prefix_len)[2]
+def _mamba_attention_step(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    """The attention and the convolution read the same input, and the recurrence both."""
+    (mamba,), (attention,) = _mamba(spec, entry), _attention(spec, entry)
+    return (replace(mamba, windows=(*mamba.windows, *attention.windows)),)
 
 
-#: State entries of each mixer after a prefix; a test counts them in the modules' own tensors.
-ENTRIES: dict[str, Callable[[ModelSpec, int], Entries]] = {
+def _recurrent(entries: Callable[[ModelSpec], int]) -> StageBuilder:
+    return lambda spec, entry: (Stage(recurrent_bits=entries(spec) * entry),)
+
+
+#: What each mixer carries past a cut; a test counts it in the modules' own tensors.
+STAGES: dict[str, StageBuilder] = {
     "attn": _attention,
     "mamba": _mamba,
     "mamba2": _mamba2,
-    "gla": _gla,
+    "gla": _recurrent(lambda spec: spec.d_state * spec.d_model),
     "deltanet": _deltanet,
     "gated-deltanet": _deltanet,
-    "lstm": lambda spec, prefix_len: (2 * spec.expand * spec.d_model, 0, 0),
-    "gru": lambda spec, prefix_len: (spec.expand * spec.d_model, 0, 0),
-    "ssm": lambda spec, prefix_len: (spec.n_heads * spec.d_state, 0, 0),
+    "lstm": _recurrent(lambda spec: 2 * spec.expand * spec.d_model),
+    "gru": _recurrent(lambda spec: spec.expand * spec.d_model),
+    "ssm": _recurrent(lambda spec: spec.n_heads * spec.d_state),
     "mamba+chunks": _mamba_chunks,
     "mamba+attnstep": _mamba_attention_step,
 }
+
+
+def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
+    """The stages of a stack, from input to output, as diagonal cuts see them.
+
+    Branches of a parallel layer are one stage.  A branch of several stages (``mamba+chunks``) lags with its last one;
+    the windows of the others, which could lag instead, are counted whole.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    entry_bits : int, in bits, at least 1
+        Precision of one entry: 32 for float32.
+
+    References
+    ----------
+    D1 (theory, section 3b).
+
+    Examples
+    --------
+    >>> [stage.reach for stage in model_stages(ModelSpec("mamba-attn", d_model=8, window=6, d_conv=4))]
+    [3, 5]
+    """
+    check_integer("entry_bits", entry_bits, 1)
+    stages: list[Stage] = []
+    for layer in spec.layers:
+        branches = [STAGES[mixer](spec, entry_bits) for mixer in layer]
+        stages += branches[0] if len(branches) == 1 else [_side_by_side(branches)]
+    return tuple(stages)
+
+
+def _side_by_side(branches: Sequence[tuple[Stage, ...]]) -> Stage:
+    """The branches of a parallel layer, at one lag."""
+    inner = [window for branch in branches for stage in branch[:-1] for window in stage.windows]
+    of = {kind: sum(w.bits * w.reach for w in inner if w.kind == kind) for kind in ("conv", "cache")}
+    return Stage(
+        tuple(window for branch in branches for window in branch[-1].windows),
+        sum(stage.recurrent_bits for branch in branches for stage in branch),
+        of["conv"],
+        of["cache"],
+    )
 
 
 def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> NominalBits:
@@ -84,7 +134,7 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
 
     A Mamba layer has expand * d_model * d_state recurrent entries and expand * d_model * (d_conv - 1) in its
     convolution's buffer; an attention layer caches keys and values, 2 * d_model entries, of the last
-    min(window - 1, prefix_len) tokens; the others are in ``ENTRIES``.
+    min(window - 1, prefix_len) tokens; the others are in ``STAGES``.
 
     Parameters
     ----------
@@ -113,6 +163,12 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
     NominalBits(recurrent_bits=1024, conv_bits=1536, cache_bits=1536)
     """
     check_integer("prefix_len", prefix_len, 0)
-    check_integer("entry_bits", entry_bits, 1)
-    counts = [ENTRIES[mixer](spec, prefix_len) for mixer in spec.mixers]
-    return NominalBits(*(entry_bits * sum(column) for column in zip(*counts, strict=True)))
+    stages = model_stages(spec, entry_bits)
+    # A convolution's buffer is as long at the start; a cache is not.
+    conv = sum(window.bits * window.reach for stage in stages for window in stage.windows if window.kind == "conv")
+    cut = [stage.by_kind(prefix_len, prefix_len) for stage in stages]
+    return NominalBits(
+        sum(recurrent for recurrent, _, _ in cut),
+        conv + sum(stage.conv_bits for stage in stages),
+        sum(cache for _, _, cache in cut),
+    )

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boundprobe.models import MIXERS, ModelSpec, SequenceModel, nominal_bits
+from boundprobe.models import MIXERS, ModelSpec, SequenceModel, n_params, nominal_bits
 
 VOCAB = 3
 DTYPES = {16: torch.bfloat16, 32: torch.float32, 64: torch.float64}
@@ -114,3 +114,18 @@ def test_numbers_that_are_too_small_are_refused(given: tuple[int, int], said: st
     with pytest.raises(ValueError, match=f"^{said}") as caught:
         nominal_bits(ModelSpec(), *given)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("architecture", [*MIXERS, "2xmamba-attn", "gated-deltanet|attn-mamba2", "mamba+chunks|lstm"])
+@settings(max_examples=12)
+@given(
+    sizes=sizes(),
+    norm=st.sampled_from(("pre", "none")),
+    mlp_ratio=st.integers(0, 3),
+    mlp_after=st.sampled_from(("attn", "every")),
+)
+def test_parameters_are_those_of_the_modules(
+    architecture: str, sizes: dict[str, Any], norm: str, mlp_ratio: int, mlp_after: str
+) -> None:
+    spec = ModelSpec(architecture, **{**sizes, "norm": norm, "mlp_ratio": mlp_ratio, "mlp_after": mlp_after})
+    assert n_params(spec, VOCAB) == SequenceModel(spec, VOCAB).n_params

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boundprobe.models import BUILDERS, MIXERS, ModelSpec, parse_architecture
-from boundprobe.models.sizes import ENTRIES
+from boundprobe.models.sizes import STAGES
 from boundprobe.models.spec import WINDOWED
 from boundprobe.settings import settings_of
 
@@ -32,7 +32,7 @@ def test_more_layers_than_any_model_has_are_refused(text: str) -> None:
 
 
 def test_all_tables_name_the_same_mixers() -> None:
-    assert set(MIXERS) == set(BUILDERS) == set(ENTRIES)
+    assert set(MIXERS) == set(BUILDERS) == set(STAGES)
     assert len(set(MIXERS)) == len(MIXERS)
     assert set(WINDOWED) <= set(MIXERS)
     assert set(WHOLE) | set(WORDS) | {"architecture"} == {field.name for field in fields(ModelSpec)}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boundprobe.probes.blind_code import DOUBTS, blind_bits
-from boundprobe.tasks.base import IGNORE
+from boundprobe.tasks import IGNORE
 
 
 def slow_bits(answers, n_values, undefined_bits):

@@ -17,6 +17,7 @@ PACKING = "S3 ball packing (Theorem 3.3, one-shot form)"
 ZERO_ERROR = "S4 zero error (Assumption 3.2, distinct rows of the answer table)"
 TWO_POINTS = "W1 two points (Theorem 3.7)"
 EXACT_CEILING = "W2 exact ceiling (Theorem 3.7)"
+DIAGONAL = "D1 diagonal cut (docs/theory/bounds.md; Theorems 3.3 and 3.7 are its ends)"
 SHATTERED = "S1 and S3 on a shattered set (Kremer, Nisan, Ron 1999, with constants)"
 
 _STATES = "log2 of the number of states at the cut"
@@ -58,6 +59,7 @@ STATEMENTS: dict[str, Statement] = {
     "blind_accuracy": Statement("accuracy on the window-hard distribution", "probability", "upper", EXACT_CEILING),
     "fano_ceiling": Statement("accuracy on the state-hard distribution", "probability", "upper", FANO),
     "packing_ceiling": Statement("accuracy on the state-hard distribution", "probability", "upper", PACKING),
+    "diagonal_ceiling": Statement("accuracy on the state-hard distribution", "probability", "upper", DIAGONAL),
     "window_ceiling": Statement("accuracy on the window-hard distribution", "probability", "upper", EXACT_CEILING),
     "distinct_rows": Statement("distinct rows of the answer table", "states", "exact", ZERO_ERROR),
     "injective": Statement("whether the queries tell all prefixes apart", "", "exact", "Assumption 3.2"),

@@ -114,6 +114,14 @@ CATALOGUE: tuple[Entry, ...] = (
         "our exact form, derived in docs/theory",
     ),
     Entry(
+        "D1 diagonal cut", "state", "lower",
+        "S1 and S3 for the answers D or more tokens before the query, with the bits across a cut of lag D for log2 |S|",
+        ("answers lie at known places", "windows and convolutions read only their last tokens, full attention all"),
+        ("diagonal_bounds", "frontier", "DiagonalCuts"),
+        f"generalises Theorems 3.3 and 3.7 of {_COOPER}", "states and windows apart, not of one hybrid",
+        "ours, proved in docs/theory/bounds.md",
+    ),
+    Entry(
         "T1 certified information", "state", "lower",
         "I(U;S) >= H(Y | D) - c with probability 1 - alpha, c an upper confidence bound of the mean code length",
         ("the prior of the answers is known", "the decoder was frozen before independent sequences were evaluated"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from boundprobe.bounds.diagonal.ceiling import DiagonalBound, diagonal_bounds
+from boundprobe.bounds.diagonal.stages import Stage
 from boundprobe.bounds.report.bound import Bound
 from boundprobe.bounds.state.fano import fano_accuracy_ceiling, packing_accuracy_ceiling
 from boundprobe.bounds.window import min_receptive_field, receptive_field, window_accuracy_ceiling
@@ -122,11 +124,13 @@ def model_verdicts(
     state_bits: int,
     target_accuracy: float = 1.0,
     witnesses: Sequence[Witness] = (),
+    stages: Sequence[Stage] = (),
 ) -> tuple[Verdict, ...]:
     """Verdicts on state-hard, window-hard and mixture for a model of given sizes.
 
-    The state-hard ceiling is that of S1, and of S3 where it holds, at the bits of the state at the cut; the
-    window-hard one is W2's at the receptive field; the mixture is half of each, so its ceiling is their mean.
+    The state-hard ceiling is that of S1, and of S3 where it holds, at the bits of the state at the cut, or that of a
+    diagonal cut (D1) where the stages of the model are given and one allows less; the window-hard one is W2's at the
+    receptive field; the mixture is half of each, so its ceiling is their mean.
 
     Parameters
     ----------
@@ -139,6 +143,8 @@ def model_verdicts(
         What counts as passing.
     witnesses : sequence of Witness
         Constructions that fit these sizes, for ``can pass``.
+    stages : sequence of Stage
+        Of the model, for its diagonal cuts (``boundprobe.models.model_stages``).
 
     Returns
     -------
@@ -151,7 +157,7 @@ def model_verdicts(
 
     References
     ----------
-    Statements S1, S3 and W2; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorems 3.3 and 3.7,
+    Statements S1, S3, W2 and D1; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorems 3.3 and 3.7,
     Lemma 3.5.
 
     Examples
@@ -167,6 +173,9 @@ def model_verdicts(
         raise ValueError(f"`target_accuracy` must be above 0 and at most 1; got {target_accuracy!r}.")
     check_integer("state_bits", state_bits, 0)
     state = _state_ceiling(task.state_case(), state_bits)
+    if stages:
+        binding = diagonal_bounds(task.state_case(), stages, task.prefix_len, 1.0 - target_accuracy)[0]
+        state = _diagonal_ceiling(binding) if binding.accuracy_ceiling < state.number - _ROUNDING else state
     window = _window_ceiling(task.window_case(), receptive_field(windows))
     ceilings = {"state-hard": (state,), "window-hard": (window,), "mixture": (state, window)}
     best = {name: _best(name, witnesses) for name in ceilings}
@@ -189,8 +198,20 @@ def _state_ceiling(case: StateCase, state_bits: int) -> Bound:
         packing = packing_accuracy_ceiling(float(state_bits), case.n_answers, case.n_values)
         if packing <= accuracy:
             key, accuracy = "packing_ceiling", packing
-    why = f"its state has {state_bits} bits, of {case.zero_error_bits:.3f} that no error at all takes"
+    why = f"its state has {state_bits} bits; zero error takes {case.zero_error_bits:.3f}"
     return Bound(key, float(accuracy), "proved", note=why)
+
+
+def _diagonal_ceiling(bound: DiagonalBound) -> Bound:
+    """The ceiling of the binding diagonal cut, where it is below that of the state at the cut."""
+    crossing = bound.crossing
+    parts = {"recurrent": crossing.recurrent_bits, "convolution": crossing.conv_bits, "cache": crossing.cache_bits}
+    crosses = ", ".join(f"{bits} {kind}" for kind, bits in parts.items() if bits) or "no"
+    why = (
+        f"{bound.far_answers} answers lie {bound.lag} or more tokens before the query, where {crosses} bits cross, of "
+        f"{bound.required_bits:.3f} that the wanted accuracy takes"
+    )
+    return Bound("diagonal_ceiling", bound.accuracy_ceiling, "proved", note=why)
 
 
 def _window_ceiling(case: WindowCase, sees: int | None) -> Bound:

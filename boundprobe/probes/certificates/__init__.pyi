@@ -26,6 +26,8 @@ from .information import Scored as Scored
 from .information import certify as certify
 from .information import choose as choose
 from .information import plan as plan
+from .likeness import likeness_log_e as likeness_log_e
+from .linear_relations import relation_log_e as relation_log_e
 from .list_decoding import ball_bits as ball_bits
 from .list_decoding import choose_threshold as choose_threshold
 from .list_decoding import states_certificate as states_certificate

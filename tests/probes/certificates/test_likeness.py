@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from boundprobe.probes import DecoderConfig, StatesConfig, certify_states
-from boundprobe.probes.certificates.likeness import likeness_log_e
-from boundprobe.probes.certificates.uniformity import check_uniform
-from boundprobe.tasks.base import IGNORE
+from boundprobe.probes.certificates import check_uniform, likeness_log_e
+from boundprobe.tasks import IGNORE
 
 LINEAR = StatesConfig(DecoderConfig(("linear",)))
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boundprobe.probes.certificates.linear_relations import rank, relation_log_e
-from boundprobe.probes.certificates.uniformity import check_uniform
-from boundprobe.tasks.base import IGNORE
+from boundprobe.probes.certificates import check_uniform, relation_log_e
+from boundprobe.probes.certificates.linear_relations import rank
+from boundprobe.tasks import IGNORE
 
 
 @given(

@@ -1,0 +1,5 @@
+"""Diagonal cuts (D1; theory, section 3b): states, windows and hybrids under one theorem; all numbers in bits."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
