@@ -1,5 +1,6 @@
 from .attention import SlidingWindowAttention as SlidingWindowAttention
 from .deltanet import DeltaNet as DeltaNet
+from .diagonal import DiagonalCut as DiagonalCut
 from .gated_deltanet import GatedDeltaNet as GatedDeltaNet
 from .gla import GatedLinearAttention as GatedLinearAttention
 from .gru import GRU as GRU
