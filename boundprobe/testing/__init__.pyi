@@ -4,4 +4,8 @@ from .bounds import encoders as encoders
 from .bounds import machines as machines
 from .bounds import tiny_tasks as tiny_tasks
 from .mixers import check_mixer as check_mixer
+from .stacks import FiniteLayer as FiniteLayer
+from .stacks import FiniteStack as FiniteStack
+from .stacks import diagonal_lags as diagonal_lags
+from .stacks import finite_stacks as finite_stacks
 from .tasks import check_task as check_task
