@@ -13,8 +13,9 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from boundprobe.bounds.diagonal.cuts import DiagonalCuts
 from boundprobe.bounds.diagonal.stages import Window
 from boundprobe.checks import check_integer, refuse
 from boundprobe.models.layers import Layer
@@ -24,7 +25,7 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 
 
-class DiagonalCut:
+class DiagonalCut(nn.Module):
     """A diagonal cut of a model before a query.
 
     Parameters
@@ -53,6 +54,7 @@ class DiagonalCut:
     """
 
     def __init__(self, model: SequenceModel, lags: Sequence[int], prefix_len: int) -> None:
+        super().__init__()
         n_stages = len(model_stages(model.spec))
         if len(lags) != n_stages:
             refuse("lags", f"{n_stages}, one for each stage of {model.spec.architecture}", f"{len(lags)}")
@@ -62,6 +64,12 @@ class DiagonalCut:
         self.start = prefix_len - sum(lags)
         if self.start < 1:
             refuse("lags", f"below the {prefix_len} tokens before the query together", f"{sum(lags)}")
+
+    @classmethod
+    def of_lag(cls, model: SequenceModel, lag: int, prefix_len: int) -> DiagonalCut:
+        """The cut of a lag that fewest bits cross."""
+        cuts = DiagonalCuts(model_stages(model.spec), prefix_len)
+        return cls(model, cuts.crossing(lag).lags, prefix_len)
 
     def prefill(self, prefix: Tensor) -> CutState:
         """What crosses the cut after a prefix (B, P)."""

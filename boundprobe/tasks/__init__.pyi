@@ -7,6 +7,7 @@ from .base import KEYS_ONCE as KEYS_ONCE
 from .base import AbstractTask as AbstractTask
 from .base import Batch as Batch
 from .base import CutBatch as CutBatch
+from .beyond import Beyond as Beyond
 from .cases import Places as Places
 from .cases import StateCase as StateCase
 from .cases import WindowCase as WindowCase
