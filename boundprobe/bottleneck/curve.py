@@ -107,6 +107,11 @@ class BottleneckCurve:
     confidence : float
         Of all bounds of the curve together.
     points : tuple of BottleneckPoint
+        Of all answers, or of those beyond the lag.
+    lag : int, in tokens
+        0: at the vertical cut.
+    n_answers : int
+        Answers that the points are of.
     """
 
     run_id: str
@@ -117,6 +122,8 @@ class BottleneckCurve:
     member: int
     confidence: float
     points: tuple[BottleneckPoint, ...]
+    lag: int
+    n_answers: int
 
     @property
     def violations(self) -> tuple[str, ...]:
@@ -139,6 +146,8 @@ class BottleneckCurve:
             "model": self.model,
             "member": self.member,
             "confidence": self.confidence,
+            "lag": self.lag,
+            "n_answers": self.n_answers,
             "points": [point.to_json() for point in self.points],
             "violations": list(self.violations),
         }
@@ -162,6 +171,8 @@ class BottleneckCurve:
             document["member"],
             document["confidence"],
             tuple(BottleneckPoint.from_json(point) for point in document["points"]),
+            document["lag"],
+            document["n_answers"],
         )
         if list(curve.violations) != document["violations"]:
             raise ValueError(f"`violations` must be those of the points; got {len(document['violations'])}")

@@ -17,10 +17,12 @@ from safetensors.torch import load, save
 
 from boundprobe.bottleneck.curve import BottleneckCurve, BottleneckPoint
 from boundprobe.bottleneck.module import Bottleneck, BottleneckedModel
-from boundprobe.bottleneck.settings import CurveConfig
+from boundprobe.bottleneck.settings import VERTICAL, CurveConfig
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottlenecks
-from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.bounds import DiagonalCuts, fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.errors import RunDirectoryError
+from boundprobe.models.diagonal import DiagonalCut
+from boundprobe.models.sizes import model_stages
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.binomial import answer_errors, required_by, used_information
 from boundprobe.probes.model_answers import states_at_cut, wrong_answers
@@ -31,6 +33,7 @@ from boundprobe.runs.manifest import sha256
 from boundprobe.runs.store import Run, find_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks.beyond import Beyond
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.config import config_of_run
 from boundprobe.training.evaluate import model_device
@@ -107,10 +110,11 @@ def probe_bottleneck(
     if found is not None and (known := found.read_result(BottleneckCurve.from_json)) is not None:
         _check_settings(known, trained, member, config, found)
         return known
-    task, model = config_of_run(trained.config, trained.path).task, load_models(trained, device)[member]
+    task = config_of_run(trained.config, trained.path).task
+    machine, seen = seen_from(config.cut, load_models(trained, device)[member], task)
     run = open_run(root, "bottleneck", settings)  # made only now that nothing is left to refuse
     with run.session(device=device, seeds={"seed": config.seed, "roles": "bottleneck, evaluation"}):
-        points = _measure_missing(run, model, task, config)
+        points = _measure_missing(run, machine, seen, config)
         curve = BottleneckCurve(
             run.run_id,
             run.path,
@@ -120,12 +124,35 @@ def probe_bottleneck(
             member,
             config.confidence,
             tuple(points),
+            seen.lag if isinstance(seen, Beyond) else 0,
+            seen.state_case().n_answers,
         )
         files = [_file(budget) for budget in config.budgets]
         run.finish(curve.to_json(), {name: sha256(run.read_tensors(name)) for name in files})
     known = run.read_result(BottleneckCurve.from_json)
     assert known is not None  # just written
     return known
+
+
+def seen_from(cut: str, model: SequenceModel, task: AbstractTask) -> tuple[SequenceModel | DiagonalCut, AbstractTask]:
+    """A model and a task as they are, or along the diagonal cut of the greatest lag that an answer lies beyond.
+
+    Raises
+    ------
+    ValueError
+        If the task's answers do not lie at known places, or nothing crosses that cut.
+    """
+    if cut == VERTICAL:
+        return model, task
+    places, stages = task.state_case().places, model_stages(model.spec)
+    farthest = 0 if places is None else int(places.distances().max())
+    lag = min(farthest, sum(stage.reach for stage in stages), task.prefix_len - 1)
+    if not DiagonalCuts(stages, task.prefix_len, lag).total_bits[lag]:
+        raise ValueError(
+            f"`--cut` must be vertical for {model.spec.architecture}: no bit crosses its diagonal cut of {lag} tokens, "
+            "and answers beyond it can only be guessed (D1); got diagonal"
+        )
+    return DiagonalCut.of_lag(model, lag, task.prefix_len), Beyond(task, lag)
 
 
 def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: CurveConfig, place: Run) -> None:
@@ -142,7 +169,9 @@ def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: C
         )
 
 
-def _measure_missing(run: Run, model: SequenceModel, task: AbstractTask, config: CurveConfig) -> list[BottleneckPoint]:
+def _measure_missing(
+    run: Run, model: SequenceModel | DiagonalCut, task: AbstractTask, config: CurveConfig
+) -> list[BottleneckPoint]:
     """All points of a curve; those that an interrupted run has are read."""
     alpha = (1 - config.confidence) / len(config.budgets)
     run.replace_metrics(lines := run.metrics())  # without a line that a crash cut off
@@ -157,7 +186,7 @@ def _measure_missing(run: Run, model: SequenceModel, task: AbstractTask, config:
     return points
 
 
-def _train_missing(run: Run, model: SequenceModel, task: AbstractTask, config: CurveConfig) -> None:
+def _train_missing(run: Run, model: SequenceModel | DiagonalCut, task: AbstractTask, config: CurveConfig) -> None:
     """Train all bottlenecks of a curve, unless the weights of all are there."""
     if all((run.path / _file(budget)).exists() for budget in config.budgets):
         return
@@ -168,7 +197,9 @@ def _train_missing(run: Run, model: SequenceModel, task: AbstractTask, config: C
         run.write_tensors(_file(budget), save(weights))
 
 
-def load_bottleneck(run: Run, model: SequenceModel, task: AbstractTask, budget: tuple[int, int]) -> BottleneckedModel:
+def load_bottleneck(
+    run: Run, model: SequenceModel | DiagonalCut, task: AbstractTask, budget: tuple[int, int]
+) -> BottleneckedModel:
     """A trained bottleneck of a finished run, put back into the model that it was trained for."""
     config, device = BottleneckConfig(*budget), model_device(model)
     cut = task.sample_cut(1, generator(0, "sample"))
@@ -182,8 +213,9 @@ def load_bottleneck(run: Run, model: SequenceModel, task: AbstractTask, budget: 
 
 
 def _plain(config: CurveConfig) -> dict[str, Any]:
-    """The configuration as ``config.toml`` says it."""
-    return asdict(config) | {"budgets": [f"{m}x{b}" for m, b in config.budgets]}
+    """The configuration as ``config.toml`` says it; the vertical cut is not said, as before there were others."""
+    plain = asdict(config) | {"budgets": [f"{m}x{b}" for m, b in config.budgets]}
+    return plain if config.cut != VERTICAL else {key: value for key, value in plain.items() if key != "cut"}
 
 
 def _file(budget: tuple[int, int]) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer
+from boundprobe.models.diagonal import DiagonalCut
 from boundprobe.models.memory import CutState, StateTensor
 from boundprobe.models.stack import SequenceModel
 
@@ -101,13 +102,13 @@ class BottleneckedModel(nn.Module):
 
     Parameters
     ----------
-    model : SequenceModel
+    model : SequenceModel or DiagonalCut
     bottleneck : Bottleneck
     template : CutState
         A state at this cut, for its shapes: prefixes must be as long as the one it came from.
     """
 
-    def __init__(self, model: SequenceModel, bottleneck: Bottleneck, template: CutState) -> None:
+    def __init__(self, model: SequenceModel | DiagonalCut, bottleneck: Bottleneck, template: CutState) -> None:
         super().__init__()
         self.model, self.bottleneck = model, bottleneck
         self._template = template.map(lambda value: value[:1].detach())

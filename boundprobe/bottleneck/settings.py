@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from boundprobe.bottleneck.train import BottleneckConfig
-from boundprobe.checks import check_integer, check_number, refuse
+from boundprobe.checks import check_integer, check_number, check_word, refuse
 from boundprobe.probes.settings import ProbeConfig
+
+VERTICAL, DIAGONAL = "vertical", "diagonal"
+CUTS = (VERTICAL, DIAGONAL)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class CurveConfig:
     confidence : float
         That every limit of the whole curve holds.
     seed : int
+    cut : "vertical" | "diagonal"
+        What goes through the bottleneck: the state at the cut, for all answers; or what crosses the diagonal cut of the
+        greatest lag (D1), for the answers that lie beyond it.
     """
 
     budgets: tuple[tuple[int, int], ...]
@@ -32,8 +38,10 @@ class CurveConfig:
     n_sequences: int = 4000
     confidence: float = 0.95
     seed: int = 0
+    cut: str = VERTICAL
 
     def __post_init__(self) -> None:
+        check_word("cut", self.cut, CUTS)
         if not self.budgets or len(set(self.budgets)) < len(self.budgets):
             shown = [f"{m}x{b}" for m, b in self.budgets]
             raise ValueError(f"`--budgets` must be one or more, each once, such as 1x2,1x4,2x6; got {shown}.")
@@ -70,10 +78,10 @@ def curve_config(given: Mapping[str, Any], probe: ProbeConfig) -> CurveConfig | 
     if not given:
         return None
     if "budgets" not in given:
-        raise ValueError("`--bottleneck-steps` must come with --budgets, such as 1x2,1x4; got it alone.")
+        raise ValueError("`--bottleneck-steps` and `--cut` must come with --budgets, such as 1x2,1x4; got them alone.")
     return CurveConfig(
         parse_budgets(given["budgets"]),
-        **({"steps": given["steps"]} if "steps" in given else {}),
+        **{key: given[key] for key in ("steps", "cut") if key in given},
         n_sequences=probe.n_sequences,
         confidence=probe.confidence,
         seed=probe.seed,

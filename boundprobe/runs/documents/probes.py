@@ -133,6 +133,8 @@ class Bottleneck(Document):
     model: Plain
     member: Count
     confidence: Level
+    lag: Count
+    n_answers: Positive
     points: list[Point]
     violations: list[Text]
 
