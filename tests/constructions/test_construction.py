@@ -378,13 +378,16 @@ def test_the_smallest_window_of_recall_is_the_smallest(n_layers: int) -> None:
     assert unseen >= n_wrong > 0
 
 
-def test_the_hard_window_of_recall_is_the_smallest() -> None:
-    window = ar_decoding.hard_case_window(RECALL)
+@pytest.mark.parametrize("gap", [0, 7])
+def test_the_hard_window_of_recall_is_the_smallest(gap: int) -> None:
+    task = dataclasses.replace(RECALL, seq_len=30, gap=gap)
+    window = ar_decoding.hard_case_window(task)
     for shorter, complete in ((0, True), (1, False)):
-        task = dataclasses.replace(RECALL, seq_len=30)
         built = construct(task, window=window - shorter)
         batch = task.sample(400, np.random.default_rng(0), "state-hard")
         assert bool(built.in_reach(batch.tokens)[:, -1].all()) is complete
+        answers = built.model(torch.as_tensor(batch.tokens)).argmax(-1).numpy()
+        assert bool((answers == batch.targets)[:, -1].all()) is complete
 
 
 @pytest.mark.parametrize(("of", "shape"), [(COPYING, {"position": "rope"}), (RECALL, {"n_layers": 3})], ids=str)
