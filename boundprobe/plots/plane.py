@@ -1,0 +1,135 @@
+"""The trade-off plane: reach of the windows against bits of state, what D1 forbids in it, and trained models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from boundprobe.bottleneck.curve import BottleneckCurve
+from boundprobe.bounds.diagonal.ceiling import frontier
+from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
+from boundprobe.tasks.base import AbstractTask
+
+#: Accuracy that the grey region forbids, and those of the contour lines.
+FORBIDDEN_ACCURACY, CONTOURS = 0.99, (0.9, 0.5)
+#: Marker and colour (of the project's cycle) of each kind of stack.
+LOOKS = {"attention": ("s", 0), "recurrent": ("o", 1), "hybrid": ("D", 2)}
+
+
+@dataclass(frozen=True)
+class PlanePoint:
+    """A trained model in the plane.
+
+    Attributes
+    ----------
+    architecture : str
+    reach : int, in tokens
+        Sum over layers of (window - 1), convolutions included.
+    bits : int or None
+        Least exact bits across the diagonal cut with which the accuracy was reached; None: with none that was tried.
+    """
+
+    architecture: str
+    reach: int
+    bits: int | None
+
+    @property
+    def kind(self) -> str:
+        """Attention, recurrent or hybrid, by the mixers of its name."""
+        mixers = set(self.architecture.replace("|", "-").split("-"))
+        if mixers <= {"attn"}:
+            return "attention"
+        return "hybrid" if "attn" in mixers else "recurrent"
+
+
+def least_bits(curve: BottleneckCurve, near_accuracy: float, n_answers: int, accuracy: float) -> int | None:
+    """Least bits of a curve whose mean accuracy over all answers is certainly so high; None if none is.
+
+    Parameters
+    ----------
+    curve : BottleneckCurve
+        Of the answers beyond its lag.
+    near_accuracy : float
+        Lower limit of the mean accuracy over the other answers, which go through no bottleneck.
+    n_answers : int
+        All answers.
+    accuracy : float
+        Wanted of the mean over all.
+    """
+    far = curve.n_answers / n_answers
+    reached = [
+        point.total_bits for point in curve.points if far * point.accuracy.lower + (1 - far) * near_accuracy >= accuracy
+    ]
+    return min(reached, default=None)
+
+
+def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accuracy: float = CONTOURS[0]) -> Axes:
+    """Draw the plane of a task whose answers lie at known places.
+
+    Parameters
+    ----------
+    ax : Axes
+    task : AbstractTask
+    points : sequence of PlanePoint
+        Models at the least bits with which they reach ``accuracy``; those that never do are hollow, at the top.
+    accuracy : float
+    """
+    case = task.state_case()
+    assert case.places is not None  # frontier says so where it is wrong
+    right = max([int(case.places.distances().max()) + 1, *(point.reach for point in points)])
+    reaches = range(right + 1)
+    top = 1.25 * max([case.entropy_bits, *(point.bits or 0 for point in points)])
+
+    def needs(wanted: float) -> list[float]:
+        return [point.required_bits for point in frontier(case, reaches, 1 - wanted)]
+
+    ax.fill_between(reaches, needs(FORBIDDEN_ACCURACY), color=FORBIDDEN, lw=0, zorder=0)
+    middle = right / 5
+    ax.annotate(
+        f"impossible for any model:\naccuracy {FORBIDDEN_ACCURACY:g} (D1)",
+        (middle, 0.45 * float(np.interp(middle, reaches, needs(FORBIDDEN_ACCURACY)))),
+        ha="center", va="center", fontsize=8, color="0.3",
+    )  # fmt: skip
+    for wanted, style in zip(CONTOURS, ("--", ":"), strict=True):
+        ax.plot(reaches, needs(wanted), style, color="0.35", lw=1, label=f"least bits for accuracy {wanted:g}")
+    colors = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
+    for kind, (marker, place) in LOOKS.items():
+        of_kind = [point for point in points if point.kind == kind]
+        for filled in (True, False):
+            shown = [point for point in of_kind if (point.bits is not None) == filled]
+            ax.plot(
+                [point.reach for point in shown],
+                [top if point.bits is None else point.bits for point in shown],
+                marker, color=colors[place], mfc=colors[place] if filled else "none", ms=7, ls="none", clip_on=False,
+                zorder=4,
+            )  # fmt: skip
+        if of_kind:
+            names = ", ".join(dict.fromkeys(point.architecture for point in of_kind))
+            ax.plot([], [], marker, color=colors[place], ms=7, ls="none", label=f"{kind}: {names}")
+    if any(point.bits is None for point in points):
+        ax.plot([], [], "o", color="0.35", mfc="none", ms=7, ls="none", label=f"never reaches accuracy {accuracy:g}")
+    ax.set_xlim(-0.3, right + 0.3)
+    ax.set_ylim(0, top)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("reach D in tokens: sum of (window - 1)")
+    ax.set_ylabel(f"bits across the diagonal cut\n(markers: least for accuracy {accuracy:g})")
+    ax.set_title(f"{task.name}: window against state", fontsize=10)
+    ax.legend(fontsize=8, loc="upper right")
+    return ax
+
+
+def save(task: AbstractTask, points: Sequence[PlanePoint], stem: Path, accuracy: float = CONTOURS[0]) -> list[Path]:
+    """Draw the plane; write ``stem``.png and ``stem``.svg."""
+    with project_style():
+        figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw_plane(figure.subplots(), task, points, accuracy)
+    return save_figure(figure, stem)
