@@ -24,6 +24,17 @@ HASH_KEY = "source_sha256"
 RESERVED = ("name", "preset", HASH_KEY)
 
 _SIMPLE = (bool, int, float, str)
+#: Digits of a hash that tables for people show; documents have them all.
+SHOWN_DIGITS = 12
+
+
+def shown_parameter(name: str, value: object) -> object:
+    """A parameter of a task as tables for people show it.
+
+    >>> shown_parameter("source_sha256", "0123456789abcdef"), shown_parameter("n", 3)
+    ('0123456789ab', 3)
+    """
+    return value[:SHOWN_DIGITS] if name == HASH_KEY and isinstance(value, str) else value
 
 
 def read_reference(reference: str, wanted: str | None = None) -> tuple[object, str]:
