@@ -20,6 +20,7 @@ from boundprobe.bottleneck.module import Bottleneck, BottleneckedModel
 from boundprobe.bottleneck.settings import CurveConfig
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottlenecks
 from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.binomial import answer_errors, required_by, used_information
@@ -100,6 +101,7 @@ def probe_bottleneck(
     ValueError
         If it has no such member.
     """
+    check_kind("config", config, CurveConfig)
     check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "bottleneck": _plain(config)}
     root = root or trained.path.parent

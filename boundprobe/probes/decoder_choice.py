@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boundprobe.checks import check_kind
 from boundprobe.probes.certificates.assumptions import check_causal, check_interchange
 from boundprobe.probes.certificates.information import Plan, Scored, choose
 from boundprobe.probes.certificates.prior import Prior
@@ -87,6 +88,7 @@ def decode(
     ValueError
         If the chosen decoder sees more than the state and earlier answers (A4).
     """
+    check_kind("config", config, DecoderConfig)
     candidates = dict(others or {})
     n_products = splits.fit.states.size * prior.n_answers * prior.n_values
     with _threads(torch.get_num_threads() if n_products >= MANY_PRODUCTS else 1):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
@@ -155,6 +156,7 @@ def probe_member(
     ValueError
         If it has no such member.
     """
+    check_kind("config", config, ProbeConfig)
     result = check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
     root, of_member = root or trained.path.parent, result["members"][member]

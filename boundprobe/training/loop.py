@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import check_integer, check_kind
 from boundprobe.errors import Terminated
 from boundprobe.models.operations import chosen_backends
 from boundprobe.runs.store import Run, config_hash
@@ -90,8 +90,8 @@ def train_group(
 
     Other parameters, result and errors are those of ``train``, one run for each configuration.
     """
-    root, size = Path(root), ensemble_size(largest, device)
     _check_group(configs)
+    root, size = Path(root), ensemble_size(largest, device)
     processes, device = join_processes(device)
     check_integer("batch", configs[0].schedule.batch, processes.size, why=", one sequence for each process")
     backends = [
@@ -111,7 +111,7 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
     if not configs:
         raise ValueError("`configs` must hold at least one run; got none.")
     for config in configs:
-        config.check_asks()
+        check_kind("config", config, TrainConfig).check_asks()
         if config.shape() != configs[0].shape():
             raise ValueError(
                 f"runs that train together must have one shape; got {configs[0].shape()} and {config.shape()}. Group "

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from boundprobe.checks import check_kind
 from boundprobe.models.stack import SequenceModel
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.runs.store import Run
@@ -17,6 +18,7 @@ from boundprobe.training.config import Member, TrainConfig, config_of_run
 
 def build_model(config: TrainConfig, member: Member) -> SequenceModel:
     """A member's model with its initial weights, a function of (seed, phase, seed index)."""
+    check_kind("config", config, TrainConfig)
     seed = int(seed_sequence(config.seed, "initialisation", *member.key).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
         torch.manual_seed(seed)
