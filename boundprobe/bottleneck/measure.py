@@ -35,7 +35,7 @@ from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.config import config_of_run
 from boundprobe.training.evaluate import model_device
-from boundprobe.training.weights import load_models, load_parameters
+from boundprobe.training.weights import WEIGHTS, load_models, load_parameters
 
 
 def ceiling_and_floor(case: StateCase, bits: int) -> tuple[float, float | None]:
@@ -108,6 +108,7 @@ def probe_bottleneck(
     found = find_run(root, "bottleneck", settings)
     if found is not None and (known := found.read_result(BottleneckCurve.from_json)) is not None:
         _check_settings(known, trained, member, config, found)
+        trained.read_tensors(WEIGHTS)  # a curve of weights that have changed since is none of this run
         return known
     task, model = config_of_run(trained.config, trained.path).task, load_models(trained, device)[member]
     run = open_run(root, "bottleneck", settings)  # made only now that nothing is left to refuse

@@ -14,7 +14,7 @@ from boundprobe.cli.options import (
     add_trusted_task,
     resolve,
 )
-from boundprobe.cli.output import find_device, print_config, print_json, say
+from boundprobe.cli.output import find_device, note_earlier, print_config, print_json, say
 
 if TYPE_CHECKING:
     from boundprobe.runs.store import Run
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             points = None if curve is None else probe_bottleneck(trained, model.member, curve, device=device)
             models.append(MeasuredModel(model, points))
     task = config_of_run(runs[0].config, runs[0].path).task  # which may be refused
+    note_earlier([model.of_model for model in models], quiet=args.quiet)
     args.out.mkdir(parents=True, exist_ok=True)
     return _name(args, save(task, models, args.out / "bound_vs_empirical"))
 

@@ -23,6 +23,7 @@ from boundprobe.training.data import STEPS_PER_DRAW
 from boundprobe.training.distributed import ProcessGroup
 from boundprobe.training.member_queue import choose_learning_rate, results_of
 from boundprobe.training.results import finite, summarise
+from boundprobe.training.weights import WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class RunWriter:
             if member_id.run == i
             for name, value in member.weights.items()
         }
-        hashes = run.write_tensors("model.safetensors", save(weights))
+        hashes = run.write_tensors(WEIGHTS, save(weights))
         run.finish(
             {
                 "schema": "boundprobe.train/1",
