@@ -27,8 +27,8 @@ from boundprobe.runs.files import (
     MOST_CONFIG,
     MOST_TENSORS,
     append_text,
-    check_output_directory,
     json_text,
+    make_output_directory,
     parse_json,
     parse_or_refuse,
     read_regular,
@@ -221,8 +221,7 @@ def open_run(root: Path, verb: str, config: Config) -> Run:
     resolved: dict[str, Any] = without_none(config)
     path = real_path(root) / run_name(verb, resolved)
     if not os.path.lexists(path):
-        check_output_directory("--out", root)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_output_directory("--out", root)
         # Made aside and renamed, so that a run directory without its configuration never exists.
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:

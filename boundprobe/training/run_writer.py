@@ -17,6 +17,7 @@ from safetensors.torch import save
 from boundprobe.errors import RunDirectoryError
 from boundprobe.runs.files import set_aside
 from boundprobe.runs.store import Run, open_run
+from boundprobe.termination import note_checkpoint
 from boundprobe.training.checkpoint import MemberBatch, TrainState
 from boundprobe.training.config import TrainConfig
 from boundprobe.training.data import STEPS_PER_DRAW
@@ -89,6 +90,7 @@ class RunWriter:
         """Write the checkpoint, whole or not at all."""
         if self.processes.is_writer:
             self.state.save(self.workspace.path / "train_state.pt")
+            note_checkpoint()
 
     def finish(self, backends: Sequence[dict[str, str]]) -> None:
         """Write weights and result of every run, and wait until all processes know."""
@@ -156,6 +158,8 @@ def open_run_writer(
                 if run.result() is None:
                     sessions.enter_context(run.session(device=where, seeds=_seeds(configs[0])))
         state = processes.share(lambda: _load(workspace, configs, set_damaged_aside=set_damaged_aside))
+        if state.finished or state.batch is not None:
+            note_checkpoint()
         writer = RunWriter(configs, runs, workspace, state, processes)
         writer.restore_metrics()
         yield writer
