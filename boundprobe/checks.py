@@ -7,7 +7,9 @@ import math
 import re
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
 
 #: Tokens of a sequence, and token ids: positions and ids are 32-bit integers wherever they are kept.
 MOST_TOKENS = 2**30
@@ -87,6 +89,20 @@ def check_number(
     limits += [f"above {above:g}"] if above > -math.inf else []
     limits += [f"below {below:g}"] if below < math.inf else []
     refuse(name, " and ".join(limits) or "a finite number", f"{value!r}", why)
+
+
+def check_kind(name: str, value: object, kind: type[T]) -> T:
+    """Return ``value`` if it is of a class, such as the configuration that a function takes.
+
+    >>> check_kind("config", 3, str)
+    Traceback (most recent call last):
+    ...
+    ValueError: `config` must be a str; got int.
+    """
+    if isinstance(value, kind):
+        return value
+    got = f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
+    raise ValueError(f"`{name}` must be {'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}; got {got}.")
 
 
 def check_word(kind: str, word: object, allowed: Iterable[str], advice: str = "", *, of: str = "") -> str:

@@ -49,6 +49,11 @@ _ADVICE = {
     errno.EACCES: "change its permissions, or name another place",
     errno.EPERM: "change its permissions, or name another place",
     errno.EROFS: "name a place that can be written",
+    errno.EFBIG: "raise the limit for the size of a file (ulimit -f), or name another place",
+    errno.ENAMETOOLONG: "name a shorter one",
+    errno.ENOTDIR: "name a folder",
+    errno.EISDIR: "name a file",
+    errno.ENOENT: "name a place that is there",
     errno.EIO: "check the disk",
     errno.EMFILE: "close some files, or raise the limit (ulimit -n)",
     errno.ENFILE: "close some files, or raise the limit",
@@ -68,9 +73,10 @@ def describe_error(error: BaseException) -> tuple[str, int]:
     """
     if isinstance(error, MissingDependencyError | RunDirectoryError | UnfinishedError):
         return one_line(error, 2000), error.exit_code
-    if isinstance(error, OSError) and error.errno in _ADVICE:
+    if isinstance(error, OSError) and error.strerror is not None:  # not "[Errno 27] ..."
         place = "" if error.filename is None else f": {error.filename}"
-        return one_line(f"{error.strerror}{place}; {_ADVICE[error.errno]}, and give the same command again"), USAGE
+        advice = _ADVICE.get(error.errno or 0, "see what is there")
+        return one_line(f"{error.strerror}{place}; {advice}, and give the same command again", 2000), USAGE
     if isinstance(error, ValueError | OSError):
         return one_line(error, 2000), USAGE
     of_torch = isinstance(error, RuntimeError | TypeError) and _TOO_LARGE.search(str(error))

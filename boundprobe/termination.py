@@ -12,10 +12,21 @@ from boundprobe.errors import Terminated
 
 
 class _State:
-    """Whether the process was told to end, and whether somebody will look."""
+    """Whether the process was told to end, whether somebody will look, and what would be kept."""
 
     requested = False
     deferred = 0
+    checkpoint = False
+
+
+def note_checkpoint() -> None:
+    """Say that a checkpoint is on disk from which the same command would go on."""
+    _State.checkpoint = True
+
+
+def has_checkpoint() -> bool:
+    """Whether the command that runs, or ran last, has a checkpoint."""
+    return _State.checkpoint
 
 
 @contextmanager
@@ -24,6 +35,7 @@ def terminable() -> Iterator[None]:
 
     Python handles signals in its main thread, so elsewhere nothing is changed.
     """
+    _State.checkpoint = False
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -20,6 +20,7 @@ from boundprobe.bottleneck.module import Bottleneck, BottleneckedModel
 from boundprobe.bottleneck.settings import VERTICAL, CurveConfig
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottlenecks
 from boundprobe.bounds import DiagonalCuts, fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.diagonal import DiagonalCut
 from boundprobe.models.sizes import model_stages
@@ -37,7 +38,7 @@ from boundprobe.tasks.beyond import Beyond
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.config import config_of_run
 from boundprobe.training.evaluate import model_device
-from boundprobe.training.weights import load_models, load_parameters
+from boundprobe.training.weights import WEIGHTS, load_models, load_parameters
 
 
 def ceiling_and_floor(case: StateCase, bits: int) -> tuple[float, float | None]:
@@ -103,12 +104,14 @@ def probe_bottleneck(
     ValueError
         If it has no such member.
     """
+    check_kind("config", config, CurveConfig)
     check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "bottleneck": _plain(config)}
     root = root or trained.path.parent
     found = find_run(root, "bottleneck", settings)
     if found is not None and (known := found.read_result(BottleneckCurve.from_json)) is not None:
         _check_settings(known, trained, member, config, found)
+        trained.read_tensors(WEIGHTS)  # a curve of weights that have changed since is none of this run
         return known
     task = config_of_run(trained.config, trained.path).task
     machine, seen = seen_from(config.cut, load_models(trained, device)[member], task)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from boundprobe.bottleneck.module import MOST_ENTRY_BITS, Bottleneck, BottleneckedModel
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import check_integer, check_kind, check_number
 from boundprobe.models.diagonal import DiagonalCut
 from boundprobe.models.stack import SequenceModel
 from boundprobe.seeds import generator, seed_sequence
@@ -118,6 +118,8 @@ def train_bottlenecks(
     ValueError
         If they differ in ``steps``.
     """
+    for config in configs:
+        check_kind("config", config, BottleneckConfig)
     if len(steps := {config.steps for config in configs}) > 1:
         raise ValueError(f"`steps` must be one number for all bottlenecks; got {sorted(steps)}. Train them apart.")
     annealers = [_Annealer(model, task, config, seed) for config in configs]

@@ -23,7 +23,8 @@ from boundprobe.cli.options import (
     resolve,
     whole_number,
 )
-from boundprobe.cli.output import exact, print_config, print_json, print_pairs, say
+from boundprobe.cli.output import exact, note, print_config, print_json, print_pairs, say
+from boundprobe.tasks.custom.source import shown_parameter
 from boundprobe.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -33,12 +34,23 @@ if TYPE_CHECKING:
 
 FLOAT32_BITS = 32
 
+#: What bounds are about where some prefixes of a user's own task have no answer to some query.
+ABSENT = {
+    "entropy": "; given which of them are defined",
+    "fano": "; an absent answer counts as right in this mean error",
+}
+#: Whose number it is, where a sampler stands for the prefixes of a user's own task.
+STATED, AT_LEAST = "stated by you (evidence author)", "at least, from a sample"
+
 HELP = "bits that the state at the cut must hold, and tokens that a window must reach, for one task"
 
 #: The flags of a model; here they have no default, because without any of them there is no model.
 _JUDGED_MODEL_OPTIONS = tuple(
     dataclasses.replace(
-        option, help=option.help.replace("(default ", "(no model without a flag of one; with another, ")
+        option,
+        help=option.help.replace(
+            "(default ", "(no model is judged unless this or another flag of a model is given; then the default is "
+        ),
     )
     if option.flag == "--model"
     else option
@@ -107,10 +119,7 @@ def run(args: argparse.Namespace) -> int:
         return print_json(document)
     print_report(task, report)
     if enumeration is not None:
-        from boundprobe.bounds.table.report import headline
-
-        say(f"\nthe author's task, {enumeration.source}:")
-        print_pairs(headline(enumeration))
+        print_enumeration(task, enumeration, quiet=args.quiet)
     if args.statements:
         print_statements(report)
     if frontier is not None:
@@ -119,6 +128,17 @@ def run(args: argparse.Namespace) -> int:
         print_verdict(judged["verdict"])
         print_model(judged["model"])
     return 0
+
+
+def print_enumeration(task: AbstractTask, enumeration: CustomReport, *, quiet: bool) -> None:
+    """Print what the answer table of a user's own task gives, and warn if its stated entropy looks too high."""
+    from boundprobe.bounds.table.report import headline
+    from boundprobe.bounds.table.stated_entropy import entropy_warning
+
+    say(f"\nyour task, {enumeration.source}:")
+    print_pairs(headline(enumeration))
+    if (warning := entropy_warning(task, enumeration)) is not None:
+        note(f"warning: {warning}", quiet=quiet)
 
 
 def _judge(task: AbstractTask, config: Mapping[str, Any], error: float) -> dict[str, Any]:
@@ -169,9 +189,10 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
 def print_report(task: AbstractTask, report: BoundsReport) -> None:
     """Print the numbers of a task, and its curves if there are any."""
     window = report.window
-    parameters = ", ".join(f"{name}={value}" for name, value in task.parameters().items())
+    parameters = ", ".join(f"{name}={shown_parameter(name, value)}" for name, value in task.parameters().items())
     say(f"{task.name} ({parameters}), mean error {exact(report.error, 'g')}\n")
     rows = []
+    absent = ABSENT if _has_absent(task) else {}
     for key, label in (
         ("entropy", "entropy of all answers"),
         ("fano", "state needs, Fano"),
@@ -179,13 +200,16 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
         ("zero_error", "state needs, zero error"),
     ):
         bound = report[key]
-        shown = "not available" if bound.value is None else f"{exact(bound.number, '.3f')} bits"
+        value = "not available" if bound.value is None else f"{exact(bound.number, '.3f')} bits"
         source = f" ({report.state_case.theorem})" if key == "entropy" else ""
         said = "; vacuous: says nothing" if key in ("fano", "packing") and bound.vacuous else ""
-        rows.append((label, shown, f"{bound.theorem}{source}; {bound.evidence}{said}"))
+        said += absent.get(key, "")
+        rows.append((label, value, f"{bound.theorem}{source}; {_known(task, report, key)}{said}"))
+    sampled = f"{AT_LEAST}; " if _is_sampled(task) else ""
     rows += [
-        ("receptive field needs", f"{window.min_receptive_field} tokens", report.window_theorem),
-        ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens", "window w: itself and w - 1 before"),
+        ("receptive field needs", f"{window.min_receptive_field} tokens", f"{sampled}{report.window_theorem}"),
+        ("sum of (window - 1) needs", f"{window.min_sum_window_minus_one} tokens",
+         f"{sampled}window w: itself and w - 1 before"),
         ("blind accuracy", exact(window.blind_accuracy, ".6f"), "best on window-hard without the control token"),
     ]  # fmt: skip
     print_pairs(rows)
@@ -196,6 +220,29 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
         floor = curves.accuracy_floor_strategy or [float("nan")] * len(curves.bits)
         for row in zip(curves.bits, curves.accuracy_ceiling_fano, packing, floor, strict=True):
             say("{:10.3f}  {:10.6f}  {:10.6f}  {:10.6f}".format(*row))
+
+
+def _is_sampled(task: AbstractTask) -> bool:
+    """Whether a sampler stands for the prefixes of a user's own task."""
+    from boundprobe.tasks.custom.task import CustomTask
+
+    return isinstance(task, CustomTask) and task.enumerated.sampler is not None
+
+
+def _has_absent(task: AbstractTask) -> bool:
+    """Whether some prefix of a user's own task has no answer to some query."""
+    from boundprobe.tasks.custom.task import CustomTask
+
+    return isinstance(task, CustomTask) and task.enumerated.defined_pairs is not None
+
+
+def _known(task: AbstractTask, report: BoundsReport, key: str) -> str:
+    """How a bound of the headline is known; where prefixes are sampled, whose number it is."""
+    if not _is_sampled(task) or report[key].value is None:
+        return report[key].evidence
+    # S4 is the larger of the entropy, which is stated, and of what the sample shows.
+    of_sample = key == "zero_error" and report[key].number > report.entropy.number
+    return AT_LEAST if of_sample else STATED
 
 
 def print_statements(report: BoundsReport) -> None:

@@ -134,16 +134,15 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
 
 def write(built: Construction, document: Mapping[str, Any], directory: Path) -> list[Path]:
     """Write the weights, the document and the figure; return their paths."""
-    from functools import partial
 
-    from safetensors.torch import save_file
+    from safetensors.torch import save as save_tensors
 
     from boundprobe.plots.construction import save
-    from boundprobe.runs.files import write_json, write_whole
+    from boundprobe.runs.files import make_output_directory, write_bytes, write_json
 
-    directory.mkdir(parents=True, exist_ok=True)
+    make_output_directory("--out", directory)
     weights, record = directory / "model.safetensors", directory / "construct.json"
-    write_whole(weights, partial(save_file, built.model.state_dict()))
+    write_bytes(weights, save_tensors(built.model.state_dict()))  # a full disk is an OSError of ours, with its place
     write_json(record, document)
     return [weights, record, *save(built.task, document, directory / "construction")]
 

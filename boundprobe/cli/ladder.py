@@ -134,8 +134,10 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
     used, present, states, memory = ladder.used, ladder.present, ladder.states, ladder.memory
     kinds = f"recurrent {memory.recurrent_bits}, convolution {memory.conv_bits}, cache {memory.cache_bits}"
     how = f"of I(U;S); T1 {used.form}, {used.method}; estimate {used.estimate:.2f}"
+    # S3 is for independent uniform answers alone.
+    theorems = "S3 and S1" if ladder.required.theorem == "S3" else "S1; S3 needs independent uniform answers"
     rows = [
-        ("required", f"{ladder.required.estimate:.2f} bits", "of log2 |S| at the measured error (S3 and S1)"),
+        ("required", f"{ladder.required.estimate:.2f} bits", f"of log2 |S| at the measured error ({theorems})"),
         ("used, certified", f"{used.lower:.2f} bits", f"{how}; the model's own answers"),
         (
             "present, certified",

@@ -16,7 +16,7 @@ from boundprobe.cli.options import TASK_NAME
 from boundprobe.cli.parser import OneLineParser
 from boundprobe.errors import TERMINATED, Terminated, describe_error
 from boundprobe.tasks.custom.consent import consenting
-from boundprobe.termination import terminable
+from boundprobe.termination import has_checkpoint, terminable
 from boundprobe.text import logging_lines, one_line, printable
 from boundprobe.version import __version__
 
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with logging_lines(verbose=verbose), terminable():
             return _run(given)
     except KeyboardInterrupt:
-        return _failed("interrupted; repeat the command to resume from the last checkpoint", 130)
+        return _failed(f"interrupted; {_kept(given)}", 130)
     except Terminated:
-        return _failed("terminated; repeat the command to resume from the checkpoint", TERMINATED)
+        return _failed(f"terminated; {_kept(given)}", TERMINATED)
     except BrokenPipeError:  # the reader of stdout has gone, as in `boundprobe bounds | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -81,6 +81,20 @@ def _run(argv: Sequence[str]) -> int:
             raise
         except SystemExit as error:  # of a user's own task: it would end the command without a word
             raise ValueError(f"a task must not end the program; got sys.exit({error.code!r}) from it.") from None
+
+
+def _kept(argv: Sequence[str]) -> str:
+    """What there is of a command that was ended, and what the same command would do."""
+    verb = next((word for word in argv if word in VERBS), None)
+    if has_checkpoint():
+        return "repeat the command to resume from the last checkpoint"
+    if verb == "train":
+        return "there was no checkpoint yet, so the same command starts from the beginning"
+    if verb in ("sweep", "demo"):
+        return "runs that are finished or have a checkpoint are kept, and the same command goes on with the rest"
+    if verb in ("probe", "plot"):
+        return f"{verb} keeps no checkpoint, so the same command measures again what was not finished"
+    return "nothing was kept, so the same command starts from the beginning"
 
 
 def _failed(message: str, exit_code: int) -> int:

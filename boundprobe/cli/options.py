@@ -200,7 +200,9 @@ def add_trusted_task(parser: argparse.ArgumentParser) -> None:
 
 def add_verb_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every verb has."""
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="configuration file; flags go before it")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="configuration file; flags override what it says"
+    )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("--json", action="store_true", help="print exactly one JSON document on stdout")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")

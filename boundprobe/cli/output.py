@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boundprobe.text import printable
+
+if TYPE_CHECKING:
+    from boundprobe.probes.run import ModelLadder
 
 
 def say(text: object = "") -> None:
@@ -67,6 +70,16 @@ def note(text: str, *, quiet: bool) -> None:
     """Say something on stderr, unless told not to."""
     if not quiet:
         print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+
+
+def note_earlier(models: Sequence[ModelLadder], *, quiet: bool) -> None:
+    """Say on stderr which ladders were read back, and when they were measured."""
+    earlier = [model for model in models if model.measured_earlier is not None]
+    if len(earlier) == 1:
+        note(f"measured earlier, {earlier[0].measured_earlier}: {earlier[0].run_dir}", quiet=quiet)
+    elif earlier:
+        last = max(str(model.measured_earlier) for model in earlier)
+        note(f"{len(earlier)} of {len(models)} models were measured earlier, the last {last}", quiet=quiet)
 
 
 def find_device(name: str) -> str:

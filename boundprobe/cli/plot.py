@@ -14,7 +14,7 @@ from boundprobe.cli.options import (
     add_trusted_task,
     resolve,
 )
-from boundprobe.cli.output import find_device, print_config, print_json, say
+from boundprobe.cli.output import find_device, note_earlier, print_config, print_json, say
 
 if TYPE_CHECKING:
     from boundprobe.runs.store import Run
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     curve = curve_config(bottleneck, settings)
     if args.print_config:
         return print_config(asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))
-    from boundprobe.runs.files import check_output_directory
+    from boundprobe.runs.files import check_output_directory, make_output_directory
 
     check_output_directory("--out", args.out)
     from boundprobe.bottleneck.curve import MeasuredModel
@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
             points = None if curve is None else probe_bottleneck(trained, model.member, curve, device=device)
             models.append(MeasuredModel(model, points))
     task = config_of_run(runs[0].config, runs[0].path).task  # which may be refused
-    args.out.mkdir(parents=True, exist_ok=True)
+    note_earlier([model.of_model for model in models], quiet=args.quiet)
+    make_output_directory("--out", args.out)
     return _name(args, save(task, models, args.out / "bound_vs_empirical"))
 
 
@@ -91,6 +92,7 @@ def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:
     """Draw every task of a sweep."""
     from boundprobe.plots.sweep import save
     from boundprobe.runs.collect import seed_rows
+    from boundprobe.runs.files import make_output_directory
     from boundprobe.sweep.driver import collect
     from boundprobe.training.config import config_of_run
 
@@ -98,7 +100,7 @@ def _plot_sweep(args: argparse.Namespace, runs: list[Run]) -> int:
         raise ValueError(f"a sweep must be plotted by itself; got {len(runs)} runs, one of them a sweep.")
     collected = collect(runs[0], device=find_device(args.device))
     tasks = [config_of_run(run.config, runs[0].path).task for run in collected]
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_output_directory("--out", args.out)
     paths = []
     for i, task in enumerate(dict.fromkeys(tasks)):
         rows = [row for run, own in zip(collected, tasks, strict=True) if own == task for row in seed_rows(run)]

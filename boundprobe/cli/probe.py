@@ -20,7 +20,7 @@ from boundprobe.cli.options import (
     whole_number,
     word,
 )
-from boundprobe.cli.output import find_device, note, print_config, print_json
+from boundprobe.cli.output import find_device, note, note_earlier, print_config, print_json
 
 if TYPE_CHECKING:
     from boundprobe.probes.settings import ProbeConfig
@@ -139,6 +139,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     points = None if curve is None else probe_bottleneck(trained, member, curve, args.out, device=device)
     figures = save([model], model.run_dir / "ladder")  # when nothing can be refused any more
     measured = MeasuredModel(model, points)
+    note_earlier([model], quiet=args.quiet)
     if args.json:
         print_json(measured.to_json())
     else:
@@ -160,6 +161,7 @@ def _run_sweep(args: argparse.Namespace, sweep: Run, settings: ProbeConfig) -> i
     device = find_device(args.device)
     torch.set_num_threads(1)  # as for one model
     models = probe_sweep(sweep, settings, args.out, device=device)
+    note_earlier(models, quiet=args.quiet)
     tasks: dict[str, list[ModelLadder]] = {}
     for model in models:
         tasks.setdefault(str(model.task), []).append(model)

@@ -18,7 +18,7 @@ from boundprobe.probes.settings import DecoderConfig, StatesConfig
 from boundprobe.runs.collect import FORMATS, check_table
 
 if TYPE_CHECKING:
-    from boundprobe.probes.states_report import MeasuredStates
+    from boundprobe.probes.states_report import MeasuredStates, StatesReport
 
 ARRAYS = ("state", "answers")
 
@@ -161,6 +161,21 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     return known
 
 
+def _entropies(report: StatesReport) -> list[tuple[str, str, str]]:
+    """The entropy that the prior states and, where answers may be absent, that of the answers which are defined."""
+    stated, defined = report.prior.entropy_bits, report.defined_entropy_bits
+    if defined is None:
+        return [("entropy of the answers", f"{stated:.2f} bits", "the stated prior")]
+    return [
+        (
+            "entropy of defined answers",
+            f"{defined:.2f} bits",
+            "mean number of defined answers in the evaluation sample times log2 K: compare present with this",
+        ),
+        ("entropy if all were defined", f"{stated:.2f} bits", "the stated prior, absent answers counted as well"),
+    ]
+
+
 def print_states(measured: MeasuredStates) -> None:
     """Certified bits, the decoder that reads them, the answers that are there, and what that rests on."""
     report = measured.report
@@ -175,7 +190,7 @@ def print_states(measured: MeasuredStates) -> None:
         [
             ("present, certified", f"{present.lower:.2f} bits", f"of I(U;S); T1 {present.form}, {present.method}"),
             ("present, estimate", f"{present.estimate:.2f} bits", "the same formula at what was observed"),
-            ("entropy of the answers", f"{prior.entropy_bits:.2f} bits", "the stated prior"),
+            *_entropies(report),
             ("nominal", f"{report.nominal_bits} bits", "entries of a state times the bits of their type"),
             ("decoder", str(present.decoder), f"chosen on the calibration split, which promised: {promised}"),
             ("null control", f"{report.null_control.lower:.2f} bits", null_words(report.null_control)),

@@ -53,7 +53,14 @@ def run(args: argparse.Namespace) -> int:
     chosen_backends(config.model, config.backend, device)  # one that is not usable is refused before anything is made
     torch.set_num_threads(1)  # tiny operations collapse when threads outnumber free cores
     with progress_bar(config.total_steps, quiet=args.quiet) as bar:
-        finished = train(config, args.out, device=device, progress=bar.update, largest=args.ensemble)
+        finished = train(
+            config,
+            args.out,
+            device=device,
+            progress=bar.update,
+            largest=args.ensemble,
+            resumed=lambda step, n_trained: _note_resumed(config, step, n_trained, quiet=args.quiet),
+        )
     if not leave_processes().is_writer:  # of the processes that torchrun started, one prints
         return 0
     result: dict[str, Any] | None = finished.result()
@@ -63,6 +70,12 @@ def run(args: argparse.Namespace) -> int:
     print_table(*member_table(result, 1 / config.task.state_case().n_values))
     note(f"run {result['run_dir']}", quiet=args.quiet)
     return 0
+
+
+def _note_resumed(config: TrainConfig, step: int, n_trained: int, *, quiet: bool) -> None:
+    """Say on stderr where a run goes on."""
+    before = f", after {n_trained} of {config.n_members} models" if n_trained else ""
+    note(f"resumed at step {step} of {config.schedule.steps}{before}", quiet=quiet)
 
 
 def check_run(config: TrainConfig) -> None:

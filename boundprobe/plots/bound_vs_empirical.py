@@ -52,7 +52,7 @@ def draw_state_panel(ax: Axes, task: AbstractTask, models: Sequence[MeasuredMode
     if any(model.curve is not None for model in models):
         ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="none", label="same model, bottleneck at the cut")
     ax.plot([], [], "k.-", ms=4, lw=0.7, alpha=0.6, label="same model, state rounded")
-    ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used")
+    ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used (height has no meaning)")
     return ax
 
 
@@ -70,7 +70,7 @@ def draw_state_region(ax: Axes, task: AbstractTask, largest: float) -> Axes:
     """
     case = task.state_case()
     n, q = case.n_answers, case.n_values
-    right = max(largest, 2 * case.entropy_bits)
+    right = max(largest, 2 * case.zero_error_bits)
     bits = np.geomspace(LEFT_BITS, right, N_POINTS)
     # S3, and the strategy that keeps some coordinates, are for independent uniform answers only.
     theorem = "S3" if case.independent_uniform else "S1"
@@ -84,9 +84,9 @@ def draw_state_region(ax: Axes, task: AbstractTask, largest: float) -> Axes:
     if case.independent_uniform:
         label = "partial storage, guess the rest"
         ax.plot(bits, store_some_accuracy(bits, n, q), color="0.35", ls="--", lw=1.2, label=label)
-    ax.axvline(case.entropy_bits, color="0.35", ls=":", lw=1)
-    ax.annotate(
-        f"needed for no error: {case.entropy_bits:.1f} bits", (case.entropy_bits, 0.06), rotation=90,
+    ax.axvline(case.zero_error_bits, color="0.35", ls=":", lw=1)
+    ax.annotate(  # S4, which is above the entropy where answers are not uniform
+        f"needed for no error (S4): {case.zero_error_bits:.1f} bits", (case.zero_error_bits, 0.1), rotation=90,
         xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.35", va="bottom", zorder=7,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
@@ -140,11 +140,16 @@ def draw_window_region(ax: Axes, task: AbstractTask) -> Axes:
     ax.fill_between(x, y, 1.05, step="post", color=FORBIDDEN, lw=0)
     ax.step(x, y, where="post", color="0.35", lw=1.2)
     ax.set_xlim(0, edge)
-    ticks = [tick for tick in np.linspace(0, everything, 5).round().astype(int) if tick > 0]
-    ax.set_xticks(ticks, [*map(str, ticks[:-1]), f"all {everything}"])
+    set_reach_ticks(ax, everything)
     ax.set_xlabel("tokens that the last position sees")
     ax.set_ylabel("accuracy, window-hard half")
     return ax
+
+
+def set_reach_ticks(ax: Axes, everything: int) -> None:
+    """Whole numbers of tokens, each once, and the last said to be all."""
+    ticks = sorted({int(tick) for tick in np.linspace(0, everything, 5).round() if tick > 0})
+    ax.set_xticks(ticks, [*map(str, ticks[:-1]), f"all ({everything})"])
 
 
 def draw(task: AbstractTask, models: Sequence[MeasuredModel]) -> Figure:
@@ -160,7 +165,7 @@ def draw(task: AbstractTask, models: Sequence[MeasuredModel]) -> Figure:
         state_ax.set_title(f"Memory: {task.state_case().theorem.split(' (')[0]}")
         window_ax.set_title(f"Reach: {task.window_case().theorem.split(' (')[0]}")
         confidence = min((model.of_model.ladder.confidence for model in models), default=0.95)
-        figure.suptitle(f"{task.name}: measured memory against the bound ({100 * confidence:.4g}% intervals a model)")
+        figure.suptitle(f"{task.name}: measured memory against the bound ({100 * confidence:.4g}% intervals per model)")
         handles, labels = state_ax.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

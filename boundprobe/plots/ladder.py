@@ -51,7 +51,7 @@ def rungs(ladder: Ladder) -> dict[str, float | None]:
 def draw_rungs(ax: Axes, models: Sequence[ModelLadder]) -> Axes:
     """One row for each model, bits on a log axis; the grey region is more than the task's entropy."""
     colors = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
-    entropy = models[0].ladder.entropy_bits
+    entropy, theorems = models[0].ladder.entropy_bits, {model.ladder.required.theorem for model in models}
     right = 2 * max(entropy, *(model.ladder.nominal_bits for model in models))
     ax.axvline(entropy, color="0.35", ls=":", lw=1)
     ax.annotate(
@@ -61,13 +61,15 @@ def draw_rungs(ax: Axes, models: Sequence[ModelLadder]) -> Axes:
     for i, (name, (offset, marker, filled, label)) in enumerate(RUNGS.items()):
         color = "0.25" if name in ("required", "nominal") else colors[i - 1]
         points = [(bits, row) for row, model in enumerate(models) if (bits := rungs(model.ladder)[name]) is not None]
-        ax.plot(
+        (marks,) = ax.plot(
             [max(bits, LEFT_BITS) for bits, _ in points], [row - offset for _, row in points], marker, color=color,
             mfc=color if filled else "white", ms=13 if name == "nominal" else 7, mew=2 if marker == "|" else 1,
-            ls="none", label=label, clip_on=False, zorder=5,
+            ls="none", label=label.replace("S3, S1", "S3, S1" if "S3" in theorems else "S1"), clip_on=False, zorder=5,
         )  # fmt: skip
+        marks.set_in_layout(False)  # before the limits are final their extent is another, and the layout would keep it
     ax.set_xscale("log", base=2)
-    ax.set_xlim(LEFT_BITS, right)
+    # A little of margin: marks that stand at the left end would be cut off by what is left of the axes.
+    ax.set_xlim(LEFT_BITS * 0.8, right)
     ax.xaxis.set_major_locator(LogLocator(base=2, numticks=8))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("bits at the cut")
@@ -86,7 +88,10 @@ def draw_parts(ax: Axes, models: Sequence[ModelLadder]) -> Axes:
         for i, part in enumerate(parts):
             at, bits = row - 0.4 + (i + 0.5) * height, part.present.lower
             ax.barh(at, bits, 0.85 * height, color=_color(part.kind), alpha=0.85)
-            ax.annotate(f" layer {part.layer}", (bits, at), fontsize=6, va="center", color="0.3")
+            ax.annotate(
+                f"layer {part.layer}", (bits, at), fontsize=6, va="center", color="0.3", zorder=6, xytext=(4, 0),
+                textcoords="offset points", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1},
+            )  # fmt: skip
     entropy = models[0].ladder.entropy_bits
     ax.axvline(entropy, color="0.35", ls=":", lw=1)
     ax.set_xlim(0, 1.25 * entropy)
@@ -138,8 +143,8 @@ def draw(models: Sequence[ModelLadder]) -> Figure:
             axes[2].set_title("Retention", pad=16)
         level = 100 * min(ladder.confidence for ladder in ladders)
         more = f"; {len(shown)} of {len(models)} models" if len(models) > len(shown) else ""
-        figure.suptitle(f"{shown[0].task_name}: what the state holds (certified at {level:.4g}% a model{more})")
-        handles, _ = axes[0].get_legend_handles_labels()
+        figure.suptitle(f"{shown[0].task_name}: what the state holds (certified at {level:.4g}% per model{more})")
+        handles = [line for line in axes[0].get_legend_handles_labels()[0] if len(line.get_xdata())]
         kinds = {part.kind for ladder in ladders for part in ladder.parts}
         handles += [Patch(color=_color(kind), alpha=0.85, label=f"{kind} state") for kind in KINDS if kind in kinds]
         figure.legend(handles=handles, loc="outside lower center", ncols=5)

@@ -10,15 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boundprobe.checks import check_kind
 from boundprobe.probes.certificates.assumptions import check_causal, check_interchange
 from boundprobe.probes.certificates.information import Plan, Scored, choose
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
 from boundprobe.probes.decoders.base import AbstractDecoder, FitSettings
 from boundprobe.probes.decoders.registry import fit_all
-from boundprobe.probes.settings import DecoderConfig
+from boundprobe.probes.settings import DECODER_NAMES, DecoderConfig
 
 Scores = NDArray[np.float32]
+
+#: Expected certificates that differ by less are equal: the simpler decoder is taken.
+TIE_BITS = 0.005
 
 #: Products of one pass over the fit split from which more than one thread pays.
 MANY_PRODUCTS = 10**9
@@ -87,6 +91,7 @@ def decode(
     ValueError
         If the chosen decoder sees more than the state and earlier answers (A4).
     """
+    check_kind("config", config, DecoderConfig)
     candidates = dict(others or {})
     n_products = splits.fit.states.size * prior.n_answers * prior.n_values
     with _threads(torch.get_num_threads() if n_products >= MANY_PRODUCTS else 1):
@@ -98,9 +103,23 @@ def decode(
         name: choose(prior, {name: each.calibration}, n_evaluation, alpha, config.forms)
         for name, each in candidates.items()
     }
-    plan = max(plans.values(), key=lambda each: each.expected_bits)
+    plan = plans[simplest_of_best({name: each.expected_bits for name, each in plans.items()})]
     evaluation, interchanged = candidates[plan.decoder].evaluation()
     return Decoded(plan, evaluation, {name: max(0.0, each.expected_bits) for name, each in plans.items()}, interchanged)
+
+
+def simplest_of_best(expected_bits: Mapping[str, float]) -> str:
+    """The candidate with the largest expected certificate; the simplest of those that are within ``TIE_BITS`` of it.
+
+    Candidates that need no training are simplest, then ``DECODER_NAMES`` in their order: a difference this small is
+    noise of the calibration split, and what a linear decoder reads is said more plainly.
+
+    >>> simplest_of_best({"chain": 7.004, "mlp": 7.002, "linear": 6.99})
+    'mlp'
+    """
+    best = max(expected_bits.values())
+    near = [name for name, bits in expected_bits.items() if bits >= best - TIE_BITS]
+    return min(near, key=lambda name: DECODER_NAMES.index(name) if name in DECODER_NAMES else -1)
 
 
 def candidate(decoder: AbstractDecoder, splits: Splits) -> Candidate:

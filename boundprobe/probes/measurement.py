@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
+from boundprobe.checks import check_kind
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.binomial import (
@@ -55,6 +56,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     device : str
         Where decoders are trained.
     """
+    check_kind("config", config, ProbeConfig)
     alpha = certificate_level(config.confidence, N_PARTS)
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(

@@ -159,7 +159,7 @@ def _refusal(prior: Prior, control: NullControl) -> str:
     else:
         premise = f"`entropy_bits` must be the joint entropy of the answers; got {prior.entropy_bits:.6g}"
     how = (
-        "earlier answers foretell later ones"
+        "frequencies or earlier answers foretell them"
         if bound.decoder in ("chain", "contexts", "pairs")
         else "frequencies alone foretell them"
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.null import NullControl
 from boundprobe.probes.violations import rounding_slack
 
@@ -23,6 +24,16 @@ def check_entropy(bounds: Mapping[str, CertifiedBound], entropy_bits: float) -> 
                 raise ValueError(
                     f"{which} of {name} must be at most the entropy {entropy_bits:.6g} bits; got {bits:.6g}"
                 )
+
+
+def check_defined_entropy(bits: float | None, prior: Prior) -> None:
+    """Raise ``ValueError`` unless the entropy of the defined answers is at most that of all, and there where it is due.
+
+    Reports of an earlier version have none.
+    """
+    if bits is not None and not (prior.undefined_bits and bits <= prior.entropy_bits + 1e-9):
+        most = f"at most {prior.entropy_bits:.6g}" if prior.undefined_bits else "null, as no answer is absent"
+        raise ValueError(f"`defined_entropy_bits` must be {most}; got {bits:.6g}")
 
 
 def check_null_control(control: NullControl) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
@@ -15,10 +16,11 @@ from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import sweep_points
 from boundprobe.runs.documents.probes import Probe
 from boundprobe.runs.documents.read import check_document
+from boundprobe.runs.manifest import finished_at
 from boundprobe.runs.store import Run, find_run, load_run, open_run, run_name
 from boundprobe.training.config import config_of_run
 from boundprobe.training.results import check_result
-from boundprobe.training.weights import load_models
+from boundprobe.training.weights import WEIGHTS, load_models
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ModelLadder:
     member, seed_index, n_params : int
         Index among the reported models of the run, index of its seed, and number of its parameters.
     ladder : Ladder
+    measured_earlier : str or None
+        When it was measured, where it was read back and not measured now; no part of the document.
     """
 
     run_id: str
@@ -49,6 +53,7 @@ class ModelLadder:
     seed_index: int
     n_params: int
     ladder: Ladder
+    measured_earlier: str | None = field(default=None, compare=False)
 
     @property
     def task_name(self) -> str:
@@ -151,17 +156,19 @@ def probe_member(
     Raises
     ------
     RunDirectoryError
-        If ``trained`` is not a finished training run.
+        If ``trained`` is not a finished training run, or its weights are missing or have changed.
     ValueError
         If it has no such member.
     """
+    check_kind("config", config, ProbeConfig)
     result = check_trained(trained, member)
     settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
     root, of_member = root or trained.path.parent, result["members"][member]
     found = find_run(root, "probe", settings)
     if found is not None and (known := _read_ladder(found)) is not None:
         _check_trained_by(known, trained, of_member, config, found)
-        return known
+        trained.read_tensors(WEIGHTS)  # a ladder of weights that have changed since is none of this run
+        return replace(known, measured_earlier=finished_at(found.path / "manifest.json") or "at a time not on record")
     train_config, model = config_of_run(trained.config, trained.path), load_models(trained, device)[member]
     train_config.task.stream_case(config.stream)  # refuses a stream that the task has not
     run = open_run(root, "probe", settings)  # made only now that nothing is left to refuse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from boundprobe.checks import check_integer, check_number, check_word
+from boundprobe.checks import check_integer, check_kind, check_number, check_word
 from boundprobe.settings import check_settings, setting
 
 #: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and confidence bounds for means.
@@ -94,6 +94,7 @@ class StatesConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_kind("decoders", self.decoders, DecoderConfig)
         for name in ("train_share", "calibration_share", "confidence"):
             check_number(name, getattr(self, name), above=0, below=1, why="; take a part of 1")
         if self.train_share + self.calibration_share >= 1:

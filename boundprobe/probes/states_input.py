@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import check_integer, check_kind, check_number
 from boundprobe.probes.certificates.copies import check_copies, check_near_answers, points_of
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.order import check_order
@@ -64,7 +64,7 @@ def read_states(
 
     Arguments and errors are those of ``boundprobe.probes.states_report.certify_states``.
     """
-    config = config or StatesConfig()
+    config = StatesConfig() if config is None else check_kind("config", config, StatesConfig)
     raw, nominal_bits = _states(states)
     answered = _answers(answers, defined)
     if len(raw) != len(answered):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
+from boundprobe.checks import check_kind
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.information import certify
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Retention, by_answer
+from boundprobe.probes.certificates.sample import Sample, unit_means
 from boundprobe.probes.decoder_choice import decode
 from boundprobe.probes.null import NullControl, null_control
-from boundprobe.probes.read_back import check_entropy, check_null_control
+from boundprobe.probes.read_back import check_defined_entropy, check_entropy, check_null_control
 from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
 from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states
 from boundprobe.probes.violations import states_violations
@@ -51,6 +54,10 @@ class StatesReport:
         Of all certified numbers together.
     violations : tuple of str
         Inequalities that must hold and do not.
+    defined_entropy_bits : float or None
+        Where absent answers are part of a uniform prior, the entropy of those that are defined in the evaluation
+        sample: their mean number times log2 K.  ``present`` is to be compared with it, because the entropy of the prior
+        counts log2 K for absent answers as well.  None otherwise.
     """
 
     prior: Prior
@@ -64,6 +71,7 @@ class StatesReport:
     assumptions: tuple[Assumption, ...]
     confidence: float
     violations: tuple[str, ...]
+    defined_entropy_bits: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -79,6 +87,7 @@ class StatesReport:
             "assumptions": [asdict(assumption) for assumption in self.assumptions],
             "confidence": self.confidence,
             "violations": list(self.violations),
+            "defined_entropy_bits": self.defined_entropy_bits,
         }
 
     @classmethod
@@ -105,7 +114,9 @@ class StatesReport:
             tuple(Assumption(**assumption) for assumption in document["assumptions"]),
             document["confidence"],
             tuple(document["violations"]),
+            document.get("defined_entropy_bits"),
         )
+        check_defined_entropy(report.defined_entropy_bits, report.prior)
         check_entropy({"present": report.present}, report.prior.entropy_bits)
         check_null_control(report.null_control)
         broken = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
@@ -219,7 +230,7 @@ def certify_states(
     >>> 1.9 < report.present.lower <= 2.0
     True
     """
-    config = config or StatesConfig()
+    config = StatesConfig() if config is None else check_kind("config", config, StatesConfig)
     given = read_states(
         states, answers, defined=defined, groups=groups, n_values=n_values, entropy_bits=entropy_bits, config=config
     )
@@ -228,6 +239,7 @@ def certify_states(
 
 def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu") -> StatesReport:
     """Certify states that were read, checked and split; see ``certify_states``."""
+    check_kind("config", config, StatesConfig)
     prior, splits = given.prior, given.splits
     alpha = certificate_level(config.confidence, N_PARTS)
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
@@ -248,7 +260,23 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
         decoded.calibration_estimate_bits,
         {name: sample.n_sequences for name, sample in parts.items()},
         None if splits.fit.groups is None else {name: sample.n_units for name, sample in parts.items()},
-        all_of(given.independence, given.distribution, decoded.interchanged),
+        _assumptions(given, decoded.interchanged),
         config.confidence,
         states_violations(prior, present, held, given.nominal_bits),
+        _defined_entropy(prior, splits.evaluation),
     )
+
+
+def _assumptions(given: GivenStates, interchanged: str) -> tuple[Assumption, ...]:
+    """A1 to A5; where groups are named, it is these that must be independent."""
+    first, *others = all_of(given.independence, given.distribution, interchanged)
+    if given.splits.fit.groups is not None:
+        first = replace(first, says="groups are independent draws, and nothing is shared between them")
+    return first, *others
+
+
+def _defined_entropy(prior: Prior, sample: Sample) -> float | None:
+    """Mean number of defined answers times log2 K, where the prior is that of uniform answers which may be absent."""
+    if not prior.undefined_bits:
+        return None
+    return float(unit_means(sample.defined.sum(1), sample.groups).mean() * math.log2(prior.n_values))

@@ -11,7 +11,8 @@ import itertools
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,6 +92,35 @@ def check_output_directory(name: str, path: Path) -> Path:
     return path
 
 
+def make_output_directory(name: str, path: Path) -> Path:
+    """Make a directory that a user gave for output, and those above it; return it.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be made: some file systems, such as /proc, say so only when it is tried.
+    """
+    check_output_directory(name, path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"`{name}` must be a directory that can be made; got {path} ({error.strerror}). Name another."
+        ) from None
+    return path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the machine in writing a file name the file: that of a full disk names none of itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def read_regular(path: Path, most_bytes: int = MOST_DOCUMENT) -> bytes:
     """The bytes of a regular file.
 
@@ -138,7 +168,7 @@ def append_text(path: Path, text: str) -> None:
     """
     check_regular(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CAREFUL, 0o666)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+    with naming(path), os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -206,9 +236,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     check_regular(path)
     temporary = _new_file(path)
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with naming(path):
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -76,6 +77,12 @@ def stamp_finished(path: Path, hashes: Mapping[str, str]) -> None:
     write_json(path, manifest)
 
 
+def finished_at(path: Path) -> str | None:
+    """When the last session of a run was finished, as its manifest has it; None if it does not say."""
+    finished = [session.get("finished") for session in read_manifest(path)["sessions"]]
+    return next((str(when) for when in reversed(finished) if when), None)
+
+
 def sha256(data: bytes | memoryview) -> str:
     """64 hex digits."""
     return hashlib.sha256(data).hexdigest()
@@ -89,8 +96,13 @@ def check_hash(manifest: Path, file: Path, data: bytes) -> None:
     Raises
     ------
     RunDirectoryError
-        If they differ.
+        If they differ, or there is no manifest, which every version has written.
     """
+    if not os.path.lexists(manifest):
+        raise RunDirectoryError(
+            f"a finished run must have its manifest.json, which has the hashes of its files; got {manifest.parent} "
+            "without one: restore it, or move the directory away and run the command again"
+        )
     recorded = read_manifest(manifest).get("files_sha256", {}).get(file.name)
     if recorded is None:
         log.info("%s: no hash on record", file)

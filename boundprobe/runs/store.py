@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import tomllib
@@ -26,8 +27,8 @@ from boundprobe.runs.files import (
     MOST_CONFIG,
     MOST_TENSORS,
     append_text,
-    check_output_directory,
     json_text,
+    make_output_directory,
     parse_json,
     parse_or_refuse,
     read_regular,
@@ -220,8 +221,7 @@ def open_run(root: Path, verb: str, config: Config) -> Run:
     resolved: dict[str, Any] = without_none(config)
     path = real_path(root) / run_name(verb, resolved)
     if not os.path.lexists(path):
-        check_output_directory("--out", root)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_output_directory("--out", root)
         # Made aside and renamed, so that a run directory without its configuration never exists.
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
@@ -268,12 +268,28 @@ def load_run(path: Path) -> Run:
             "move it away."
         ) from None
     run = Run(path, parse_or_refuse(file, lambda: _parse_config(data)))
-    if not run.run_id.endswith(f"-{parse_or_refuse(file, lambda: config_hash(run.config))}"):
-        raise RunDirectoryError(
-            f"a run directory must hold the configuration that its name says; got {path}, which holds another. Move it "
-            "away and run the command again."
-        )
+    name = parse_or_refuse(file, lambda: config_hash(run.config))
+    if not run.run_id.endswith(f"-{name}"):
+        raise RunDirectoryError(_misnamed(path, name))
     return run
+
+
+def _misnamed(path: Path, digest: str) -> str:
+    """A directory whose name is not the hash of its configuration was renamed, or its configuration was changed."""
+    must = f"a run directory must be named after the configuration that it holds, <verb>-{digest}; got {path}"
+    stem, _, end = path.name.rpartition("-")
+    if stem and re.fullmatch(r"[0-9a-f]{12}", end):  # the name of another configuration
+        return f"{must}. If it was renamed, rename it back to {stem}-{digest}; else move it away and run again."
+    return f"{must}. Rename it back to {_verb_of(path) or '<verb>'}-{digest}."
+
+
+def _verb_of(path: Path) -> str | None:
+    """The verb that made a run whose directory has another name, as its result says."""
+    try:
+        found = re.match(r"boundprobe\.(\w+)/", str(parse_json(read_regular(path / "result.json")).get("schema")))
+    except (OSError, ValueError, AttributeError, RunDirectoryError):
+        return None
+    return {"probe-states": "probe"}.get(found[1], found[1]) if found else None
 
 
 def _parse_config(data: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.bounds.window import receptive_field
-from boundprobe.checks import check_integer
+from boundprobe.checks import check_integer, check_kind
 from boundprobe.errors import RunDirectoryError, RunInUseError
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import CollectedRun, run_row, seed_rows, sweep_points, write_table
@@ -86,6 +86,7 @@ def run_sweep(
     UnfinishedError
         If a job failed; what is finished is kept.
     """
+    check_kind("config", config, SweepConfig)
     size = ensemble_size(largest, device)
     chosen = executor or LocalExecutor(available_cores())
     chosen.check_usable()  # before anything is made
@@ -139,6 +140,7 @@ class Sweep:
     """
 
     def __init__(self, config: SweepConfig, root: Path | str) -> None:
+        check_kind("config", config, SweepConfig)
         self.config, self.root = config, real_path(Path(root))  # workers elsewhere stand in another directory
         self.points, self.probe = config.points, config.probe_config
 

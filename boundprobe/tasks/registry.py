@@ -75,6 +75,8 @@ Did you mean 'word_bits'?
             )
         return load_task(name, parameters)
 
+    if str(name).endswith(".py"):
+        raise ValueError(f"`task` must be file.py:ClassName for your own task; got {name!r}. Add :ClassName.")
     task_class = TASKS[check_word("task", name, sorted(TASKS))]
     settings: dict[str, object] = {}
     if preset is not None:

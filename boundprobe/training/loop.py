@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import check_integer, check_kind
 from boundprobe.errors import Terminated
 from boundprobe.models.operations import chosen_backends
 from boundprobe.runs.store import Run, config_hash
@@ -35,6 +35,9 @@ STEPS_PER_CHECKPOINT = 500
 #: Told (steps done by all members together, what is being done); called after every draw.
 Progress = Callable[[int, str], None]
 
+#: Told (step of the members in training, members that are trained already) where a run goes on from a checkpoint.
+Resumed = Callable[[int, int], None]
+
 
 def train(
     config: TrainConfig,
@@ -43,6 +46,7 @@ def train(
     device: str = "cpu",
     progress: Progress = lambda done, what: None,
     largest: int | None = None,
+    resumed: Resumed = lambda step, n_trained: None,
 ) -> Run:
     """Train a run to its end, from wherever it stopped; a finished run is returned as it is.
 
@@ -57,6 +61,8 @@ def train(
         Told the steps done by all members together and what is being done.
     largest : int, optional
         Members that are trained side by side at most.  A result does not depend on it by more than rounding.
+    resumed : callable
+        Told once, where a checkpoint is gone on from: the step of the members in training, and how many are trained.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def train(
     MissingDependencyError
         If the backend that ``config.backend`` names cannot be used here.
     """
-    return train_group([config], root, device=device, progress=progress, largest=largest)[0]
+    return train_group([config], root, device=device, progress=progress, largest=largest, resumed=resumed)[0]
 
 
 def train_group(
@@ -78,6 +84,7 @@ def train_group(
     progress: Progress = lambda done, what: None,
     largest: int | None = None,
     set_damaged_aside: bool = False,
+    resumed: Resumed = lambda step, n_trained: None,
 ) -> list[Run]:
     """Train several runs whose models have one shape, all their members side by side.
 
@@ -90,8 +97,8 @@ def train_group(
 
     Other parameters, result and errors are those of ``train``, one run for each configuration.
     """
-    root, size = Path(root), ensemble_size(largest, device)
     _check_group(configs)
+    root, size = Path(root), ensemble_size(largest, device)
     processes, device = join_processes(device)
     check_integer("batch", configs[0].schedule.batch, processes.size, why=", one sequence for each process")
     backends = [
@@ -100,6 +107,8 @@ def train_group(
     keep_freed_memory()
     any_model(configs[0])  # sizes that no memory holds are refused here
     with open_run_writer(configs, root, processes, device=device, set_damaged_aside=set_damaged_aside) as writer:
+        if (state := writer.state).finished or state.batch is not None:
+            resumed(0 if state.batch is None else state.batch.step, len(state.finished))
         while active := _active_members(writer, size):
             _train_batch(active, writer, processes, device, progress)
         writer.finish(backends)
@@ -111,7 +120,7 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
     if not configs:
         raise ValueError("`configs` must hold at least one run; got none.")
     for config in configs:
-        config.check_asks()
+        check_kind("config", config, TrainConfig).check_asks()
         if config.shape() != configs[0].shape():
             raise ValueError(
                 f"runs that train together must have one shape; got {configs[0].shape()} and {config.shape()}. Group "

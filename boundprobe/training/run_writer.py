@@ -17,12 +17,14 @@ from safetensors.torch import save
 from boundprobe.errors import RunDirectoryError
 from boundprobe.runs.files import set_aside
 from boundprobe.runs.store import Run, open_run
+from boundprobe.termination import note_checkpoint
 from boundprobe.training.checkpoint import MemberBatch, TrainState
 from boundprobe.training.config import TrainConfig
 from boundprobe.training.data import STEPS_PER_DRAW
 from boundprobe.training.distributed import ProcessGroup
 from boundprobe.training.member_queue import choose_learning_rate, results_of
 from boundprobe.training.results import finite, summarise
+from boundprobe.training.weights import WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class RunWriter:
         """Write the checkpoint, whole or not at all."""
         if self.processes.is_writer:
             self.state.save(self.workspace.path / "train_state.pt")
+            note_checkpoint()
 
     def finish(self, backends: Sequence[dict[str, str]]) -> None:
         """Write weights and result of every run, and wait until all processes know."""
@@ -110,7 +113,7 @@ class RunWriter:
             if member_id.run == i
             for name, value in member.weights.items()
         }
-        hashes = run.write_tensors("model.safetensors", save(weights))
+        hashes = run.write_tensors(WEIGHTS, save(weights))
         run.finish(
             {
                 "schema": "boundprobe.train/1",
@@ -155,6 +158,8 @@ def open_run_writer(
                 if run.result() is None:
                     sessions.enter_context(run.session(device=where, seeds=_seeds(configs[0])))
         state = processes.share(lambda: _load(workspace, configs, set_damaged_aside=set_damaged_aside))
+        if state.finished or state.batch is not None:
+            note_checkpoint()
         writer = RunWriter(configs, runs, workspace, state, processes)
         writer.restore_metrics()
         yield writer

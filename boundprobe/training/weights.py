@@ -8,15 +8,20 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from boundprobe.checks import check_kind
 from boundprobe.models.stack import SequenceModel
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.runs.store import Run
 from boundprobe.seeds import seed_sequence
 from boundprobe.training.config import Member, TrainConfig, config_of_run
 
+#: File of a training run that holds the weights of its reported members.
+WEIGHTS = "model.safetensors"
+
 
 def build_model(config: TrainConfig, member: Member) -> SequenceModel:
     """A member's model with its initial weights, a function of (seed, phase, seed index)."""
+    check_kind("config", config, TrainConfig)
     seed = int(seed_sequence(config.seed, "initialisation", *member.key).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):  # the caller's global generator is left as it was
         torch.manual_seed(seed)
@@ -38,7 +43,7 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
         If the weights are missing or damaged, have changed since they were written, or are not those of the models.
     """
     config = config_of_run(run.config, run.path)
-    path = run.path / "model.safetensors"
+    path = run.path / WEIGHTS
     data = run.read_tensors(path.name)
     weights = parse_or_refuse(path, lambda: load(data))
     models = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
 import signal
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from boundprobe.errors import RunDirectoryError, UnfinishedError, describe_error
+from boundprobe.errors import RunDirectoryError, Terminated, UnfinishedError, describe_error
 from boundprobe.sweep.executors.base import attempt
 
 # Unexpected errors
@@ -186,7 +188,70 @@ def test_an_output_that_cannot_be_is_refused_at_once(argv, out, call, empty, mon
     assert [path.name for path in empty.iterdir()] == ["file"]
 
 
+def test_an_output_that_cannot_be_made_is_named_with_what_to_do(tiny, call, tmp_path):
+    for argv in ([*tiny, "--out", "/proc/nope"], ["construct", "--task", "selective-copying", "--out", "/proc/nope"]):
+        outcome = call(*argv, "-q")
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert "`--out` must be a directory that can be made; got /proc/nope" in outcome.err
+        assert "Name another." in outcome.err
+        assert "[Errno" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.EFBIG, "ulimit -f"), (errno.ENOSPC, "free some space"), (errno.ENXIO, "see what is")]
+)
+def test_an_error_in_writing_names_the_place_and_what_to_do(number, advice, tiny, call, tmp_path, monkeypatch):
+    def fails(descriptor):
+        raise OSError(number, os.strerror(number))  # as the system says it of a write: without a name
+
+    monkeypatch.setattr("boundprobe.runs.files.os.fsync", fails)
+    outcome = call(*tiny, "--out", tmp_path / "runs")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"boundprobe: {os.strerror(number)}: {tmp_path / 'runs'}")
+    assert advice in outcome.err
+    assert "[Errno" not in outcome.err
+
+
 # Told to end
+
+
+@pytest.mark.parametrize(
+    ("argv", "where", "said"),
+    [
+        (["train", "--task", "copying"], "training.loop.train", "there was no checkpoint yet"),
+        (["bounds", "--task", "copying"], "bounds.report.task.bounds_report", "nothing was kept"),
+        (["probe", "RUN"], "probes.run.probe_member", "probe keeps no checkpoint"),
+        (["plot", "RUN"], "probes.run.probe_run", "plot keeps no checkpoint"),
+        (["demo"], "sweep.jobs.run_jobs", "runs that are finished or have a checkpoint are kept"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, Terminated])
+def test_what_is_said_of_an_ended_command_is_true(ended, argv, where, said, call, trained, empty, monkeypatch):
+    def end(*args, **kwargs):
+        raise ended
+
+    monkeypatch.setattr(f"boundprobe.{where}", end)
+    outcome = call(*[trained if word == "RUN" else word for word in argv])
+    assert outcome.code == {KeyboardInterrupt: 130, Terminated: 143}[ended]
+    assert said in outcome.err
+    assert "resume" not in outcome.err
+
+
+def test_a_resumed_run_says_where_it_goes_on(call, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("boundprobe.training.loop.STEPS_PER_CHECKPOINT", 50)
+    argv = [*[word if word != "0.003,0.01" else "0.01" for word in tiny], "--out", tmp_path]
+    real = importlib.import_module("boundprobe.training.loop")._save
+
+    def save(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("boundprobe.training.loop._save", save)
+        assert "interrupted; repeat the command to resume from the last checkpoint" in call(*argv).err
+    assert "resumed at step 50 of 60\n" in call(*argv).err
+    assert "resumed at" not in call(*argv).err  # it is finished
 
 
 def wait_for(condition, seconds=120):
@@ -209,7 +274,7 @@ def test_sigterm_ends_training_with_143_and_nothing_is_lost(command, call, tiny,
     started = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, b"")
-    assert err == b"boundprobe: terminated; repeat the command to resume from the checkpoint\n"
+    assert err == b"boundprobe: terminated; repeat the command to resume from the last checkpoint\n"
     assert time.monotonic() - started < 20
     (state,) = root.glob("train-*/train_state.pt")
     import torch

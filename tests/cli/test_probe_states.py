@@ -75,6 +75,17 @@ def test_answers_that_are_not_all_defined(document, file, tmp_path):
     report = document("probe", "--states", path, "--n-values", "2", *QUICK, "--out", tmp_path)
     assert report["retention"] is None
     assert 1.5 < report["present_bits"]["lower"] < 3
+    assert report["defined_entropy_bits"] == pytest.approx(0.6 * ANSWERS.shape[1], abs=0.3)
+
+
+def test_the_table_has_the_entropy_of_what_is_defined_where_answers_are_absent(call, file, tmp_path):
+    defined = np.random.default_rng(1).random(ANSWERS.shape) < 0.6
+    argv = ["--n-values", "2", *QUICK, "--out", tmp_path]
+    absent = call("probe", "--states", file(state=SIGNS, answers=ANSWERS, defined=defined), *argv).out
+    assert "entropy of defined answers" in absent
+    assert "compare present with this" in absent
+    assert "entropy of the answers " not in absent
+    assert "entropy of the answers " in call("probe", "--states", file(state=SIGNS, answers=ANSWERS), *argv).out
 
 
 def test_a_configuration_file_and_the_one_that_is_printed(call, file, tmp_path):

@@ -66,7 +66,9 @@ def test_the_help_of_bounds_has_no_default_model(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         main(["bounds", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "(no model without a flag of one; with another, mamba-attn)" in said
+    assert (
+        "(no model is judged unless this or another flag of a model is given; then the default is mamba-attn)" in said
+    )
     assert "(default mamba-attn)" not in said
 
 

@@ -182,7 +182,27 @@ def test_a_run_without_hashes_is_read_and_says_so_when_asked(call, theirs):
     assert "result.json: no hash on record" in done.err
 
 
+@pytest.mark.parametrize("of", ["run", "probe"])
+def test_a_finished_run_without_its_manifest_is_damaged(of, fails, theirs):
+    """Every version writes one: without it edited numbers would be believed."""
+    run, probe = theirs
+    ({"run": run, "probe": probe}[of] / "manifest.json").unlink()
+    assert "must have its manifest.json" in fails("probe", run, *PROBE)
+
+
 # Weights
+
+
+@pytest.mark.parametrize("damage", ["altered", "cut", "deleted"])
+@pytest.mark.parametrize("verb", ["probe", "plot"])
+def test_a_ladder_that_was_measured_earlier_hides_no_damaged_weights(verb, damage, fails, theirs):
+    run, _ = theirs
+    file = run / "model.safetensors"
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "deleted":
+        file.write_bytes(data[:-1] + (bytes([data[-1] ^ 1]) if damage == "altered" else b""))
+    assert "model.safetensors" in fails(verb, run, *PROBE)
 
 
 def halved(tensors):

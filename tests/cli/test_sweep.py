@@ -534,7 +534,9 @@ def test_probe_of_a_sweep_is_one_table_and_one_figure_of_all_its_models(call, do
     before = [(Path(ladder["run_dir"]) / "result.json").stat().st_mtime_ns for ladder in ladders]
     code, out, err = call(*argv)
     assert code == 0
-    assert err == f"figure: {probed['figures'][0]}\n"
+    earlier, figure = err.splitlines()
+    assert earlier.startswith(f"{len(ladders)} of {len(ladders)} models were measured earlier, the last 20")
+    assert figure == f"figure: {probed['figures'][0]}"
     assert len(out.splitlines()) == 2 + len(ladders) + 2
     assert "for each row by itself" in out
     # Measured once, and read back.

@@ -1,6 +1,7 @@
 """``train``, ``probe`` and ``plot``: their documents, what they leave on disk, and what they refuse."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -209,7 +210,7 @@ def test_probe_members_and_places(document, call, trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [second["run_id"]]
     code, out, err = call("probe", trained, *PROBE)
     assert code == 0
-    assert err.startswith("figure: ")
+    assert re.match(r"measured earlier, 20\d\d-\d\d-\d\dT.*: .*probe-\w{12}\nfigure: ", err)
     assert err.endswith("ladder.png\n")
     assert call("probe", trained, *PROBE, "-q").err == ""
     rungs = [line.split("  ")[0] for line in out.splitlines()[2:10]]
@@ -241,7 +242,7 @@ def test_probe_and_plot_want_a_finished_training_run(refused, document, trained,
 def test_damaged_weights_are_refused(call, trained, tmp_path):
     run = tmp_path / trained.name
     run.mkdir()
-    for name in ("config.toml", "result.json"):
+    for name in ("config.toml", "result.json", "manifest.json"):
         (run / name).write_bytes((trained / name).read_bytes())
     (run / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes()[:-100])
     code, out, err = call("probe", run, *PROBE)

@@ -207,3 +207,40 @@ def test_in_python_a_configuration_that_was_named_can_be_read_again(own, referen
         TrainConfig.from_dict(config.to_dict())
     with consenting(reference):
         assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+# The same task by another path
+
+
+def test_another_path_to_the_same_source_and_class_is_consent(run, own, reference, call, tmp_path):
+    file = tmp_path / (reference.partition(":")[0].removesuffix(".py") + ".py")
+    other = tmp_path / "moved" / "renamed.py"
+    other.parent.mkdir()
+    file.rename(other)
+    assert call("probe", run, *PROBE, "--task", f"{other}:Cells").code == 0
+    assert own.exists()
+
+
+def test_a_wrong_task_is_told_what_was_named_and_what_the_run_has(run, own, reference, call, tmp_path):
+    (tmp_path / "wrong.py").write_text("class Cells:\n    pass\n")
+    said = call("probe", run, *PROBE, "--task", "wrong.py:Cells").err
+    assert "you named wrong.py:Cells (source " in said
+    assert f"the run has {reference} (source " in said
+    file = tmp_path / (reference.partition(":")[0].removesuffix(".py") + ".py")
+    said = call("probe", run, *PROBE, "--task", f"{file}:Others").err
+    assert f"you named {file}:Others" in said
+    assert not own.exists()
+
+
+def test_a_task_that_was_found_elsewhere_reaches_other_processes(own, reference, tmp_path):
+    import pickle
+
+    with consenting():
+        task = TrainConfig.from_dict({"task": {"name": reference}}).task
+    file = tmp_path / (reference.partition(":")[0].removesuffix(".py") + ".py")
+    file.rename(tmp_path / "renamed.py")
+    table = {"name": reference, "source_sha256": task.parameters()["source_sha256"]}
+    with consenting(f"{tmp_path / 'renamed.py'}:Cells"):
+        found = TrainConfig.from_dict({"task": table}).task
+    with consenting():
+        assert pickle.loads(pickle.dumps(found)) == found == task

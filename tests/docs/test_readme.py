@@ -46,6 +46,14 @@ def test_commands_run_in_order(tmp_path: Path) -> None:
         assert done.out, command
 
 
+def test_the_example_of_a_model_that_must_fail_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    (shown,) = (text for kind, text in BLOCKS if kind == "text")
+    assert "must fail" in shown
+    (command,) = (line for line in COMMANDS if line.startswith("boundprobe bounds") and "--model" in line)
+    printed = run_line(command, tmp_path).out.splitlines()
+    assert [line for line in shown.splitlines() if line not in printed] == []
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_python_examples_print_what_they_say(snippet: str, tmp_path: Path) -> None:
     printed = io.StringIO()

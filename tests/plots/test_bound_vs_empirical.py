@@ -5,11 +5,12 @@ import warnings
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from boundprobe.bottleneck import MeasuredModel
 from boundprobe.bounds import packing_accuracy_ceiling, window_accuracy_ceiling
-from boundprobe.plots.bound_vs_empirical import draw, save
-from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+from boundprobe.plots.bound_vs_empirical import draw, save, set_reach_ticks
+from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying, wrap_task
 from tests.helpers.ladders import model_ladder
 
 TASKS = [SelectiveCopying(n_numbers=4, n_letters=4, seq_len=16), AssociativeRecallDecoding(word_bits=2, seq_len=12)]
@@ -93,6 +94,43 @@ def test_the_legend_names_each_architecture_once():
     assert [name for name in names if "attn" in name or "mamba" in name] == ["attn", "mamba-mamba", "mamba-attn"]
     assert any("forbidden" in name for name in names)
     assert not any(name.startswith("_") for name in names)
+
+
+def test_no_error_is_marked_at_s4():
+    """Where answers are not uniform it is above their entropy."""
+
+    class Largest:
+        def prefixes(self):
+            return [(a, b) for a in range(4) for b in range(4)]
+
+        def queries(self):
+            return [(4,), (5,)]
+
+        def answer(self, prefix, query):
+            return max(prefix) if query == (4,) else prefix[0]
+
+    task = wrap_task(Largest())
+    case = task.state_case()
+    assert case.zero_error_bits > case.entropy_bits + 0.1
+    state_ax = draw(task, PROBES).axes[0]
+    assert any(line.get_xdata()[0] == case.zero_error_bits for line in state_ax.lines if len(line.get_xdata()) == 2)
+    (said,) = (text.get_text() for text in state_ax.texts)
+    assert said == f"needed for no error (S4): {case.zero_error_bits:.1f} bits"
+
+
+@pytest.mark.parametrize("everything", [1, 2, 3, 4, 7, 100])
+def test_ticks_of_reach_are_whole_numbers_each_once(everything):
+    ax = Figure().subplots()
+    set_reach_ticks(ax, everything)
+    places, labels = ax.get_xticks().tolist(), [label.get_text() for label in ax.get_xticklabels()]
+    assert places == sorted(set(map(int, places)))
+    assert labels == [*(str(int(place)) for place in places[:-1]), f"all ({everything})"]
+
+
+def test_the_legend_says_what_triangles_are_and_the_title_what_intervals_are_for():
+    figure = draw(TASKS[0], PROBES)
+    assert "95% intervals per model" in figure.get_suptitle()
+    assert any("height has no meaning" in text.get_text() for text in figure.legends[0].get_texts())
 
 
 def test_no_models_is_a_figure_of_the_bounds_alone():

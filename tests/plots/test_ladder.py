@@ -41,6 +41,47 @@ def test_numbers_off_the_axis_stand_at_its_end():
         assert all(left <= bits <= right for bits, _ in marks(figure, name))
 
 
+def test_marks_at_the_left_end_are_inside_the_axes():
+    figure = draw([probe(required=(0.0, 0.1), low=0.0)])
+    assert figure.axes[0].get_xlim()[0] < LEFT_BITS
+
+
+def test_the_legend_has_what_is_drawn_and_no_more():
+    def names(models):
+        (legend,) = draw(models).legends
+        return " ".join(text.get_text() for text in legend.get_texts())
+
+    assert "states" not in names([probe(states=None)])
+    assert "needed" not in names([probe(needed=None)])
+    assert "states" in names([probe(states=None), probe()])
+
+
+@pytest.mark.parametrize("low", [3.0, 12.0])
+def test_the_name_of_a_layer_is_in_front_of_the_line_of_the_entropy(low):
+    panel = draw([probe(low=low)]).axes[1]
+    (text,) = (text for text in panel.texts if text.get_text() == "layer 0")
+    assert text.get_bbox_patch() is not None
+    assert text.get_zorder() > max(line.get_zorder() for line in panel.lines)
+
+
+def test_panels_fill_the_figure_with_and_without_retention():
+    for groups in (0, 4):
+        figure = draw([probe(groups=groups, states=None), probe("attn", 1, groups=groups, states=None)])
+        figure.draw_without_rendering()
+        left, bottom, _, _ = figure.axes[0].get_position().bounds
+        assert left < 0.1
+        assert bottom < 0.3
+
+
+def test_required_names_the_theorems_that_hold():
+    from dataclasses import replace
+
+    model = probe()
+    required = replace(model.ladder.required, theorem="S1")
+    legend = draw([replace(model, ladder=replace(model.ladder, required=required))]).legends[0]
+    assert "required at the measured error (S1)" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_many_models_are_cut_off_and_it_is_said():
     figure = draw([probe(seed=i) for i in range(30)])
     assert len(marks(figure, "used")) == MOST_ROWS == 24

@@ -11,6 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from boundprobe.probes.certificates import FORMS, Sample
+from boundprobe.probes.decoder_choice import simplest_of_best
 from boundprobe.probes.decoders import DECODERS, FitSettings, fit_chain, fit_linear, fit_mlp
 from boundprobe.probes.decoders.base import cross_entropy
 from boundprobe.probes.settings import DECODER_NAMES, FORM_NAMES
@@ -251,3 +252,20 @@ def test_settings_know_the_decoders_and_forms_by_the_same_names():
     """Settings are free of torch, so they cannot ask the registry."""
     assert tuple(DECODERS) == DECODER_NAMES
     assert FORMS == FORM_NAMES
+
+
+# Which one is taken
+
+
+@pytest.mark.parametrize(
+    ("expected", "taken"),
+    [
+        ({"chain": 7.004, "mlp": 7.002, "linear": 7.0}, "linear"),
+        ({"mlp": 7.0, "linear": 6.994}, "mlp"),
+        ({"linear": 7.0, "model": 6.996, "chain": 7.0}, "model"),
+        ({"boosting": 1.0, "chain": 1.0}, "chain"),
+        ({"linear": -2.0}, "linear"),
+    ],
+)
+def test_of_near_equals_the_simplest_is_taken(expected, taken):
+    assert simplest_of_best(expected) == taken

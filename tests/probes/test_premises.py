@@ -248,7 +248,7 @@ def test_dependence_that_only_whole_rows_show(stated, depends):
     }[depends]
     states = np.eye(4)[answers].reshape(len(answers), -1)
     if stated == 11 or (stated == 10.5 and depends != "any function"):
-        said = "null control, decoder contexts.* as earlier answers foretell later ones"
+        said = "null control, decoder contexts.* as frequencies or earlier answers foretell them"
         refused(said, states, answers, n_values=4, entropy_bits=stated)
     else:  # too little to be proved
         report = certify_states(states, answers, n_values=4, entropy_bits=stated, config=LINEAR)

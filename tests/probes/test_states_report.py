@@ -334,3 +334,31 @@ def test_settings_that_cannot_be(bad):
     with pytest.raises(ValueError, match=next(iter(bad))) as caught:
         StatesConfig(**bad)
     assert "\n" not in str(caught.value)
+
+
+# What a reader compares with.
+
+
+def test_absent_answers_have_the_entropy_of_those_that_are_there():
+    defined = np.random.default_rng(1).random(ANSWERS.shape) < 0.7
+    report = certify_states(SIGNS, ANSWERS, defined=defined, n_values=2, config=LINEAR)
+    assert report.prior.entropy_bits == 4
+    assert report.defined_entropy_bits == pytest.approx(4 * 0.7, abs=0.2)
+    assert report.present.lower <= report.defined_entropy_bits
+    assert StatesReport.from_json(report.to_json()).defined_entropy_bits == report.defined_entropy_bits
+    with pytest.raises(ValueError, match="`defined_entropy_bits` must be at most 4; got 5"):
+        StatesReport.from_json(report.to_json() | {"defined_entropy_bits": 5.0})
+    assert certified().defined_entropy_bits is None
+
+
+def test_named_groups_are_what_must_be_independent():
+    groups = np.arange(len(ANSWERS)) // 2
+    assert certified().assumptions[0].says.startswith("sequences are independent draws")
+    grouped = certify_states(SIGNS, ANSWERS, groups=groups, n_values=2, config=LINEAR)
+    assert grouped.assumptions[0].says.startswith("groups are independent draws")
+
+
+def test_a_refused_prior_names_groups_as_a_cause():
+    skewed = (RNG.random((600, 4)) < 0.9).astype(int)
+    with pytest.raises(ValueError, match="sequences that share one source need `groups`"):
+        certified(RNG.normal(size=(600, 4)), skewed)

@@ -124,7 +124,7 @@ def test_an_edited_configuration_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     before = everything(tmp_path)
     for attempt in (lambda: open_run(tmp_path, "study", CONFIG), lambda: load_run(run.path)):
-        with refused("must hold the configuration that its name says") as caught:
+        with refused("must be named after the configuration that it holds") as caught:
             attempt()
         assert caught.value.exit_code == 4
         assert str(run.path) in str(caught.value)
@@ -137,8 +137,16 @@ def test_a_moved_run_is_still_a_run_and_a_renamed_one_is_not(tmp_path: Path) -> 
     (tmp_path / "elsewhere").mkdir()
     moved = run.path.rename(tmp_path / "elsewhere" / run.run_id)
     assert load_run(moved).config == run.config
-    with refused("must hold the configuration that its name says"):
+    with refused(f"If it was renamed, rename it back to {run.run_id}; else"):
         load_run(moved.rename(tmp_path / "study-0123456789ab"))
+
+
+@pytest.mark.parametrize("name", ["mine", "study-copy", "x"])
+def test_a_renamed_run_is_told_its_own_name(name: str, tmp_path: Path) -> None:
+    run = open_run(tmp_path, "study", CONFIG)
+    (run.path / "result.json").write_text('{"schema": "boundprobe.study/1"}')
+    with refused(f"Rename it back to {run.run_id}."):
+        load_run(run.path.rename(tmp_path / name))
 
 
 @pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe", b"seed = 3\nseed = 4\n"])

@@ -17,7 +17,7 @@ PACKING = "S3 ball packing (Theorem 3.3, one-shot form)"
 ZERO_ERROR = "S4 zero error (Assumption 3.2, distinct rows of the answer table)"
 TWO_POINTS = "W1 two points (Theorem 3.7)"
 EXACT_CEILING = "W2 exact ceiling (Theorem 3.7)"
-DIAGONAL = "D1 diagonal cut (docs/theory/bounds.md; Theorems 3.3 and 3.7 are its ends)"
+DIAGONAL = "D1 diagonal cut (ours; its ends are Theorems 3.3 and 3.7)"
 SHATTERED = "S1 and S3 on a shattered set (Kremer, Nisan, Ron 1999, with constants)"
 
 _STATES = "log2 of the number of states at the cut"

@@ -208,8 +208,8 @@ def _diagonal_ceiling(bound: DiagonalBound) -> Bound:
     parts = {"recurrent": crossing.recurrent_bits, "convolution": crossing.conv_bits, "cache": crossing.cache_bits}
     crosses = ", ".join(f"{bits} {kind}" for kind, bits in parts.items() if bits) or "no"
     why = (
-        f"{bound.far_answers} answers lie {bound.lag} or more tokens before the query, where {crosses} bits cross, of "
-        f"{bound.required_bits:.3f} that the wanted accuracy takes"
+        f"{crosses} bits cross {bound.lag} tokens before the query; {bound.far_answers} of the answers lie that far, "
+        f"and the wanted accuracy takes {bound.required_bits:.3f} bits of them"
     )
     return Bound("diagonal_ceiling", bound.accuracy_ceiling, "proved", note=why)
 

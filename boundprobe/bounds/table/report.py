@@ -205,6 +205,7 @@ def _enumerated(facts: TableFacts, error: float) -> list[Bound]:
     """Conditions from whole counts, and S1 to S3 at one error where they hold."""
     said = "counted over all prefixes, in whole numbers"
     given = "" if facts.all_defined else "given which answers are defined, H(Y_A | D); "
+    among_defined = "" if facts.all_defined else "; the mean error here is over defined answers alone"
     bits, packed, packs = table_mean_error_bits(facts, error), table_packing_bits(facts, error), facts.packs
     rate = (
         "independent uniform answers: the same number as S1" if packs else
@@ -220,7 +221,7 @@ def _enumerated(facts: TableFacts, error: float) -> list[Bound]:
         Bound("independent", facts.independent, "enumerated", note=said),
         Bound("uniform_product", facts.uniform_product, "enumerated",
               note=f"every combination of answers, equally often; {said}"),
-        Bound("fano", bits, "enumerated", note="from the joint entropy; needs no independence"),
+        Bound("fano", bits, "enumerated", note=f"from the joint entropy; needs no independence{among_defined}"),
         Bound("rate_distortion", bits if packs else None, "enumerated" if packs else "unavailable", note=rate),
         Bound("packing", packed, "unavailable" if packed is None else "enumerated", note=ball),
     ]  # fmt: skip
@@ -229,11 +230,17 @@ def _enumerated(facts: TableFacts, error: float) -> list[Bound]:
 def _by_the_author(task: CustomTask, error: float) -> list[Bound]:
     """S1 to S3 at the entropy that a sampler states."""
     case = task.state_case()
-    stated = f"at the entropy that the author gives, {case.entropy_bits:g} bits; nothing of it was checked"
+    stated = f"at the entropy that you state, {case.entropy_bits:g} bits; nothing of it was checked"
+    most = case.n_answers * math.log2(case.n_values)
+    below = (
+        f"the entropy that you state, {case.entropy_bits:g} bits, must be all that {case.n_answers} answers of "
+        f"{case.n_values} values can carry, {most:g} bits: K = {case.n_values} is the sampler's n_values or, without "
+        "it, vocab_size"
+    )
     notes = {
         "fano": stated,
         "rate_distortion": "independence was not checked",
-        "packing": stated if case.independent_uniform else "the entropy given is not all that the answers can carry",
+        "packing": stated if case.independent_uniform else below,
     }
     found = {bound.key: bound for bound in state_bounds(case, error, "author")}
     found["rate_distortion"] = Bound("rate_distortion", None, "unavailable")
@@ -265,12 +272,15 @@ def headline(report: CustomReport) -> list[tuple[str, str, str]]:
             shown = " ".join(map(str, value[:12])) + (" ..." if len(value) > 12 else "")
         else:
             shown = f"{value:.3f}" if isinstance(value, float) and not math.isinf(value) else str(value)
+        # "author" is the sampler's word for some bounds; others were counted in a sample, as their notes say.
+        known = "stated by you" if bound.evidence == "author" else bound.evidence
+        known = f"{bound.theorem}; {known}" if _SAMPLE not in bound.note else bound.theorem
         said = f"; {bound.note}" if bound.note else ""
         rows.append(
             (
                 _DOCUMENT_NAMES.get(bound.key, bound.key).replace("_", " "),
                 shown if value is None else f"{shown} {bound.statement.unit}".strip(),
-                f"{bound.theorem}; {bound.evidence}{said}",
+                f"{known}{said}",
             )
         )
     return rows

@@ -124,7 +124,7 @@ def check_uniform(answers: IntArray, n_values: int, level: float, premise: str =
         raise ValueError(
             f"`answers` must be independent and uniform over 0 to {n_values - 1}, {premise}; got {told.says} "
             f"(odds of 10^{whole / math.log(10):.0f} against it); state the number of values in use (--n-values), or "
-            "the answers' joint entropy (--entropy-bits)"
+            "the answers' joint entropy (--entropy-bits); sequences that share one source need `groups` (--groups)"
         )
     return _said(answers != IGNORE, n_values, pairs, level)
 

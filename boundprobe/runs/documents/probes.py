@@ -187,6 +187,7 @@ class Report(Document):
     assumptions: list[Assumption]
     confidence: Level
     violations: list[Text]
+    defined_entropy_bits: Bits | None = None
 
 
 class File(Document):

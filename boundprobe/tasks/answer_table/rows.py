@@ -184,5 +184,5 @@ def sampled_case(table: np.ndarray, sampler: PrefixSampler, vocab_size: int) -> 
         independent_uniform=product,
         zero_error_bits=max(entropy, seen.zero_error_bits),
         theorem=_THEOREM,
-        forces=f"hold {entropy:.1f} bits of what the queries ask for, by its author's word",
+        forces=f"hold {entropy:.1f} bits of what the queries ask for, as its sampler states",
     )

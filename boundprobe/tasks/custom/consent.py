@@ -2,15 +2,18 @@
 
 A run's configuration names the file of its task, and both come from whoever made the run.  So a task is executed only
 if its reference was named in this process without the hash that configurations of runs have, if the command line
-named it (``--task``), or if everything is trusted (``--trust``).
+named it (``--task``), by whatever path leads to the same source, or if everything is trusted (``--trust``).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+
+from boundprobe.tasks.custom.source import source_of
 
 
 @dataclass
@@ -48,11 +51,46 @@ def name_task(reference: str) -> None:
     _CONSENT.get().references.add(reference)
 
 
-def check_consent(reference: str) -> None:
-    """Raise ``ValueError`` unless the user has named a task, or trusts whatever runs name."""
+def consented(reference: str, sha256: str) -> str:
+    """The reference by which a run's task is executed: its own, or another path of yours to the same source and name.
+
+    Parameters
+    ----------
+    reference : str
+        As the run has it.
+    sha256 : str
+        The hash of its source that the run has.
+
+    Raises
+    ------
+    ValueError
+        Unless the user has named the task, by this or another path, or trusts whatever runs name.
+    """
     consent = _CONSENT.get()
-    if not consent.everything and reference not in consent.references:
-        raise ValueError(
-            f"task {reference!r} must be named by you to be executed; got it from a run or its configuration alone, "
-            f"and executed nothing; read that file, then give --task {reference}, or --trust"
-        )
+    if reference in consent.references:
+        return reference
+    hashes = {named: _hash_of(named) for named in sorted(consent.references)}
+    same_name = [named for named in hashes if named.rpartition(":")[2] == reference.rpartition(":")[2]]
+    for named in same_name:
+        if hashes[named] == sha256:
+            return named
+    if consent.everything:
+        return reference
+    yours = [f"{named} (source {(hashes[named] or 'not found')[:12]})" for named in same_name or list(hashes)]
+    got = (
+        f"you named {', '.join(yours[:3])}, the run has {reference} (source {sha256[:12]})"
+        if yours
+        else "got it from a run or its configuration alone"
+    )
+    raise ValueError(
+        f"task {reference!r} must be named by you to be executed; {got}, and executed nothing; read that file, then "
+        f"give --task {reference}, or --trust"
+    )
+
+
+def _hash_of(reference: str) -> str | None:
+    """The sha256 of the source that a reference names; None if there is none."""
+    try:
+        return hashlib.sha256(source_of(reference)).hexdigest()
+    except (ValueError, OSError):
+        return None

@@ -24,6 +24,17 @@ HASH_KEY = "source_sha256"
 RESERVED = ("name", "preset", HASH_KEY)
 
 _SIMPLE = (bool, int, float, str)
+#: Digits of a hash that tables for people show; documents have them all.
+SHOWN_DIGITS = 12
+
+
+def shown_parameter(name: str, value: object) -> object:
+    """A parameter of a task as tables for people show it.
+
+    >>> shown_parameter("source_sha256", "0123456789abcdef"), shown_parameter("n", 3)
+    ('0123456789ab', 3)
+    """
+    return value[:SHOWN_DIGITS] if name == HASH_KEY and isinstance(value, str) else value
 
 
 def read_reference(reference: str, wanted: str | None = None) -> tuple[object, str]:
@@ -48,28 +59,41 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
         In one line, if the file, module or name is not there, the source is another than the wanted one, or running
         it raises.
     """
+    source = source_of(reference)
+    _check_source(reference, source, wanted)
     place, _, name = reference.rpartition(":")
-    if not place or not name.isidentifier():
-        raise ValueError(f"`task` must be module:name or file.py:name; got {reference!r}, which names nothing.")
-    if not (place.endswith(".py") or os.sep in place):
-        source = _source_of_module(place, reference)
-        _check_source(reference, source, wanted)
-        module = _import(place, reference)
-    else:
-        path = Path(place)
-        try:
-            source = read_given("`task`", path)
-        except OSError as error:
-            raise ValueError(
-                f"`task` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
-            ) from None
-        _check_source(reference, source, wanted)
-        module = _run_file(path, source, reference)
+    module = _run_file(Path(place), source, reference) if _is_file(place) else _import(place, reference)
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if hasattr(value, "queries")]
         check_word("name", name, public, "define it there", of=f" in {place}")
         raise ValueError(f"`name` must be defined in {place}; got {name!r}.")
     return getattr(module, name), hashlib.sha256(source).hexdigest()
+
+
+def source_of(reference: str) -> bytes:
+    """The source that a reference names; nothing of it is executed.
+
+    Raises
+    ------
+    ValueError
+        In one line, if there is none.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name.isidentifier():
+        raise ValueError(f"`task` must be module:name or file.py:name; got {reference!r}, which names nothing.")
+    if not _is_file(place):
+        return _source_of_module(place, reference)
+    try:
+        return read_given("`task`", Path(place))
+    except OSError as error:
+        raise ValueError(
+            f"`task` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
+        ) from None
+
+
+def _is_file(place: str) -> bool:
+    """Whether the part of a reference before its colon is a file, not a module."""
+    return place.endswith(".py") or os.sep in place
 
 
 def _check_source(reference: str, source: bytes, wanted: str | None) -> None:

@@ -15,7 +15,7 @@ from boundprobe.checks import check_integer
 from boundprobe.tasks.answer_table.rows import answer_case, sampled_case
 from boundprobe.tasks.base import IGNORE, AbstractTask, Batch, CutBatch, check_tokens
 from boundprobe.tasks.cases import StateCase, WindowCase
-from boundprobe.tasks.custom.consent import check_consent, name_task
+from boundprobe.tasks.custom.consent import consented, name_task
 from boundprobe.tasks.custom.enumerated import EnumeratedTask
 from boundprobe.tasks.custom.read import UserTask
 from boundprobe.tasks.custom.source import HASH_KEY, build_object, read_reference
@@ -42,16 +42,19 @@ class CustomTask(AbstractTask):
         What the user's class was built from.
     enumerated : EnumeratedTask
         Not compared: it follows from the rest.
+    place : str
+        The reference by which the source was found here, where that is another.
     """
 
     reference: str
     source_sha256: str
     arguments: tuple[tuple[str, object], ...]
     enumerated: EnumeratedTask = field(compare=False, repr=False)
+    place: str = field(default="", compare=False, repr=False)
 
-    def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:
+    def __reduce__(self) -> tuple[object, tuple[str, dict[str, object], str]]:
         """Another process reads the source itself, and refuses one that has changed."""
-        return _load_again, (self.reference, self.parameters())
+        return _load_again, (self.reference, self.parameters(), self.place or self.reference)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -186,17 +189,24 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> CustomTask:
     wanted = settings.pop(HASH_KEY, None)
     if wanted is None:
         name_task(reference)
-    else:  # as configurations of runs have it
-        check_consent(reference)
-    target, found = read_reference(reference, None if wanted is None else str(wanted))
+        return _load(reference, settings, reference, None)
+    # As configurations of runs have it.
+    return _load(reference, settings, consented(reference, str(wanted)), str(wanted))
+
+
+def _load(reference: str, settings: Mapping[str, object], place: str, wanted: str | None) -> CustomTask:
+    """The task of a reference, whose source is read at a place that may be another reference."""
+    target, found = read_reference(place, wanted)
     built, arguments = build_object(target, settings, reference)
-    return CustomTask(reference, found, tuple(sorted(arguments.items())), EnumeratedTask(cast(UserTask, built)))
+    enumerated = EnumeratedTask(cast(UserTask, built))
+    return CustomTask(reference, found, tuple(sorted(arguments.items())), enumerated, place)
 
 
-def _load_again(reference: str, parameters: Mapping[str, object]) -> CustomTask:
+def _load_again(reference: str, parameters: Mapping[str, object], place: str) -> CustomTask:
     """The task that another process has loaded and passed on to this one."""
-    name_task(reference)
-    return load_task(reference, parameters)
+    name_task(place)
+    settings = dict(parameters)
+    return _load(reference, settings, place, str(settings.pop(HASH_KEY)))
 
 
 def wrap_task(task: UserTask) -> CustomTask:

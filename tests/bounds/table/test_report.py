@@ -102,7 +102,7 @@ def test_the_command_line_shows_it(tmp_path, monkeypatch, capsys):
         "evidence": "enumerated", "note": "rows of the answer table",
     }  # fmt: skip
     assert main(["bounds", "--task", "own_words.py:Words"]) == 0
-    assert "the author's task, enumerated:" in capsys.readouterr().out
+    assert "your task, enumerated:" in capsys.readouterr().out
     assert main(["bounds", "--task", "selective-copying", "--json"]) == 0
     assert "enumeration" not in json.loads(capsys.readouterr().out)
 
