@@ -16,6 +16,13 @@ CONFIDENCE_BOUND_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoef
 #: Share of the probability that a report may err which its premise tests and its null control take: 1e-6 of 0.05.
 PREMISE_SHARE = 2e-5
 
+#: Parts of a ladder that share its failure probability equally: answers from the whole state (accuracy, required),
+#: answers from all rounded states, accuracy on the window-hard half, used, present, present by part, retention,
+#: states, entropy of the rounded state.
+LADDER_PARTS = 9
+#: Certified parts of a report of states, which do the same: the total, and the answers one by one.
+STATES_PARTS = 2
+
 
 def premise_level(confidence: float) -> float:
     """Probability, at most, that a true prior is refused by the premise tests, and by the null control: half each."""
