@@ -76,8 +76,9 @@ def _errors(ladder: Ladder) -> None:
     required = required_by(case_of(ladder), ladder.errors)
     check_same(required.estimate, ladder.required.estimate, "required_bits")
     check_same(required.lower, ladder.required.lower, "required_bits_lower")
-    if ladder.states is not None:
-        check_named("states_bits.threshold", ladder.states.threshold, range(len(ladder.errors.estimate) + 1))
+    n_answers = len(ladder.errors.estimate)
+    if ladder.states is not None and not 0 <= (ladder.states.threshold or 0) <= n_answers:
+        raise ValueError(f"`states_bits.threshold` must be from 0 to {n_answers}; got {ladder.states.threshold}")
 
 
 def _window_hard(ladder: Ladder) -> None:
@@ -125,7 +126,8 @@ def _null_control(ladder: Ladder) -> None:
     """See ``read_back``."""
     level, n_answers = premise_level(ladder.confidence), len(ladder.errors.estimate)
     check_null_control(ladder.null_control, ladder.present, level, n_answers, ladder.entropy_bits)
-    check_forms({"null_control.constant": ladder.null_control.constant}, "betting")
+    both = {f"null_control.{name}": getattr(ladder.null_control, name) for name in ("constant", "others")}
+    check_forms(both, "betting")
 
 
 def _violations(ladder: Ladder) -> None:

@@ -54,11 +54,14 @@ def check_named(name: str, word: object, allowed: Sequence[object]) -> None:
         raise ValueError(f"`{name}` must be {' or '.join(map(str, allowed))}; got {word!r}")
 
 
-def check_forms(bounds: Mapping[str, CertifiedBound], limit: str, forms: Sequence[str] = FORMS) -> None:
-    """Forms are allowed ones, and the confidence bound is the one of its form."""
+def check_forms(
+    bounds: Mapping[str, CertifiedBound], limit: str, forms: Sequence[str] = FORMS, *, grouped: bool = False
+) -> None:
+    """Forms are allowed ones, and the confidence bound is the one of its form; groups have no counts."""
     for name, bound in bounds.items():
         check_named(f"{name}.form", bound.form, forms)
-        check_named(f"{name}.limit", bound.method, ("clopper-pearson",) if bound.form == "fano" else (limit,))
+        exact = bound.form == "fano" and not grouped
+        check_named(f"{name}.limit", bound.method, ("clopper-pearson",) if exact else (limit,))
 
 
 def check_null_control(

@@ -25,11 +25,13 @@ from boundprobe.probes.read_back import check_counts_bits, check_most, check_nam
 from boundprobe.probes.settings import LADDER_PARTS, ProbeConfig, certificate_level
 from boundprobe.probes.violations import rounding_slack
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import AbstractTask, CutBatch
+from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
 from boundprobe.tasks.registry import task_of
 
 #: Bits of an entry of a state that is measured.
 FLOAT32_BITS = 32
+#: Tokens that are drawn again to see where answers lie.
+MOST_TOKENS = 2**22
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class InRun:
     @property
     def cut(self) -> CutBatch | None:
         """One sequence of the task, cut."""
-        return self.task and self.task.sample_cut_stream(1, generator(0, "sample"), self.config.stream)
+        if self.task is None:
+            return None
+        return self.task.sample_cut_stream(1, generator(0, "sample"), self.config.stream)
 
 
 def _settings(run: InRun) -> None:
@@ -163,10 +167,18 @@ def _retention_of(run: InRun) -> None:
     told = run.ladder.present.decoder == "chain" or (run.ladder.present.decoder == "model" and cut.suffixes is not None)
     check_same("answer" if cut.places is None else "distance", held.by, "retention.by")
     check_same(GIVEN_EARLIER if told else ALONE, held.of, "retention.of")
-    if held.by == "distance" and held.groups[-1].group > cut.prefix.shape[1]:
-        raise ValueError(
-            f"`retention.groups` must lie in {cut.prefix.shape[1]} tokens; got distance {held.groups[-1].group}"
-        )
+    if cut.places is None:
+        return
+    n, length = run.config.n_sequences, cut.prefix.shape[1]
+    if held.groups[-1].group > length:
+        raise ValueError(f"`retention.groups` must lie in {length} tokens; got distance {held.groups[-1].group}")
+    if n * length <= MOST_TOKENS:  # where the answers of the evaluated sequences lie, is drawn again
+        assert run.task is not None
+        drawn = run.task.sample_cut_stream(n, generator(run.config.seed, "evaluation", 2), run.config.stream).places
+        assert drawn is not None
+        names, counts = np.unique(length - drawn[drawn != IGNORE], return_counts=True)
+        check_same(names.tolist(), [each.group for each in held.groups], "retention.groups.group")
+        check_same(counts.tolist(), [each.n_sequences for each in held.groups], "retention.groups.n_sequences")
 
 
 def _window_counts(run: InRun) -> None:

@@ -18,15 +18,12 @@ from boundprobe.probes.certificates.row_statistics import check_row_statistics
 from boundprobe.probes.certificates.sample import Sample, Splits, count_units
 from boundprobe.probes.certificates.uniformity import check_uniform
 from boundprobe.probes.precision import Encoding, rows_to_look_at
-from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
+from boundprobe.probes.settings import STATES_PARTS, StatesConfig, certificate_level, premise_level
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE
 
 #: How far is searched for a number of sequences that would be enough.
 MOST_SEQUENCES = 10**6
-
-#: Certified parts of a report, which share what may fail: the total, and the answers one by one.
-N_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def read_states(
     single = sample.one_per_group(generator(config.seed, "split", 1))
     copies, distribution = _check_premises(single, prior, premise_level(config.confidence))
     splits = Splits(*(sample.rows(part) for part in parts))
-    _check_enough(prior, splits, certificate_level(config.confidence, N_PARTS))
+    _check_enough(prior, splits, certificate_level(config.confidence, STATES_PARTS))
     return GivenStates(splits, prior, nominal_bits, f"{copies}; {encoding.says}", distribution)
 
 
