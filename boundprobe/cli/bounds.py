@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from boundprobe.checks import MOST_CURVE_POINTS
 from boundprobe.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -44,7 +45,7 @@ OPTIONS = (
     Option(
         "--curves",
         ("curve_points",),
-        whole_number(2),
+        whole_number(2, MOST_CURVE_POINTS),
         "add accuracy against bits at N points (21 without N)",
         "N",
         without_value=21,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import MOST_VALUES, check_integer, check_number
 from boundprobe.probes.certificates.copies import check_copies, check_near_answers, points_of
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.order import check_order
@@ -171,9 +171,11 @@ def _prior(answers: NDArray[np.int64], n_values: int | None, entropy_bits: float
         )
     known = answers[answers != IGNORE]
     if n_values is not None:
-        k, source = check_integer("n_values", n_values, 2), "stated by the user"
+        k, source = check_integer("n_values", n_values, 2, MOST_VALUES), "stated by the user"
     else:
         k = int(known.max(initial=1)) + 1
+        if k > MOST_VALUES:
+            raise ValueError(f"`answers` must be from 0 to {MOST_VALUES - 1}; got {k - 1}: number the values from 0")
         source = "the largest answer given, taken to be the largest there is"
     if entropy_bits is None:
         return Prior.uniform(n, k) if (answers != IGNORE).all() else Prior.uniform_where_defined(n, k)

@@ -349,6 +349,8 @@ def test_a_perfect_code_stands_on_the_ceiling():
         {"part_decoders": ("nope",)},
         {"n_sequences": 1.5},
         {"confidence": 1.0},
+        {"confidence": 0.9999999999999},
+        {"seed": 2**63},
         {"confidence": 0.0},
         {"tolerance": -0.1},
         {"tolerance": 1.0},
