@@ -1,13 +1,20 @@
 """What must hold between the numbers of a report of states that is read back, and between it and its run."""
 
+# ruff: noqa: D102 (the members of the protocol are explained where they are)
+
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from boundprobe.probes.certificates.assumptions import Assumption
+from boundprobe.probes.certificates.certified_bound import CertifiedBound
+from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.counts import most_certified_bits
+from boundprobe.probes.null import NullControl
 from boundprobe.probes.part_relations import check_fano, check_retention, check_retention_counts
 from boundprobe.probes.read_back import (
     check_assumptions,
@@ -25,14 +32,40 @@ from boundprobe.probes.settings import STATES_PARTS, DecoderConfig, StatesConfig
 from boundprobe.probes.states_input import GivenStates
 from boundprobe.probes.violations import rounding_slack, states_violations
 
-if TYPE_CHECKING:
-    from boundprobe.probes.states_report import MeasuredStates, StatesReport
+
+class Numbers(Protocol):
+    """Numbers of a ``StatesReport``, whose module imports this one."""
+
+    @property
+    def prior(self) -> Prior: ...
+    @property
+    def present(self) -> CertifiedBound: ...
+    @property
+    def null_control(self) -> NullControl: ...
+    @property
+    def retention(self) -> Retention | None: ...
+    @property
+    def nominal_bits(self) -> int: ...
+    @property
+    def calibration_estimate_bits(self) -> dict[str, float]: ...
+    @property
+    def n_sequences(self) -> dict[str, int]: ...
+    @property
+    def n_groups(self) -> dict[str, int] | None: ...
+    @property
+    def n_units(self) -> dict[str, int]: ...
+    @property
+    def assumptions(self) -> tuple[Assumption, ...]: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def violations(self) -> tuple[str, ...]: ...
 
 
 # Of the document alone
 
 
-def _prior(report: StatesReport) -> None:
+def _prior(report: Numbers) -> None:
     """Answers that are uniform where they are defined have n log2 K bits; an entropy that was stated is below that."""
     prior, each = report.prior, math.log2(report.prior.n_values)
     most, uniform = prior.n_answers * each, prior.independent_uniform or prior.undefined_bits > 0
@@ -45,7 +78,7 @@ def _prior(report: StatesReport) -> None:
     check_same(prior.independent_uniform, report.retention is not None, "retention, that it is there,")
 
 
-def _certificates(report: StatesReport) -> None:
+def _certificates(report: Numbers) -> None:
     """The bound is at most its estimate less the null control's excess, and what so many units can certify."""
     present, prior, excess = report.present, report.prior, report.null_control.excess_bits
     check_bounds({"present": present}, prior.entropy_bits)
@@ -57,7 +90,7 @@ def _certificates(report: StatesReport) -> None:
     check_most(present, max(0.0, most - excess), "present_bits", f"what {n_units} sequences or groups can certify")
 
 
-def _calibration(report: StatesReport) -> None:
+def _calibration(report: Numbers) -> None:
     """The decoder is the one that promised most, and none promised more than the entropy."""
     promised, most = report.calibration_estimate_bits, report.prior.entropy_bits
     check_named("present_bits.decoder", report.present.decoder, tuple(promised))
@@ -67,7 +100,7 @@ def _calibration(report: StatesReport) -> None:
             raise ValueError(f"`calibration_estimate_bits.{name}` must be from 0 to {most:.6g} bits; got {bits:.6g}")
 
 
-def _retention(report: StatesReport) -> None:
+def _retention(report: Numbers) -> None:
     """Answers one by one are those of the evaluated sequences."""
     held, prior = report.retention, report.prior
     if held is None:
@@ -81,7 +114,7 @@ def _retention(report: StatesReport) -> None:
     check_fano(report.present, held, report.null_control, grouped=grouped)
 
 
-def _units(report: StatesReport) -> None:
+def _units(report: Numbers) -> None:
     """A group has at least one sequence."""
     for name, n_units in report.n_units.items():
         if n_units > report.n_sequences[name]:
@@ -90,7 +123,7 @@ def _units(report: StatesReport) -> None:
             )
 
 
-def _null_control(report: StatesReport) -> None:
+def _null_control(report: Numbers) -> None:
     """See ``read_back``."""
     prior, control = report.prior, report.null_control
     level = premise_level(report.confidence)
@@ -98,7 +131,7 @@ def _null_control(report: StatesReport) -> None:
     check_counts_bits(control, prior.entropy_bits, prior.n_answers, prior.n_values, sum(report.n_sequences.values()))
 
 
-def _violations(report: StatesReport) -> None:
+def _violations(report: Numbers) -> None:
     """Assumptions are all there, and violations are those of the numbers."""
     check_assumptions(report.assumptions)
     found = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
@@ -106,7 +139,7 @@ def _violations(report: StatesReport) -> None:
 
 
 #: Relations between the numbers of a report.
-NUMBERS: tuple[Callable[[StatesReport], None], ...] = (
+NUMBERS: tuple[Callable[[Numbers], None], ...] = (
     _units,
     _prior,
     _certificates,
@@ -126,7 +159,9 @@ class InRun:
 
     Attributes
     ----------
-    measured : MeasuredStates
+    report : Numbers
+    sha256 : str
+        Of the file, as the result has it.
     config : StatesConfig
     states : mapping
         ``sha256`` of the file, and the prior as it was stated.
@@ -134,7 +169,8 @@ class InRun:
         The states themselves, where they were read.
     """
 
-    measured: MeasuredStates
+    report: Numbers
+    sha256: str
     config: StatesConfig
     states: Mapping[str, Any]
     given: GivenStates | None
@@ -142,8 +178,8 @@ class InRun:
 
 def _settings(run: InRun) -> None:
     """The report has the settings of its run, and is of its file."""
-    report, decoders = run.measured.report, run.config.decoders
-    check_same(run.states["sha256"], run.measured.sha256, "states.sha256")
+    report, decoders = run.report, run.config.decoders
+    check_same(run.states["sha256"], run.sha256, "states.sha256")
     check_same(run.config.confidence, report.confidence, "confidence")
     check_same(sorted(decoders.names), sorted(report.calibration_estimate_bits), "calibration_estimate_bits")
     grouped = report.n_groups is not None
@@ -155,7 +191,7 @@ def _settings(run: InRun) -> None:
 
 def _stated(run: InRun) -> None:
     """The prior is the one that was stated."""
-    prior = run.measured.report.prior
+    prior = run.report.prior
     check_same(run.states.get("n_values", prior.n_values), prior.n_values, "prior.n_values")
     if (stated := run.states.get("entropy_bits")) is not None:
         uniform = prior.independent_uniform or prior.undefined_bits > 0  # to six digits: then its entropy is exact
@@ -168,18 +204,18 @@ def _stated(run: InRun) -> None:
 
 def _split(run: InRun) -> None:
     """The parts have their shares of the sequences, or of the groups."""
-    found = run.measured.report.n_units
+    found = run.report.n_units
     n_units = sum(found.values())
     n_fit, n_known = (int(n_units * share) for share in (run.config.train_share, run.config.calibration_share))
     made = {"train": n_fit, "calibration": n_known, "evaluation": n_units - n_fit - n_known}
-    check_same(made, found, "n_sequences" if run.measured.report.n_groups is None else "n_groups")
+    check_same(made, found, "n_sequences" if run.report.n_groups is None else "n_groups")
 
 
 def _states(run: InRun) -> None:
     """The report is of the states that were given."""
     if run.given is None:
         return
-    report, given = run.measured.report, run.given
+    report, given = run.report, run.given
     check_same(replace(given.prior, evidence="").__dict__, replace(report.prior, evidence="").__dict__, "prior")
     check_same(given.nominal_bits, report.nominal_bits, "nominal_bits")
     parts = {"train": given.splits.fit, "calibration": given.splits.calibration, "evaluation": given.splits.evaluation}
@@ -192,12 +228,14 @@ def _states(run: InRun) -> None:
 IN_RUN: tuple[Callable[[InRun], None], ...] = (_settings, _stated, _split, _states)
 
 
-def check_in_run(measured: MeasuredStates, config: Mapping[str, Any], given: GivenStates | None = None) -> None:
+def check_in_run(report: Numbers, sha256: str, config: Mapping[str, Any], given: GivenStates | None = None) -> None:
     """Raise ``ValueError`` unless a report is what its run may have measured.
 
     Parameters
     ----------
-    measured : MeasuredStates
+    report : StatesReport
+    sha256 : str
+        Of the file, as the result has it.
     config : mapping
         ``config.toml`` of the run.
     given : GivenStates, optional
@@ -205,6 +243,6 @@ def check_in_run(measured: MeasuredStates, config: Mapping[str, Any], given: Giv
     """
     probe = dict(config["probe"])
     settings = StatesConfig(**probe | {"decoders": DecoderConfig(**probe["decoders"])})
-    run = InRun(measured, settings, config["states"], given)
+    run = InRun(report, sha256, settings, config["states"], given)
     for relation in IN_RUN:
         relation(run)

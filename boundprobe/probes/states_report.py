@@ -166,7 +166,7 @@ def read_measured(run: Run, given: GivenStates | None = None) -> MeasuredStates 
 
     def read(document: dict[str, Any]) -> MeasuredStates:
         measured = MeasuredStates.from_json(document)
-        check_in_run(measured, run.config, given)
+        check_in_run(measured.report, measured.sha256, run.config, given)
         return measured
 
     return run.read_result(read)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boundprobe.probes import DecoderConfig, StatesConfig, certify_states
-from boundprobe.probes.precision import MOST_PARTS, Encoding
+from boundprobe.probes import DecoderConfig, Encoding, StatesConfig, certify_states
+from boundprobe.probes.precision import MOST_PARTS
 
 Y = np.random.default_rng(0).integers(4, size=(1200, 2))
 LINEAR = StatesConfig(DecoderConfig(("linear",)))
