@@ -90,11 +90,16 @@ def _case(run: InRun) -> None:
 
 
 def _sizes(run: InRun) -> None:
-    """Sizes and the receptive field are those of the model's."""
+    """Sizes and the receptive field are those of the model's.
+
+    Sizes that violate a bound are said as that, loudly, and not as damage.
+    """
     if run.task is None or run.cut is None:
         return
     ceiling = window_accuracy_ceiling(run.task.window_case(), receptive_field(run.spec.windows))
     check_same(ceiling, run.ladder.window_ceiling, "window_accuracy_ceiling")
+    if run.ladder.violations:
+        return
     sizes: dict[str, int] = {}
     for i, mixers in enumerate(run.spec.layers):
         for mixer in mixers:
