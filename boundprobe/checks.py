@@ -15,6 +15,14 @@ T = TypeVar("T")
 MOST_TOKENS = 2**30
 #: Answers of a sequence, each of which a task's case lists.
 MOST_ANSWERS = 2**20
+#: Values that an answer can take: a decoder has a score for each, of each answer of each sequence.
+MOST_VALUES = 2**20
+#: Points of a curve that is drawn or printed.
+MOST_CURVE_POINTS = 100_000
+#: Seeds are 64-bit integers with a sign wherever random numbers are drawn, and in TOML.
+MOST_SEED = 2**63 - 1
+#: Confidences end here, so that one minus the smallest share of what is left is not 1 in floats.
+MOST_CONFIDENCE = 1 - 1e-9
 
 
 def refuse(name: str, must: str, got: str, why: str = "") -> NoReturn:
@@ -76,18 +84,20 @@ def check_number(
     above: float = -math.inf,
     below: float = math.inf,
     least: float = -math.inf,
+    most: float = math.inf,
     why: str = "",
 ) -> float:
     """Return ``value`` as a float, or raise ``ValueError`` unless it is a finite number within the limits.
 
-    ``above`` and ``below`` are not allowed themselves, ``least`` is.  ``why`` as in ``refuse``.
+    ``above`` and ``below`` are not allowed themselves, ``least`` and ``most`` are.  ``why`` as in ``refuse``.
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    if math.isfinite(number) and above < number < below and number >= least:
+    if math.isfinite(number) and above < number < below and least <= number <= most:
         return number
     limits = [f"at least {least:g}"] if least > -math.inf else []
     limits += [f"above {above:g}"] if above > -math.inf else []
     limits += [f"below {below:g}"] if below < math.inf else []
+    limits += [f"at most {most:.12g}"] if most < math.inf else []
     refuse(name, " and ".join(limits) or "a finite number", f"{value!r}", why)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from boundprobe.checks import check_integer, check_word
+from boundprobe.checks import MOST_SEED, check_integer, check_word
 
 #: What random numbers are drawn for.  The order is part of every result: append, never insert.
 ROLES = (
@@ -30,7 +30,7 @@ def seed_sequence(seed: int, role: str, *indices: int) -> np.random.SeedSequence
     >>> int(rng.integers(1000)) == int(np.random.default_rng(seed_sequence(0, "evaluation", 1)).integers(1000))
     True
     """
-    check_integer("seed", seed, 0)
+    check_integer("seed", seed, 0, MOST_SEED)
     check_word("role", role, ROLES)
     return np.random.SeedSequence(seed, spawn_key=(ROLES.index(role), *indices))
 

@@ -26,8 +26,8 @@ class Setting:
         Its flag where that is not the field's name; further spellings after commas.
     metavar : str
         Placeholder of the value in a help text.
-    least, above, below : float
-        Limits of a number; ``least`` is allowed, the others are not.
+    least, most, above, below : float
+        Limits of a number; ``least`` and ``most`` are allowed, the others are not.
     words : tuple of str
         Allowed values of a text; any if empty.
     """
@@ -36,6 +36,7 @@ class Setting:
     flag: str = ""
     metavar: str = "X"
     least: float = -math.inf
+    most: float = math.inf
     above: float = -math.inf
     below: float = math.inf
     words: tuple[str, ...] = ()
@@ -81,8 +82,9 @@ def check_settings(config: Any) -> None:
     for found, about in settings_of(config):
         value = getattr(config, found.name)
         if found.type == "int":
-            check_integer(found.name, value, int(about.least))
+            check_integer(found.name, value, int(about.least), None if about.most == math.inf else int(about.most))
         elif found.type == "float":
-            check_number(found.name, value, least=about.least, above=about.above, below=about.below)
+            limits = {name: getattr(about, name) for name in ("least", "most", "above", "below")}
+            check_number(found.name, value, **limits)
         elif about.words:
             check_word(found.name, value, about.words)

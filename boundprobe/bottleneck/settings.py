@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from boundprobe.bottleneck.train import BottleneckConfig
+<<<<<<< HEAD
 from boundprobe.checks import check_integer, check_number, check_word, refuse
+=======
+from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_number, refuse
+>>>>>>> hR
 from boundprobe.probes.settings import ProbeConfig
 
 VERTICAL, DIAGONAL = "vertical", "diagonal"
@@ -48,8 +52,8 @@ class CurveConfig:
         for budget in self.budgets:
             self.bottleneck(budget)
         check_integer("n_sequences", self.n_sequences, 1)
-        check_integer("seed", self.seed, 0)
-        check_number("confidence", self.confidence, above=0, below=1, why="; take e.g. 0.95")
+        check_integer("seed", self.seed, 0, MOST_SEED)
+        check_number("confidence", self.confidence, above=0, most=MOST_CONFIDENCE, why="; take e.g. 0.95")
 
     def bottleneck(self, budget: tuple[int, int]) -> BottleneckConfig:
         """Training settings of the bottleneck of one budget."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from boundprobe.channels import base, codes
 from boundprobe.channels.base import AbstractChannel, Answers, Logits, States
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_SEED, check_integer
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class LinearHash(AbstractChannel):
     def __post_init__(self) -> None:
         base.check_sizes(self)
         check_integer("rank", self.rank, 1, self.n_answers)
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
 
     @property
     def n_entries(self) -> int:

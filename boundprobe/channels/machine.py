@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from boundprobe.bounds.enumeration import encoder_information_bits
 from boundprobe.channels import base
 from boundprobe.channels.base import AbstractChannel, Answers, Logits, States
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_SEED, check_integer
 
 #: Most words whose states are kept in a table.
 MOST_WORDS = 65_536
@@ -48,7 +48,7 @@ class EnumeratedMachine(AbstractChannel):
     def __post_init__(self) -> None:
         base.check_sizes(self)
         check_integer("n_states", self.n_states, 1)
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
         why = ": every word of answers has an entry in a table; take fewer answers or values"
         check_integer("n_values ** n_answers", self.n_values**self.n_answers, 2, MOST_WORDS, why=why)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from boundprobe.channels import base
 from boundprobe.channels.base import AbstractChannel, Answers, Logits, States
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import MOST_SEED, check_integer, check_number
 
 #: For one answer without noise, which is read without error at any variance as small.
 _LEAST_VARIANCE = 1e-6
@@ -52,7 +52,7 @@ class Superposition(AbstractChannel):
         base.check_sizes(self)
         check_integer("summed_entries", self.summed_entries, 1)
         check_number("noise", self.noise, least=0)
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
 
     @property
     def n_entries(self) -> int:

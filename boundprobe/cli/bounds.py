@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+<<<<<<< HEAD
 from boundprobe.cli.bounds_diagonal import (
     frontier_document,
     model_document,
@@ -14,6 +15,9 @@ from boundprobe.cli.bounds_diagonal import (
     print_model,
     reaches,
 )
+=======
+from boundprobe.checks import MOST_CURVE_POINTS
+>>>>>>> hR
 from boundprobe.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -63,7 +67,7 @@ OPTIONS = (
     Option(
         "--curves",
         ("curve_points",),
-        whole_number(2),
+        whole_number(2, MOST_CURVE_POINTS),
         "add accuracy against bits at N points (21 without N)",
         "N",
         without_value=21,

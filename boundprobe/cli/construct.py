@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_SEED, check_integer
 from boundprobe.cli.options import SEED_OPTION, TASK_OPTIONS, Option, add_options, resolve, whole_number, word
 from boundprobe.cli.output import note, print_config, print_json, print_pairs, print_table, say
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     config = resolve(OPTIONS, args)
     task = task_of(config.get("task", {}))
     seed, n_inputs = config.get("seed", 0), config.get("n_inputs", 10_000)
-    check_integer("seed", seed, 0)
+    check_integer("seed", seed, 0, MOST_SEED)
     check_integer("n_inputs", n_inputs, 1)
     position, n_layers, window = (config.get(name) for name in ("position", "n_layers", "window"))
     if args.print_config:

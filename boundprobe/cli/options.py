@@ -6,11 +6,13 @@ Defaults < TOML file < flags.  An unknown flag or key is an error that names it.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boundprobe.checks import MOST_SEED
 from boundprobe.cli.toml import read_config
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.settings import ProbeConfig
@@ -77,19 +79,24 @@ def _reader(kind: str, about: Setting) -> Callable[[str], Any]:
     readers: dict[str, Callable[[str], Any]] = {
         "float": number, "str": word, "tuple[str, ...]": words, "tuple[float, ...]": numbers,
     }  # fmt: skip
-    return whole_number(int(about.least)) if kind == "int" else readers[kind]
+    return (
+        whole_number(int(about.least), None if about.most == math.inf else int(about.most))
+        if kind == "int"
+        else readers[kind]
+    )
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Reader of whole numbers from ``least`` up."""
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reader of whole numbers from ``least`` up, perhaps to ``most``."""
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def read(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}; got {text!r}.")
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"must be an integer {limits}; got {text!r}.")
         return value
 
     return read
@@ -162,7 +169,7 @@ BOTTLENECK_OPTIONS = (
 #: Where the parser keeps a task that the command line names, which is consent to execute it.
 TASK_NAME = "task.name"
 
-SEED_OPTION = Option("--seed", ("seed",), whole_number(0), "seed of everything random (default 0)", "N")
+SEED_OPTION = Option("--seed", ("seed",), whole_number(0, MOST_SEED), "seed of everything random (default 0)", "N")
 
 
 def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], *, task: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_VALUES, check_integer
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
     LADDER_OPTIONS,
@@ -30,7 +30,9 @@ HELP = "certified bits that a state holds and that a model uses, beside what the
 
 STATES_OPTIONS = (
     Option("--states", ("states", "file"), word, "arrays state (N x d), answers (N x n)", "NPZ"),
-    Option("--n-values", ("states", "n_values"), whole_number(2), "of them: answers uniform over 0..K-1", "K"),
+    Option(
+        "--n-values", ("states", "n_values"), whole_number(2, MOST_VALUES), "of them: answers uniform over 0..K-1", "K"
+    ),
     Option("--entropy-bits", ("states", "entropy_bits"), number, "of them: joint entropy of the answers", "H"),
     Option("--groups", ("states", "groups"), word, "of them: array of the file, or TABLE.csv:COLUMN", "NAME"),
 )

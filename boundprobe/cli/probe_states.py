@@ -123,7 +123,7 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
     device : str
     """
     from boundprobe.probes.states_input import read_states
-    from boundprobe.probes.states_report import MeasuredStates, certify_read
+    from boundprobe.probes.states_report import MeasuredStates, certify_read, read_measured
     from boundprobe.runs.files import check_output_directory
     from boundprobe.runs.store import find_run, open_run
 
@@ -149,14 +149,14 @@ def probe_states(states: Mapping[str, Any], config: StatesConfig, root: Path, de
         identity["groups"] = hashlib.sha256("\n".join(map(str, arrays["groups"])).encode()).hexdigest()
     settings = {"states": identity, "probe": asdict(config)}
     found = find_run(root, "probe", settings)
-    if found is not None and (known := found.read_result(MeasuredStates.from_json)) is not None:
+    if found is not None and (known := read_measured(found, given)) is not None:
         return known
     check_output_directory("--out", root)
     report = certify_read(given, config, device=device)  # which may refuse the premises, so nothing is made before
     run = open_run(root, "probe", settings)
     with run.session(device=device, seeds={"seed": config.seed, "roles": "split, order"}):
         run.finish(MeasuredStates(run.run_id, run.path, path.name, digest, report).to_json())
-    known = run.read_result(MeasuredStates.from_json)
+    known = read_measured(run, given)
     assert known is not None  # just written
     return known
 

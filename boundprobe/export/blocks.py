@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_SEED, check_integer
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, AbstractTask, check_distribution
 
@@ -48,7 +48,7 @@ class SampleStream:
 
     def __post_init__(self) -> None:
         check_integer("n_sequences", self.n_sequences, 1, MOST_SEQUENCES)
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
         check_distribution(self.distribution, self.task.distributions)
 
     @property

@@ -25,6 +25,7 @@ from boundprobe.probes.certificates.binomial import (
 )
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.retention import Retention
+from boundprobe.probes.ladder_relations import NUMBERS
 from boundprobe.probes.null import NullControl
 from boundprobe.probes.present import (
     PartBits,
@@ -32,17 +33,11 @@ from boundprobe.probes.present import (
 from boundprobe.probes.quantised.machines import (
     RoundedMachine,
 )
-from boundprobe.probes.read_back import check_entropy, check_null_control, check_same
-from boundprobe.probes.settings import certificate_level
-from boundprobe.probes.violations import find_violations
+from boundprobe.probes.read_back import check_same
+from boundprobe.probes.settings import LADDER_PARTS, certificate_level
 from boundprobe.runs.documents import probes as documents
 from boundprobe.runs.documents.read import check_document
 from boundprobe.tasks.base import KEYS_ONCE
-
-#: Parts of a report that share its failure probability equally: answers from the whole state (accuracy, required),
-#: answers from all rounded states, accuracy on the window-hard half, used, present, present by part, retention,
-#: states, entropy of the rounded state.
-N_PARTS = 9
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ class Ladder:
             If it is none, or its numbers cannot be of one measurement.
         """
         check_document(document, documents.Ladder, only=False)
-        shared = 1 - certificate_level(document["confidence"], N_PARTS)
+        shared = 1 - certificate_level(document["confidence"], LADDER_PARTS)
         entropy, states, retention = (document[name] for name in ("rounded_entropy_bits", "states_bits", "retention"))
         theorem = "S1" if retention is None else "S3"
         rounded = tuple(RoundedMachine.from_json(machine, theorem) for machine in document["rounded"])
@@ -202,37 +197,7 @@ class Ladder:
             confidence=document["confidence"],
             violations=tuple(document["violations"]),
         )
-        ladder._check(document)
+        for relation in NUMBERS:
+            relation(ladder)
+        check_same(ladder.to_json(), document)
         return ladder
-
-    def _check(self, document: Mapping[str, Any]) -> None:
-        """Raise ``ValueError`` unless a ladder that was read from a document can be what a measurement has given."""
-        bounds = {"used": self.used, "present": self.present}
-        parts = {f"present in {part.kind} of layer {part.layer}": part.present for part in self.parts}
-        machines = {f"used at {machine.entry_bits} bits": machine.used for machine in self.rounded}
-        groups = () if self.retention is None else self.retention.groups
-        held = {f"retention of {each.group}": each.bits for each in groups}
-        check_entropy(bounds | parts | machines | held, self.entropy_bits)
-        counted = bounds | {"required": self.required} | ({} if self.states is None else {"states": self.states})
-        found = find_violations(
-            entropy_bits=self.entropy_bits,
-            nominal_bits=self.nominal_bits,
-            bounds=counted,
-            parts=self.parts,
-            rounded=self.rounded,
-            needed=self.needed,
-            rounded_entropy=self.rounded_entropy,
-            window_hard=self.window_hard,
-            window_ceiling=self.window_ceiling,
-            retention=self.retention,
-            n_answers=len(self.errors.estimate),
-            n_values=self.n_values,
-        )
-        check_null_control(self.null_control)
-        # Compared by number, because wordings change between versions; one more is that of A4: the model must be run.
-        if len(self.violations) - len(found) not in (0, 1):
-            said = found[0] if len(found) > len(self.violations) else self.violations[0]
-            raise ValueError(
-                f"`violations` must be the {len(found)} that its numbers have; got {len(self.violations)} ({said})"
-            )
-        check_same(self.to_json(), document)

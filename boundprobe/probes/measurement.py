@@ -19,7 +19,7 @@ from boundprobe.probes.certificates.information import Scored
 from boundprobe.probes.certificates.list_decoding import choose_threshold, states_certificate
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
-from boundprobe.probes.ladder import N_PARTS, Ladder
+from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
 from boundprobe.probes.null import null_control
 from boundprobe.probes.present import (
@@ -36,7 +36,7 @@ from boundprobe.probes.quantised.machines import (
     roundings,
     run_rounded,
 )
-from boundprobe.probes.settings import ProbeConfig, certificate_level, premise_level
+from boundprobe.probes.settings import LADDER_PARTS, ProbeConfig, certificate_level, premise_level
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
@@ -56,8 +56,12 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     device : str
         Where decoders are trained.
     """
+<<<<<<< HEAD
     check_kind("config", config, ProbeConfig)
     alpha = certificate_level(config.confidence, N_PARTS)
+=======
+    alpha = certificate_level(config.confidence, LADDER_PARTS)
+>>>>>>> hR
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
         task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)

@@ -12,6 +12,7 @@ from boundprobe.errors import RunDirectoryError
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.measurement import measure
+from boundprobe.probes.run_relations import check_in_run
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.collect import sweep_points
 from boundprobe.runs.documents.probes import Probe
@@ -191,8 +192,27 @@ def probe_member(
 
 
 def _read_ladder(run: Run) -> ModelLadder | None:
-    """The ladder of a finished probe of a model."""
-    return run.read_result(ModelLadder.from_json)
+    """The ladder of a finished probe of a model, held against the configuration of the probe."""
+
+    def read(document: dict[str, Any]) -> ModelLadder:
+        known = ModelLadder.from_json(document)
+        check_in_run(known.ladder, known.model, known.task, run.config)
+        return known
+
+    return run.read_result(read)
+
+
+def _read_of(trained: Run, probe: Run) -> ModelLadder | None:
+    """The ladder that a finished probe has of a training run, held against that run."""
+    known, result = _read_ladder(probe), trained.read_result(check_result)
+    if known is None or result is None:
+        return known
+    if known.member >= len(result["members"]):
+        raise RunDirectoryError(
+            f"{probe.path} must be of one of {len(result['members'])} models of {trained.run_id}; got {known.member}"
+        )
+    _check_trained_by(known, trained, result["members"][known.member], ProbeConfig(**probe.config["probe"]), probe)
+    return known
 
 
 def _check_trained_by(
@@ -257,14 +277,16 @@ def read_ladders(run: Run) -> list[ModelLadder]:
         configurations is there several times.
     """
     if run.verb == "probe":
-        return [known] if (known := _read_ladder(run)) is not None else []
+        beside = run.path.parent / str(run.config.get("trained"))
+        known = _read_of(load_run(beside), run) if beside.is_dir() else _read_ladder(run)
+        return [] if known is None else [known]
     if run.verb == "sweep":
         return [ladder for trained in _runs_of(run) for ladder in read_ladders(trained)]
     kept = [load_run(path) for path in sorted(run.path.parent.glob("probe-*"))]
     found = [
         known
         for probe in kept
-        if probe.config.get("trained") == run.run_id and (known := _read_ladder(probe)) is not None
+        if probe.config.get("trained") == run.run_id and (known := _read_of(run, probe)) is not None
     ]
     return sorted(found, key=lambda ladder: ladder.member)
 

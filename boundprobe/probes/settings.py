@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+<<<<<<< HEAD
 from boundprobe.checks import check_integer, check_kind, check_number, check_word
+=======
+from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_number, check_word
+>>>>>>> hR
 from boundprobe.settings import check_settings, setting
 
 #: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and confidence bounds for means.
@@ -15,6 +19,13 @@ CONFIDENCE_BOUND_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoef
 
 #: Share of the probability that a report may err which its premise tests and its null control take: 1e-6 of 0.05.
 PREMISE_SHARE = 2e-5
+
+#: Parts of a ladder that share its failure probability equally: answers from the whole state (accuracy, required),
+#: answers from all rounded states, accuracy on the window-hard half, used, present, present by part, retention,
+#: states, entropy of the rounded state.
+LADDER_PARTS = 9
+#: Certified parts of a report of states, which do the same: the total, and the answers one by one.
+STATES_PARTS = 2
 
 
 def premise_level(confidence: float) -> float:
@@ -69,7 +80,7 @@ class DecoderConfig:
             if not given or len(set(given)) < len(given):
                 raise ValueError(f"`{name}` must be one or more of {', '.join(allowed)}, each once; got {list(given)}.")
         check_word("limit", self.limit, CONFIDENCE_BOUND_NAMES)
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
 
 
 @dataclass(frozen=True)
@@ -94,15 +105,20 @@ class StatesConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+<<<<<<< HEAD
         check_kind("decoders", self.decoders, DecoderConfig)
         for name in ("train_share", "calibration_share", "confidence"):
+=======
+        for name in ("train_share", "calibration_share"):
+>>>>>>> hR
             check_number(name, getattr(self, name), above=0, below=1, why="; take a part of 1")
+        check_number("confidence", self.confidence, above=0, most=MOST_CONFIDENCE, why="; take e.g. 0.95")
         if self.train_share + self.calibration_share >= 1:
             raise ValueError(
                 f"`train_share` and `calibration_share` must be below 1 together; got {self.train_share} and "
                 f"{self.calibration_share}. Leave a third or more to be evaluated."
             )
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
 
 
 @dataclass(frozen=True)
@@ -134,12 +150,12 @@ class ProbeConfig:
     n_sequences: int = setting(4000, "evaluation sequences", flag="-n,--sequences", metavar="N", least=1)
     n_calibration: int = setting(1000, "sequences that calibrate", flag="--calibration", metavar="N", least=1)
     n_train: int = setting(4000, "sequences that decoders are fitted on", flag="--train", metavar="N", least=4)
-    confidence: float = setting(0.95, "of the whole report", metavar="P", above=0, below=1)
+    confidence: float = setting(0.95, "of the whole report", metavar="P", above=0, most=MOST_CONFIDENCE)
     tolerance: float = setting(0.01, "accuracy that rounding may lose", least=0, below=1)
     decoders: tuple[str, ...] = setting(("linear", "mlp"), f"of {', '.join(DECODER_NAMES)}", metavar="NAME[,..]")
     part_decoders: tuple[str, ...] = setting(("linear",), "the same for each layer", metavar="NAME[,..]")
     stream: str = setting("keys-once", "distribution of the prefix, one of the task's", metavar="NAME")
-    seed: int = setting(0, "seed of everything random", metavar="N", least=0)
+    seed: int = setting(0, "seed of everything random", metavar="N", least=0, most=MOST_SEED)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+<<<<<<< HEAD
 from boundprobe.checks import check_integer, check_kind, check_number
+=======
+from boundprobe.checks import MOST_VALUES, check_integer, check_number
+>>>>>>> hR
 from boundprobe.probes.certificates.copies import check_copies, check_near_answers, points_of
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.order import check_order
@@ -18,15 +22,12 @@ from boundprobe.probes.certificates.row_statistics import check_row_statistics
 from boundprobe.probes.certificates.sample import Sample, Splits, count_units
 from boundprobe.probes.certificates.uniformity import check_uniform
 from boundprobe.probes.precision import Encoding, rows_to_look_at
-from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
+from boundprobe.probes.settings import STATES_PARTS, StatesConfig, certificate_level, premise_level
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE
 
 #: How far is searched for a number of sequences that would be enough.
 MOST_SEQUENCES = 10**6
-
-#: Certified parts of a report, which share what may fail: the total, and the answers one by one.
-N_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read_states(
     single = sample.one_per_group(generator(config.seed, "split", 1))
     copies, distribution = _check_premises(sample, single, prior, premise_level(config.confidence))
     splits = Splits(*(sample.rows(part) for part in parts))
-    _check_enough(prior, splits, certificate_level(config.confidence, N_PARTS))
+    _check_enough(prior, splits, certificate_level(config.confidence, STATES_PARTS))
     return GivenStates(splits, prior, nominal_bits, f"{copies}; {encoding.says}", distribution)
 
 
@@ -174,9 +175,11 @@ def _prior(answers: NDArray[np.int64], n_values: int | None, entropy_bits: float
         )
     known = answers[answers != IGNORE]
     if n_values is not None:
-        k, source = check_integer("n_values", n_values, 2), "stated by the user"
+        k, source = check_integer("n_values", n_values, 2, MOST_VALUES), "stated by the user"
     else:
         k = int(known.max(initial=1)) + 1
+        if k > MOST_VALUES:
+            raise ValueError(f"`answers` must be from 0 to {MOST_VALUES - 1}; got {k - 1}: number the values from 0")
         source = "the largest answer given, taken to be the largest there is"
     if entropy_bits is None:
         return Prior.uniform(n, k) if (answers != IGNORE).all() else Prior.uniform_where_defined(n, k)

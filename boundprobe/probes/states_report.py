@@ -19,12 +19,20 @@ from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Reten
 from boundprobe.probes.certificates.sample import Sample, unit_means
 from boundprobe.probes.decoder_choice import decode
 from boundprobe.probes.null import NullControl, null_control
+<<<<<<< HEAD
 from boundprobe.probes.read_back import check_defined_entropy, check_entropy, check_null_control
 from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
 from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states
+=======
+from boundprobe.probes.read_back import check_same
+from boundprobe.probes.settings import STATES_PARTS, StatesConfig, certificate_level, premise_level
+from boundprobe.probes.states_input import GivenStates, read_states
+from boundprobe.probes.states_relations import NUMBERS, check_in_run
+>>>>>>> hR
 from boundprobe.probes.violations import states_violations
 from boundprobe.runs.documents import probes as documents
 from boundprobe.runs.documents.read import check_document
+from boundprobe.runs.store import Run
 from boundprobe.seeds import generator
 
 
@@ -73,6 +81,11 @@ class StatesReport:
     violations: tuple[str, ...]
     defined_entropy_bits: float | None = None
 
+    @property
+    def n_units(self) -> dict[str, int]:
+        """Independent units of each split: groups, or sequences where there are none."""
+        return self.n_sequences if self.n_groups is None else self.n_groups
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""
         return {
@@ -101,7 +114,7 @@ class StatesReport:
         """
         check_document(document, documents.Report, only=False)
         retention = document["retention"]
-        shared = 1 - certificate_level(document["confidence"], N_PARTS)
+        shared = 1 - certificate_level(document["confidence"], STATES_PARTS)
         report = cls(
             Prior(**document["prior"]),
             CertifiedBound.from_json(document["present_bits"], "T1"),
@@ -116,6 +129,7 @@ class StatesReport:
             tuple(document["violations"]),
             document.get("defined_entropy_bits"),
         )
+<<<<<<< HEAD
         check_defined_entropy(report.defined_entropy_bits, report.prior)
         check_entropy({"present": report.present}, report.prior.entropy_bits)
         check_null_control(report.null_control)
@@ -124,6 +138,11 @@ class StatesReport:
             raise ValueError(
                 f"`violations` must be the {len(broken)} that its numbers have; got {list(report.violations)}"
             )
+=======
+        for relation in NUMBERS:
+            relation(report)
+        check_same(report.to_json(), document)
+>>>>>>> hR
         return report
 
 
@@ -164,6 +183,20 @@ class MeasuredStates:
         states = document["states"]
         report = StatesReport.from_json(document)
         return cls(document["run_id"], Path(document["run_dir"]), states["file"], states["sha256"], report)
+
+
+def read_measured(run: Run, given: GivenStates | None = None) -> MeasuredStates | None:
+    """The report that a run has, held against its configuration and against the states, where they were read.
+
+    None while the run is unfinished; errors are those of ``Run.read_result``.
+    """
+
+    def read(document: dict[str, Any]) -> MeasuredStates:
+        measured = MeasuredStates.from_json(document)
+        check_in_run(measured.report, measured.sha256, run.config, given)
+        return measured
+
+    return run.read_result(read)
 
 
 def certify_states(
@@ -241,7 +274,7 @@ def certify_read(given: GivenStates, config: StatesConfig, *, device: str = "cpu
     """Certify states that were read, checked and split; see ``certify_states``."""
     check_kind("config", config, StatesConfig)
     prior, splits = given.prior, given.splits
-    alpha = certificate_level(config.confidence, N_PARTS)
+    alpha = certificate_level(config.confidence, STATES_PARTS)
     decoded = decode(prior, splits, config.decoders, alpha, device=device)
     control = null_control(prior, splits, decoded, config.decoders, premise_level(config.confidence), device)
     rng = generator(config.seed, "order")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boundprobe.checks import check_number, check_word
+from boundprobe.checks import MOST_SEED, check_number, check_word
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.files import parse_or_refuse
@@ -154,7 +154,7 @@ class TrainConfig:
     task: AbstractTask
     model: ModelSpec
     schedule: Schedule
-    seed: int = setting(0, "seed of everything random", metavar="N", least=0)
+    seed: int = setting(0, "seed of everything random", metavar="N", least=0, most=MOST_SEED)
     backend: str = setting("auto", "backend of the operations; see doctor", flag="--backend,--scan", metavar="NAME")
 
     def __post_init__(self) -> None:

@@ -74,3 +74,8 @@ def test_the_paper_preset_and_a_parameter_over_it(document):
     report = document("bounds", "--task", "selective-copying", "--preset", "paper", "-p", "n_letters=11")
     assert report["state"]["entropy_bits"] == pytest.approx(5 * math.log2(16))
     assert document("bounds", "--task", "ar-decoding", "--preset", "paper")["state"]["entropy_bits"] > 0
+
+
+def test_a_curve_of_too_many_points_is_refused_at_once(refused):
+    said = refused("bounds", "--task", "copying", "--curves", 100_000_000)
+    assert "`--curves` must be an integer from 2 to 100000; got '100000000'" in said

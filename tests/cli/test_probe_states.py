@@ -233,7 +233,7 @@ def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
         (["--states", "GOOD", "--n-values", "2", "--decoders", "mlp,mlp"], "each once"),
         (
             ["--states", "GOOD", "--n-values", "2", "--confidence", "1"],
-            "`confidence` must be above 0 and below 1; got 1.0",
+            "`confidence` must be above 0 and at most 0.999999999; got 1.0",
         ),
         (["--states", "GOOD", "--n-values", "2", "--stream", "keys-once"], "; got stream"),
         (["--states", "GOOD", "--n-values", "2", "--budgets", "1x2"], "; got bottleneck"),
@@ -300,3 +300,32 @@ def test_a_table_that_cannot_be_read_is_refused(refused, file, tmp_path, kind, c
     table = tmp_path / f"table.{kind}"
     table.write_bytes(content)
     assert f"table.{kind}" in refused("probe", "--states", file(), "--n-values", "2", "--groups", f"{table}:a")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        (
+            "--confidence",
+            "0.9999999999999",
+            "`confidence` must be above 0 and at most 0.999999999; got 0.9999999999999",
+        ),
+        ("--confidence", "1", "`confidence` must be above 0 and at most 0.999999999; got 1.0"),
+        ("--seed", "9" * 26, "`--seed` must be an integer from 0 to 9223372036854775807; got"),
+        ("--n-values", "1" + "0" * 30, "`--n-values` must be an integer from 2 to 1048576; got"),
+    ],
+)
+def test_settings_that_no_run_survives_are_refused_before_one_is_made(call, file, tmp_path, flag, value, said):
+    argv = ["probe", "--states", file(), "--n-values", "2", *QUICK, "--out", tmp_path / "out", flag, value]
+    code, out, err = call(*argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("confidence", ["0.999999999", "1e-9"])
+def test_the_highest_and_a_low_confidence_survive_json(call, file, tmp_path, confidence):
+    argv = ["probe", "--states", file(), "--n-values", "2", *QUICK, "--out", tmp_path / "out", "-q", "--json"]
+    first, again = (call(*argv, "--confidence", confidence, "--seed", 2**63 - 1) for _ in range(2))
+    assert first.code == again.code == 0, first.err
+    assert first.out == again.out

@@ -96,8 +96,8 @@ MEASURED = {
     "a billion bits present": (put("present_bits", "lower", 1e9), "entropy"),
     "a little above the entropy": (put("used_bits", "lower", 4.001), "entropy"),
     "an estimate above the entropy": (put("present_by_part", 0, "present_bits", "estimate", 5.0), "entropy"),
-    "retention above the entropy": (put("retention", "groups", 0, "lower", 77.0), "entropy"),
-    "more states than bits": (put("states_bits", "lower", 1e6), "violations"),
+    "retention above the entropy": (put("retention", "groups", 0, "lower", 77.0), "more than log2"),
+    "more states than bits": (put("states_bits", "lower", 1e6), "entropy"),
     "required above nominal": (put("required_bits_lower", 1e7), "violations"),
     "a rounded state with more than its bits": (put("rounded", 0, "bits", 0), "violations|bits"),
     "above the ceiling": (put("window_accuracy_ceiling", 0.0), "violations"),
@@ -110,8 +110,8 @@ MEASURED = {
     "errors without limits": (put("answer_errors", "upper", [1.0]), "answer_errors"),
     "confidence 1.5": (put("confidence", 1.5), "confidence"),
     "a bool for bits": (put("entropy_bits", True), "entropy_bits"),
-    "another model": (put("model", "d_model", 4096), "config|sizes|model"),
-    "another task": (put("task", "n_letters", 3), "task"),
+    "another model": (put("model", "d_model", 4096), "present_by_part"),
+    "another task": (put("task", "n_letters", 3), "entropy_bits"),
     "another member": (put("seed_index", 1), "seed"),
     "an unknown kind": (put("present_by_part", 0, "kind", "soul"), "kind"),
     "another confidence": (put("confidence", 0.99), "settings|sizes|confidence|follows"),
@@ -147,7 +147,7 @@ def test_an_edited_ladder_is_refused(name, fails, theirs):
 def test_a_change_that_contradicts_nothing_is_seen_by_its_hash(of, fails, call, theirs):
     run, probe = theirs
     file = {"run": run, "probe": probe}[of] / "result.json"
-    key = {"run": ("members", 0, "tokens_per_second", 7), "probe": ("rounded", 0, "used_bits", "lower", 0.0)}[of]
+    key = {"run": ("members", 0, "tokens_per_second", 7), "probe": ("present_bits", "lower", 0.0)}[of]
     edit(file, lambda document: (put(*key)(document), document.update(run_dir="/elsewhere")), hashes=False)
     assert f"{file} has changed since its run was finished" in fails("probe", run, *PROBE)
     record(file)

@@ -14,8 +14,7 @@ from boundprobe.bounds import packing_accuracy_ceiling
 from boundprobe.models import ENTRY_BITS, MemoryBits, ModelSpec, SequenceModel
 from boundprobe.probes import Ladder, NullControl, ProbeConfig, measure
 from boundprobe.probes.certificates import AnswerErrors, CertifiedBound, answer_errors, required_by, used_information
-from boundprobe.probes.ladder import N_PARTS
-from boundprobe.probes.settings import certificate_level, premise_level
+from boundprobe.probes.settings import LADDER_PARTS, certificate_level, premise_level
 from boundprobe.seeds import generator
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying, StateCase
 
@@ -31,7 +30,7 @@ def test_a_model_that_holds_k_tokens_is_certified_near_k_log_v(planted, n_kept):
         # limit for what is guessed less than 0.1 bits.
         assert 3 * n_kept - 0.15 * n_kept - 0.1 <= held.lower <= held.estimate <= 3 * n_kept + 0.1
     # Each token by itself: no error at alpha / 9 parts / 4 distances, in closed form.
-    e = 1 - (certificate_level(CONFIG.confidence, N_PARTS) / 4) ** (1 / CONFIG.n_sequences)
+    e = 1 - (certificate_level(CONFIG.confidence, LADDER_PARTS) / 4) ** (1 / CONFIG.n_sequences)
     price = -e * math.log2(e) - (1 - e) * math.log2(1 - e) + e * math.log2(7)
     assert ladder.retention.by == "distance"
     assert [each.group for each in ladder.retention.groups] == [1, 2, 3, 4]
@@ -105,7 +104,7 @@ def test_the_shares_of_a_ladder_add_up_to_its_level(planted):
         *(part.present for part in ladder.parts),
         *(machine.used for machine in ladder.rounded),
     ]  # fmt: skip
-    window_hard = certificate_level(CONFIG.confidence, N_PARTS)
+    window_hard = certificate_level(CONFIG.confidence, LADDER_PARTS)
     premises = 2 * premise_level(CONFIG.confidence)  # of the null control, and of tests of a stated prior
     held += [ladder.null_control.constant, ladder.null_control.others]
     taken = sum(1 - each.confidence for each in held) + window_hard + premises / 2
@@ -234,7 +233,7 @@ def test_the_same_config_measures_the_same(planted):
 
 def test_confidence_is_shared_by_the_parts(planted):
     ladder = measure(planted.Keeper(TASK, 2), TASK, CONFIG)
-    alpha = certificate_level(CONFIG.confidence, N_PARTS)
+    alpha = certificate_level(CONFIG.confidence, LADDER_PARTS)
     assert ladder.confidence == CONFIG.confidence
     assert ladder.errors.confidence == pytest.approx(1 - alpha)
     for machine in ladder.rounded:
@@ -350,6 +349,8 @@ def test_a_perfect_code_stands_on_the_ceiling():
         {"part_decoders": ("nope",)},
         {"n_sequences": 1.5},
         {"confidence": 1.0},
+        {"confidence": 0.9999999999999},
+        {"seed": 2**63},
         {"confidence": 0.0},
         {"tolerance": -0.1},
         {"tolerance": 1.0},

@@ -16,7 +16,7 @@ from boundprobe.bounds.state.fano import (
     packing_accuracy_ceiling,
     store_some_accuracy,
 )
-from boundprobe.checks import check_integer, check_number
+from boundprobe.checks import MOST_CURVE_POINTS, check_integer, check_number
 from boundprobe.tasks.base import AbstractTask
 from boundprobe.tasks.cases import StateCase, WindowCase
 from boundprobe.tasks.custom.task import CustomTask
@@ -196,7 +196,7 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
     task : AbstractTask
     error : float, in [0, 1)
         Mean error over the queries that is to be allowed.
-    curve_points : int or None, at least 2
+    curve_points : int or None, from 2 to 100,000
         Number of points of the accuracy curves, evenly spaced in bits; None for no curves.
 
     Returns
@@ -220,7 +220,7 @@ def bounds_report(task: AbstractTask, error: float = 0.0, curve_points: int | No
     """
     error = check_number("error", error, least=0, below=1)
     if curve_points is not None:
-        check_integer("curve_points", curve_points, 2, why=", or None for no curve; take e.g. 101")
+        check_integer("curve_points", curve_points, 2, MOST_CURVE_POINTS, why=", or None for no curve; take e.g. 101")
     state_case, window_case, evidence = task.state_case(), task.window_case(), _evidence(task)
     return BoundsReport(
         task_name=task.name,

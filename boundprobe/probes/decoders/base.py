@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boundprobe.checks import check_integer
+from boundprobe.checks import MOST_SEED, check_integer
 from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.tasks.base import IGNORE
 
@@ -81,7 +81,7 @@ class FitSettings:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, MOST_SEED)
         for name in ("epochs", "hidden", "patience"):
             check_integer(name, getattr(self, name), 1)
 

@@ -181,7 +181,7 @@ class Report(Document):
     null_control: NullControl
     retention: Retention | None
     nominal_bits: Count
-    calibration_estimate_bits: dict[str, float]
+    calibration_estimate_bits: Annotated[dict[str, Bits], Field(min_length=1)]
     n_sequences: Split
     n_groups: Split | None
     assumptions: list[Assumption]

@@ -211,9 +211,11 @@ def test_bad_error_is_named_in_one_line(error):
 
 def test_bad_curve_points_are_named():
     with pytest.raises(
-        ValueError, match="`curve_points` must be an integer of at least 2, or None for no curve; got 1"
+        ValueError, match="`curve_points` must be an integer from 2 to 100000, or None for no curve; got 1"
     ):
         bounds_report(SelectiveCopying(), curve_points=1)
+    with pytest.raises(ValueError, match=r"from 2 to 100000, or None for no curve; got 100000000\."):
+        bounds_report(SelectiveCopying(), curve_points=10**8)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""What must hold between a ladder that is read back and its run: the settings of the measurement, and the task.
+
+The task gives the entropy, the sizes and the ceiling.  A user's own is not executed for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from boundprobe.bounds import receptive_field, window_accuracy_ceiling
+from boundprobe.bounds.state.fano import fano_bits
+from boundprobe.models.sizes import ENTRIES
+from boundprobe.models.spec import ModelSpec
+from boundprobe.probes.certificates.binomial import clopper_pearson
+from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
+from boundprobe.probes.counts import MOST_COUNTS, errors_of, most_certified_bits, states_by_count, whole_counts
+from boundprobe.probes.ladder import Ladder
+from boundprobe.probes.ladder_relations import certificates_of
+from boundprobe.probes.part_relations import check_retention_counts, check_rounded_counts
+from boundprobe.probes.read_back import check_counts_bits, check_most, check_named, check_same
+from boundprobe.probes.settings import LADDER_PARTS, ProbeConfig, certificate_level
+from boundprobe.probes.violations import rounding_slack
+from boundprobe.seeds import generator
+from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
+from boundprobe.tasks.registry import task_of
+
+#: Bits of an entry of a state that is measured.
+FLOAT32_BITS = 32
+#: Tokens that are drawn again to see where answers lie.
+MOST_TOKENS = 2**22
+
+
+@dataclass(frozen=True)
+class InRun:
+    """A ladder with what its run's configuration says.
+
+    Attributes
+    ----------
+    ladder : Ladder
+    config : ProbeConfig
+    spec : ModelSpec
+    task : AbstractTask or None
+        None for a user's own, which is not executed.
+    """
+
+    ladder: Ladder
+    config: ProbeConfig
+    spec: ModelSpec
+    task: AbstractTask | None
+
+    @property
+    def level(self) -> float:
+        """Of each part of the ladder."""
+        return certificate_level(self.config.confidence, LADDER_PARTS)
+
+    @property
+    def n_values(self) -> int:
+        """Values that codes are over: of the case, or more."""
+        return self.ladder.n_values if self.task is None else len(self.task.stream_values(self.config.stream))
+
+    @property
+    def cut(self) -> CutBatch | None:
+        """One sequence of the task, cut."""
+        if self.task is None:
+            return None
+        return self.task.sample_cut_stream(1, generator(0, "sample"), self.config.stream)
+
+
+def _settings(run: InRun) -> None:
+    """The ladder has the settings of its run."""
+    check_same(run.config.stream, run.ladder.stream, "stream")
+    check_same(run.config.confidence, run.ladder.confidence, "confidence")
+    check_named("present_bits.decoder", run.ladder.present.decoder, ("model", *run.config.decoders))
+    for i, part in enumerate(run.ladder.parts):
+        check_named(f"present_by_part.{i}.present_bits.decoder", part.present.decoder, run.config.part_decoders)
+
+
+def _case(run: InRun) -> None:
+    """Answers are those of the task."""
+    if run.task is not None:
+        case, ladder = run.task.stream_case(run.config.stream), run.ladder
+        check_same(case.entropy_bits, ladder.entropy_bits, "entropy_bits")
+        check_same(case.n_values, ladder.n_values, "n_values")
+        check_same(case.n_answers, len(ladder.errors.estimate), "answer_errors, their number,")
+        check_same(case.independent_uniform, ladder.retention is not None, "retention, that it is there,")
+
+
+def _sizes(run: InRun) -> None:
+    """Sizes and the receptive field are those of the model's.
+
+    Sizes that violate a bound are said as that, loudly, and not as damage.
+    """
+    if run.task is None or run.cut is None:
+        return
+    ceiling = window_accuracy_ceiling(run.task.window_case(), receptive_field(run.spec.windows))
+    check_same(ceiling, run.ladder.window_ceiling, "window_accuracy_ceiling")
+    if run.ladder.violations:
+        return
+    sizes: dict[str, int] = {}
+    for i, mixers in enumerate(run.spec.layers):
+        for mixer in mixers:
+            counts = ENTRIES[mixer](run.spec, run.cut.prefix.shape[1])
+            for kind, count in zip(("recurrent", "conv", "cache"), counts, strict=True):
+                name = f"{kind} of layer {i}"
+                sizes[name] = sizes.get(name, 0) + FLOAT32_BITS * count
+    found = {f"{part.kind} of layer {part.layer}": part.nominal_bits for part in run.ladder.parts}
+    made = {name: bits for name, bits in sizes.items() if bits}
+    check_same(sorted(made.items()), sorted(found.items()), "present_by_part")
+    n_entries, most = run.ladder.rounded[0].total_bits, sum(made.values()) // FLOAT32_BITS
+    if n_entries > most:
+        raise ValueError(f"`rounded.0.bits` must be at most {most}, the entries of the state; got {n_entries}")
+
+
+def _counts(run: InRun) -> None:
+    """Errors are counts of the evaluated sequences, with their exact bounds."""
+    ladder, n = run.ladder, run.config.n_sequences
+    n_answers = len(ladder.errors.estimate)
+    made = errors_of(ladder.errors.estimate, n, run.level)
+    check_same(made.to_json(), ladder.errors.to_json(), "answer_errors")
+    check_rounded_counts(ladder.rounded, n_answers, n, run.level)
+    if ladder.retention is not None:
+        check_retention_counts(ladder.retention, n_answers, ladder.n_values, n, run.level, grouped=False)
+    n_all = n + run.config.n_train + run.config.n_calibration
+    check_counts_bits(ladder.null_control, ladder.entropy_bits, n_answers, run.n_values, n_all)
+
+
+def _states(run: InRun) -> None:
+    """List decoding follows from a number of sequences within the threshold, which the errors allow."""
+    states, n = run.ladder.states, run.config.n_sequences
+    if states is None or states.threshold is None or n > MOST_COUNTS:
+        return
+    n_answers, threshold = len(run.ladder.errors.estimate), states.threshold
+    bits = states_by_count(n_answers, run.ladder.n_values, threshold, n, run.level)
+    within = np.flatnonzero((np.abs(bits - [states.estimate, states.lower]) < 1e-8).all(1))
+    n_wrong = whole_counts(run.ladder.errors.estimate, n, "answer_errors.estimate").sum()
+    fewest, most = (n - within) * (threshold + 1), within * threshold + (n - within) * n_answers
+    if not ((fewest <= n_wrong) & (n_wrong <= most)).any():
+        raise ValueError(
+            f"`states_bits` must be those of a number of the {n} sequences with at most {threshold} errors each, "
+            f"{n_wrong} in all; got {states.estimate!r} and {states.lower!r}"
+        )
+
+
+def _certified(run: InRun) -> None:
+    """No certificate is above what so many sequences can certify at its level."""
+    ladder = run.ladder
+    n_answers, excess = len(ladder.errors.estimate), ladder.null_control.excess_bits
+    for name, bound in certificates_of(ladder).items():
+        level = run.level if name in ("used_bits", "present_bits") else run.level / len(ladder.parts)
+        most = most_certified_bits(
+            ladder.entropy_bits, n_answers, run.n_values, run.config.n_sequences, level, fano=bound.form == "fano"
+        )
+        check_most(bound, max(0.0, most - excess), name, f"what {run.config.n_sequences} sequences can certify")
+    if ladder.used.form == "fano":  # over the values alone a model is right at least as often as over all tokens
+        errors = (ladder.errors.upper, ladder.errors.estimate)
+        lower, estimate = (fano_bits(ladder.entropy_bits, run.n_values, each) for each in errors)
+        for which, least in (("lower", lower - excess), ("estimate", estimate)):
+            if getattr(ladder.used, which) < least - rounding_slack(least):
+                raise ValueError(f"`used_bits.{which}` must be at least {least:.6g} bits at its errors; got "
+                                 f"{getattr(ladder.used, which):.6g}")  # fmt: skip
+
+
+def _retention_of(run: InRun) -> None:
+    """By distance where the task says where answers lie, and given earlier ones where the decoder sees them."""
+    cut, held = run.cut, run.ladder.retention
+    if cut is None or held is None:
+        return
+    told = run.ladder.present.decoder == "chain" or (run.ladder.present.decoder == "model" and cut.suffixes is not None)
+    check_same("answer" if cut.places is None else "distance", held.by, "retention.by")
+    check_same(GIVEN_EARLIER if told else ALONE, held.of, "retention.of")
+    if cut.places is None:
+        return
+    n, length = run.config.n_sequences, cut.prefix.shape[1]
+    if held.groups[-1].group > length:
+        raise ValueError(f"`retention.groups` must lie in {length} tokens; got distance {held.groups[-1].group}")
+    if n * length <= MOST_TOKENS:  # where the answers of the evaluated sequences lie, is drawn again
+        assert run.task is not None
+        drawn = run.task.sample_cut_stream(n, generator(run.config.seed, "evaluation", 2), run.config.stream).places
+        assert drawn is not None
+        names, counts = np.unique(length - drawn[drawn != IGNORE], return_counts=True)
+        check_same(names.tolist(), [each.group for each in held.groups], "retention.groups.group")
+        check_same(counts.tolist(), [each.n_sequences for each in held.groups], "retention.groups.n_sequences")
+
+
+def _window_counts(run: InRun) -> None:
+    """Accuracy with one answer a sequence is a count with its exact bounds; with several its bounds have a width."""
+    if run.task is None:
+        return
+    found, n = run.ladder.window_hard, run.config.n_sequences
+    if run.task.answers_per_sequence == 1:
+        right = whole_counts(found.estimate, n, "accuracy.window-hard.estimate")
+        lower, upper = clopper_pearson(right, n, run.level)
+        check_same({"lower": float(lower), "upper": float(upper)}, asdict(found), "accuracy.window-hard")
+    elif max(found.lower, 1 - found.upper) > (run.level / 2) ** (1 / n) + 1e-9:
+        raise ValueError(f"`accuracy.window-hard` must have bounds as wide as those of {n} sequences; got "
+                         f"{found.lower!r} to {found.upper!r}")  # fmt: skip
+
+
+#: Relations between a ladder and the configuration of its run.
+IN_RUN: tuple[Callable[[InRun], None], ...] = (
+    _settings,
+    _case,
+    _sizes,
+    _counts,
+    _states,
+    _certified,
+    _retention_of,
+    _window_counts,
+)
+
+
+def check_in_run(ladder: Ladder, spec: ModelSpec, task: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` unless a ladder is what its run may have measured.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    spec : ModelSpec
+    task : mapping
+        Its name and parameters.
+    config : mapping
+        ``config.toml`` of the probe's run.
+    """
+    own = ":" in str(task.get("name", ""))
+    run = InRun(ladder, ProbeConfig(**config["probe"]), spec, None if own else task_of(task))
+    for relation in IN_RUN:
+        relation(run)
