@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boundprobe.bottleneck.train import BottleneckConfig
-<<<<<<< HEAD
-from boundprobe.checks import check_integer, check_number, check_word, refuse
-=======
-from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_number, refuse
->>>>>>> hR
+from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_number, check_word, refuse
 from boundprobe.probes.settings import ProbeConfig
 
 VERTICAL, DIAGONAL = "vertical", "diagonal"

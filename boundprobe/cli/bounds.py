@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
+from boundprobe.checks import MOST_CURVE_POINTS
 from boundprobe.cli.bounds_diagonal import (
     frontier_document,
     model_document,
@@ -15,9 +15,6 @@ from boundprobe.cli.bounds_diagonal import (
     print_model,
     reaches,
 )
-=======
-from boundprobe.checks import MOST_CURVE_POINTS
->>>>>>> hR
 from boundprobe.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,

@@ -56,12 +56,8 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     device : str
         Where decoders are trained.
     """
-<<<<<<< HEAD
     check_kind("config", config, ProbeConfig)
-    alpha = certificate_level(config.confidence, N_PARTS)
-=======
     alpha = certificate_level(config.confidence, LADDER_PARTS)
->>>>>>> hR
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
         task.sample_cut_stream(n, generator(config.seed, role, index), config.stream)

@@ -14,11 +14,8 @@ from typing import Any
 
 from boundprobe.probes.certificates.assumptions import Assumption
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-<<<<<<< HEAD
-from boundprobe.probes.certificates.prior import Prior
-=======
 from boundprobe.probes.certificates.information import FORMS
->>>>>>> hR
+from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.null import NullControl
 from boundprobe.probes.violations import rounding_slack
 
@@ -39,7 +36,6 @@ def check_bounds(bounds: Mapping[str, CertifiedBound], most_bits: float) -> None
             )
 
 
-<<<<<<< HEAD
 def check_defined_entropy(bits: float | None, prior: Prior) -> None:
     """Raise ``ValueError`` unless the entropy of the defined answers is at most that of all, and there where it is due.
 
@@ -50,9 +46,6 @@ def check_defined_entropy(bits: float | None, prior: Prior) -> None:
         raise ValueError(f"`defined_entropy_bits` must be {most}; got {bits:.6g}")
 
 
-def check_null_control(control: NullControl) -> None:
-    """Raise ``ValueError`` if a state that knows nothing is certified to hold something: no report is made then."""
-=======
 def check_most(bound: CertifiedBound, most_bits: float, name: str, why: str) -> None:
     """A lower bound is at most what its premises allow."""
     if bound.lower > most_bits + rounding_slack(most_bits):
@@ -86,7 +79,6 @@ def check_null_control(
     control: NullControl, present: CertifiedBound, level: float, n_answers: int, entropy_bits: float
 ) -> None:
     """States that know nothing are certified nothing, by decoders that are there, each at half the level."""
->>>>>>> hR
     if control.lower > 0:
         raise ValueError(f"`null_control` must certify 0 bits; got {control.lower:.6g}")
     each = {"null_control.constant": control.constant, "null_control.others": control.others}

@@ -6,14 +6,14 @@ The task gives the entropy, the sizes and the ceiling.  A user's own is not exec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
-from boundprobe.models.sizes import ENTRIES
+from boundprobe.models.sizes import nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
@@ -102,11 +102,9 @@ def _sizes(run: InRun) -> None:
         return
     sizes: dict[str, int] = {}
     for i, mixers in enumerate(run.spec.layers):
-        for mixer in mixers:
-            counts = ENTRIES[mixer](run.spec, run.cut.prefix.shape[1])
-            for kind, count in zip(("recurrent", "conv", "cache"), counts, strict=True):
-                name = f"{kind} of layer {i}"
-                sizes[name] = sizes.get(name, 0) + FLOAT32_BITS * count
+        of_layer = replace(run.spec, architecture="|".join(mixers))
+        bits = nominal_bits(of_layer, run.cut.prefix.shape[1], FLOAT32_BITS)
+        sizes |= {f"{kind} of layer {i}": n for kind, n in zip(("recurrent", "conv", "cache"), bits, strict=True)}
     found = {f"{part.kind} of layer {part.layer}": part.nominal_bits for part in run.ladder.parts}
     made = {name: bits for name, bits in sizes.items() if bits}
     check_same(sorted(made.items()), sorted(found.items()), "present_by_part")

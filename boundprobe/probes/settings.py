@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-<<<<<<< HEAD
-from boundprobe.checks import check_integer, check_kind, check_number, check_word
-=======
-from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_number, check_word
->>>>>>> hR
+from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_kind, check_number, check_word
 from boundprobe.settings import check_settings, setting
 
 #: Decoders that can be trained on states (``boundprobe.probes.decoders``), forms of T1 and confidence bounds for means.
@@ -105,12 +101,8 @@ class StatesConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-<<<<<<< HEAD
         check_kind("decoders", self.decoders, DecoderConfig)
-        for name in ("train_share", "calibration_share", "confidence"):
-=======
         for name in ("train_share", "calibration_share"):
->>>>>>> hR
             check_number(name, getattr(self, name), above=0, below=1, why="; take a part of 1")
         check_number("confidence", self.confidence, above=0, most=MOST_CONFIDENCE, why="; take e.g. 0.95")
         if self.train_share + self.calibration_share >= 1:

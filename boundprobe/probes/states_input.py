@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-<<<<<<< HEAD
-from boundprobe.checks import check_integer, check_kind, check_number
-=======
-from boundprobe.checks import MOST_VALUES, check_integer, check_number
->>>>>>> hR
+from boundprobe.checks import MOST_VALUES, check_integer, check_kind, check_number
 from boundprobe.probes.certificates.copies import check_copies, check_near_answers, points_of
 from boundprobe.probes.certificates.mean_bounds import upper_confidence_bound
 from boundprobe.probes.certificates.order import check_order

@@ -14,6 +14,7 @@ from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.counts import most_certified_bits
+from boundprobe.probes.decoder_choice import simplest_of_best
 from boundprobe.probes.null import NullControl
 from boundprobe.probes.part_relations import check_fano, check_retention, check_retention_counts
 from boundprobe.probes.read_back import (
@@ -91,10 +92,10 @@ def _certificates(report: Numbers) -> None:
 
 
 def _calibration(report: Numbers) -> None:
-    """The decoder is the one that promised most, and none promised more than the entropy."""
+    """The decoder is the simplest of those that promised most, and none promised more than the entropy."""
     promised, most = report.calibration_estimate_bits, report.prior.entropy_bits
     check_named("present_bits.decoder", report.present.decoder, tuple(promised))
-    check_same(max(promised.values()), promised[str(report.present.decoder)], "the largest calibration_estimate_bits")
+    check_same(simplest_of_best(promised), report.present.decoder, "present_bits.decoder")
     for name, bits in promised.items():
         if not 0 <= bits <= most + rounding_slack(most):
             raise ValueError(f"`calibration_estimate_bits.{name}` must be from 0 to {most:.6g} bits; got {bits:.6g}")

@@ -19,16 +19,10 @@ from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER, Reten
 from boundprobe.probes.certificates.sample import Sample, unit_means
 from boundprobe.probes.decoder_choice import decode
 from boundprobe.probes.null import NullControl, null_control
-<<<<<<< HEAD
-from boundprobe.probes.read_back import check_defined_entropy, check_entropy, check_null_control
-from boundprobe.probes.settings import StatesConfig, certificate_level, premise_level
-from boundprobe.probes.states_input import N_PARTS, GivenStates, read_states
-=======
-from boundprobe.probes.read_back import check_same
+from boundprobe.probes.read_back import check_defined_entropy, check_same
 from boundprobe.probes.settings import STATES_PARTS, StatesConfig, certificate_level, premise_level
 from boundprobe.probes.states_input import GivenStates, read_states
 from boundprobe.probes.states_relations import NUMBERS, check_in_run
->>>>>>> hR
 from boundprobe.probes.violations import states_violations
 from boundprobe.runs.documents import probes as documents
 from boundprobe.runs.documents.read import check_document
@@ -129,20 +123,10 @@ class StatesReport:
             tuple(document["violations"]),
             document.get("defined_entropy_bits"),
         )
-<<<<<<< HEAD
         check_defined_entropy(report.defined_entropy_bits, report.prior)
-        check_entropy({"present": report.present}, report.prior.entropy_bits)
-        check_null_control(report.null_control)
-        broken = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
-        if len(report.violations) != len(broken):
-            raise ValueError(
-                f"`violations` must be the {len(broken)} that its numbers have; got {list(report.violations)}"
-            )
-=======
         for relation in NUMBERS:
             relation(report)
         check_same(report.to_json(), document)
->>>>>>> hR
         return report
 
 
