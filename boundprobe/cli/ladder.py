@@ -9,6 +9,7 @@ from boundprobe.cli.output import print_pairs, print_table, say
 
 if TYPE_CHECKING:
     from boundprobe.bottleneck.curve import BottleneckCurve
+    from boundprobe.bounds.diagonal.ceiling import DiagonalBound
     from boundprobe.probes.certificates.assumptions import Assumption
     from boundprobe.probes.certificates.binomial import Proportion
     from boundprobe.probes.certificates.retention import Retention
@@ -109,6 +110,14 @@ def print_ladders(models: Sequence[ModelLadder]) -> None:
     )
 
 
+def diagonal_row(cut: DiagonalBound) -> tuple[str, str, str]:
+    """The diagonal cut that binds, beside the vertical one of the other rows."""
+    crosses = cut.crossing
+    kinds = f"recurrent {crosses.recurrent_bits}, convolution {crosses.conv_bits}, cache {crosses.cache_bits}"
+    asked = f"{cut.far_answers} answers beyond it take {cut.required_bits:.2f} bits at the measured error"
+    return f"across lag {cut.lag}", f"{crosses.total_bits} bits", f"{kinds}; {asked} (D1)"
+
+
 def print_curve(curve: BottleneckCurve) -> None:
     """Print the bottlenecks of fixed size, beside the ceiling and partial storage."""
     say(f"\nthe same model behind a bottleneck at the cut, bounds of all rows together at {curve.confidence:.0%}:")
@@ -154,6 +163,8 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
                 f"of log2 of the number of states, not of information; at most {states.threshold} wrong",
             )
         )
+    if ladder.diagonal is not None:
+        rows.append(diagonal_row(ladder.diagonal))
     control = ladder.null_control
     rows.append(("null control", f"{control.lower:.2f} bits", null_words(control)))
     needed = "none" if ladder.needed_bits is None else f"{ladder.needed_bits} bits"

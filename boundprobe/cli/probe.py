@@ -158,7 +158,8 @@ def _run_sweep(args: argparse.Namespace, sweep: Run, settings: ProbeConfig) -> i
 
     from boundprobe.cli.ladder import print_ladders
     from boundprobe.plots.ladder import save
-    from boundprobe.probes.run import ModelLadder, probe_sweep
+    from boundprobe.probes.run import ModelLadder
+    from boundprobe.probes.sweep import probe_sweep
 
     device = find_device(args.device)
     torch.set_num_threads(1)  # as for one model

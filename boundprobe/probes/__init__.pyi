@@ -19,8 +19,6 @@ from .present import PartBits as PartBits
 from .run import ModelLadder as ModelLadder
 from .run import probe_member as probe_member
 from .run import probe_run as probe_run
-from .run import probe_sweep as probe_sweep
-from .run import read_ladders as read_ladders
 from .settings import DecoderConfig as DecoderConfig
 from .settings import ProbeConfig as ProbeConfig
 from .settings import StatesConfig as StatesConfig
@@ -30,4 +28,6 @@ from .states_report import MeasuredStates as MeasuredStates
 from .states_report import StatesReport as StatesReport
 from .states_report import certify_read as certify_read
 from .states_report import certify_states as certify_states
+from .sweep import probe_sweep as probe_sweep
+from .sweep import read_ladders as read_ladders
 from .violations import find_violations as find_violations

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from boundprobe.bounds.diagonal.ceiling import DiagonalBound
 from boundprobe.models.memory import MemoryBits
 from boundprobe.probes.certificates.assumptions import Assumption
 from boundprobe.probes.certificates.binomial import (
@@ -74,6 +75,8 @@ class Ladder:
         Accuracy on the window-hard half.
     window_ceiling : float
         W2 at the model's receptive field.
+    diagonal : DiagonalBound or None
+        The diagonal cut that binds (D1); None for prefix distributions of which it says nothing.
     assumptions : tuple of Assumption
         What every certificate here rests on.
     confidence : float
@@ -98,6 +101,7 @@ class Ladder:
     memory: MemoryBits
     window_hard: Proportion
     window_ceiling: float
+    diagonal: DiagonalBound | None
     assumptions: tuple[Assumption, ...]
     confidence: float
     violations: tuple[str, ...]
@@ -149,6 +153,7 @@ class Ladder:
             "required_bits_lower": self.required.lower,
             "accuracy": {"state-hard": asdict(self.state_hard), "window-hard": asdict(self.window_hard)},
             "window_accuracy_ceiling": self.window_ceiling,
+            "diagonal": None if self.diagonal is None else self.diagonal.to_json(),
             "answer_errors": self.errors.to_json(),
             "rounded": [machine.to_json() for machine in self.rounded],
             "rounded_entropy_bits": entropy,
@@ -193,6 +198,7 @@ class Ladder:
             memory=MemoryBits(**document["memory"]),
             window_hard=Proportion(**document["accuracy"]["window-hard"]),
             window_ceiling=document["window_accuracy_ceiling"],
+            diagonal=None if document["diagonal"] is None else DiagonalBound.from_json(document["diagonal"]),
             assumptions=tuple(Assumption(**assumption) for assumption in document["assumptions"]),
             confidence=document["confidence"],
             violations=tuple(document["violations"]),

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Protocol
 
+from boundprobe.bounds.diagonal.ceiling import DiagonalBound
 from boundprobe.models.memory import MemoryBits
 from boundprobe.probes.certificates.assumptions import Assumption
 from boundprobe.probes.certificates.binomial import AnswerErrors, Proportion, required_by
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.retention import Retention
+from boundprobe.probes.diagonal import diagonal_violations
 from boundprobe.probes.null import NullControl
 from boundprobe.probes.part_relations import check_fano, check_retention, check_rounded, check_rounded_entropy
 from boundprobe.probes.present import PartBits
@@ -68,6 +70,8 @@ class Numbers(Protocol):
     def window_hard(self) -> Proportion: ...
     @property
     def window_ceiling(self) -> float: ...
+    @property
+    def diagonal(self) -> DiagonalBound | None: ...
     @property
     def assumptions(self) -> tuple[Assumption, ...]: ...
     @property
@@ -178,8 +182,8 @@ def _null_control(ladder: Numbers) -> None:
     """See ``read_back``."""
     level, n_answers = premise_level(ladder.confidence), len(ladder.errors.estimate)
     check_null_control(ladder.null_control, ladder.present, level, n_answers, ladder.entropy_bits)
-    both = {f"null_control.{name}": getattr(ladder.null_control, name) for name in ("constant", "others")}
-    check_forms(both, "betting")
+    check_forms({"null_control.constant": ladder.null_control.constant}, "betting")
+    check_forms({"null_control.others": ladder.null_control.others}, "betting", grouped=True)
 
 
 def _violations(ladder: Numbers) -> None:
@@ -201,6 +205,7 @@ def _violations(ladder: Numbers) -> None:
         n_values=ladder.n_values,
     )
     of_model = ladder.assumptions[3].checked.partition("; ")[0]
+    found += diagonal_violations(ladder.diagonal, ladder.errors.accuracy)
     check_violations(ladder.violations, found, (of_model,) if of_model.endswith("(A4)") else ())
 
 

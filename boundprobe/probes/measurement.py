@@ -19,6 +19,7 @@ from boundprobe.probes.certificates.information import Scored
 from boundprobe.probes.certificates.list_decoding import choose_threshold, states_certificate
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
+from boundprobe.probes.diagonal import diagonal_of, diagonal_violations
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
 from boundprobe.probes.null import null_control
@@ -96,6 +97,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     memory, window_hard = measured[0].bits(), _window_hard(model, task, config, alpha)
     ceiling = window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows))
     outside = interchange_check(model, measured[0], evaluation)
+    diagonal = diagonal_of(model.spec, task, config.stream, errors.accuracy)
     broken = find_violations(
         entropy_bits=case.entropy_bits,
         nominal_bits=memory.total_bits,
@@ -110,7 +112,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         retention=retention,
         n_answers=case.n_answers,
         n_values=case.n_values,
-    )
+    ) + diagonal_violations(diagonal, errors.accuracy)
     return Ladder(
         stream=config.stream,
         entropy_bits=case.entropy_bits,
@@ -129,6 +131,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
         memory=memory,
         window_hard=window_hard,
         window_ceiling=ceiling,
+        diagonal=diagonal,
         assumptions=_assumptions(case, outside, decoded.interchanged),
         confidence=config.confidence,
         violations=broken if outside is None else (outside, *broken),

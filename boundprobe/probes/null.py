@@ -140,14 +140,20 @@ def _without_states(sample: Sample) -> Sample:
 
 
 def _others(scored: Scored) -> Scored:
-    """Each sequence with the scores of a sequence of another group."""
+    """Sequences that change scores in pairs, those of a group with a sequence of its partner.
+
+    A pair is one unit, so that units are independent; a group without a partner is left out.
+    """
     n_rows = len(scored.answers)
-    groups = np.arange(n_rows) if scored.groups is None else scored.groups
-    order = np.argsort(groups, kind="stable")
-    largest = int(np.unique(groups, return_counts=True)[1].max())
-    source = np.empty(n_rows, np.int64)
-    source[order] = np.roll(order, largest)
-    return replace(scored, scores=scored.scores[source])
+    groups = np.arange(n_rows) if scored.groups is None else np.unique(scored.groups, return_inverse=True)[1]
+    rows = np.flatnonzero(groups // 2 < (groups.max() + 1) // 2)
+    order = rows[np.argsort(groups[rows], kind="stable")]
+    first = np.searchsorted(groups[order], np.arange(groups.max() + 2))  # where each group begins
+    partner = groups[rows] ^ 1
+    size = first[partner + 1] - first[partner]
+    place = np.arange(len(rows)) % size
+    source = order[first[partner] + place]
+    return Scored(scored.scores[source], scored.answers[rows], groups[rows] // 2)
 
 
 def _refusal(prior: Prior, control: NullControl) -> str:

@@ -14,11 +14,10 @@ from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.measurement import measure
 from boundprobe.probes.run_relations import check_in_run
 from boundprobe.probes.settings import ProbeConfig
-from boundprobe.runs.collect import sweep_points
 from boundprobe.runs.documents.probes import Probe
 from boundprobe.runs.documents.read import check_document
 from boundprobe.runs.manifest import finished_at
-from boundprobe.runs.store import Run, find_run, load_run, open_run, run_name
+from boundprobe.runs.store import Run, find_run, open_run
 from boundprobe.training.config import config_of_run
 from boundprobe.training.results import check_result
 from boundprobe.training.weights import WEIGHTS, load_models
@@ -166,7 +165,7 @@ def probe_member(
     settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
     root, of_member = root or trained.path.parent, result["members"][member]
     found = find_run(root, "probe", settings)
-    if found is not None and (known := _read_ladder(found)) is not None:
+    if found is not None and (known := read_ladder(found)) is not None:
         _check_trained_by(known, trained, of_member, config, found)
         trained.read_tensors(WEIGHTS)  # a ladder of weights that have changed since is none of this run
         return replace(known, measured_earlier=finished_at(found.path / "manifest.json") or "at a time not on record")
@@ -186,12 +185,12 @@ def probe_member(
             measure(model, train_config.task, config, device),
         )
         run.finish(measured.to_json())
-    known = _read_ladder(run)
+    known = read_ladder(run)
     assert known is not None  # just written
     return known
 
 
-def _read_ladder(run: Run) -> ModelLadder | None:
+def read_ladder(run: Run) -> ModelLadder | None:
     """The ladder of a finished probe of a model, held against the configuration of the probe."""
 
     def read(document: dict[str, Any]) -> ModelLadder:
@@ -202,9 +201,9 @@ def _read_ladder(run: Run) -> ModelLadder | None:
     return run.read_result(read)
 
 
-def _read_of(trained: Run, probe: Run) -> ModelLadder | None:
+def read_of(trained: Run, probe: Run) -> ModelLadder | None:
     """The ladder that a finished probe has of a training run, held against that run."""
-    known, result = _read_ladder(probe), trained.read_result(check_result)
+    known, result = read_ladder(probe), trained.read_result(check_result)
     if known is None or result is None:
         return known
     if known.member >= len(result["members"]):
@@ -241,65 +240,3 @@ def probe_run(trained: Run, config: ProbeConfig, root: Path | None = None, *, de
     """The ladder of every reported model of a finished training run; arguments are those of ``probe_member``."""
     n_members = len(check_trained(trained, 0)["members"])
     return [probe_member(trained, member, config, root, device=device) for member in range(n_members)]
-
-
-def probe_sweep(sweep: Run, config: ProbeConfig, root: Path | None = None, *, device: str = "cpu") -> list[ModelLadder]:
-    """The ladder of every reported model of a finished sweep, in the order of its grid.
-
-    Parameters
-    ----------
-    sweep : Run
-    config : ProbeConfig
-    root : Path, optional
-        Where run directories of the probes are made; beside the trained runs if not given.
-    device : str
-
-    Raises
-    ------
-    RunDirectoryError
-        If one of its runs is not finished.
-    """
-    return [ladder for trained in _runs_of(sweep) for ladder in probe_run(trained, config, root, device=device)]
-
-
-def read_ladders(run: Run) -> list[ModelLadder]:
-    """The ladders that are kept beside a training run or a sweep, or in a probe's own run; nothing is measured.
-
-    Parameters
-    ----------
-    run : Run
-        Of ``train``, ``sweep`` or ``probe``.
-
-    Returns
-    -------
-    list of ModelLadder
-        In the order of the sweep's grid, and of members within a run; a model that was measured with several
-        configurations is there several times.
-    """
-    if run.verb == "probe":
-        beside = run.path.parent / str(run.config.get("trained"))
-        known = _read_of(load_run(beside), run) if beside.is_dir() else _read_ladder(run)
-        return [] if known is None else [known]
-    if run.verb == "sweep":
-        return [ladder for trained in _runs_of(run) for ladder in read_ladders(trained)]
-    kept = [load_run(path) for path in sorted(run.path.parent.glob("probe-*"))]
-    found = [
-        known
-        for probe in kept
-        if probe.config.get("trained") == run.run_id and (known := _read_of(run, probe)) is not None
-    ]
-    return sorted(found, key=lambda ladder: ladder.member)
-
-
-def _runs_of(sweep: Run) -> list[Run]:
-    """Training runs of a sweep, in the order of its grid."""
-    runs = []
-    for point in sweep_points(sweep):
-        if (run := find_run(sweep.path.parent, "train", point["run"])) is None:
-            name = run_name("train", point["run"])
-            raise RunDirectoryError(
-                f"a sweep must lie beside its finished runs; got none at {sweep.path.parent / name}. Give its command "
-                "again."
-            )
-        runs.append(run)
-    return runs

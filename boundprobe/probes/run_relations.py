@@ -18,6 +18,7 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
 from boundprobe.probes.counts import MOST_COUNTS, errors_of, most_certified_bits, states_by_count, whole_counts
+from boundprobe.probes.diagonal import FLOAT32_BITS, diagonal_of
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.ladder_relations import certificates_of
 from boundprobe.probes.part_relations import check_retention_counts, check_rounded_counts
@@ -28,8 +29,6 @@ from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
 from boundprobe.tasks.registry import task_of
 
-#: Bits of an entry of a state that is measured.
-FLOAT32_BITS = 32
 #: Tokens that are drawn again to see where answers lie.
 MOST_TOKENS = 2**22
 
@@ -98,6 +97,9 @@ def _sizes(run: InRun) -> None:
         return
     ceiling = window_accuracy_ceiling(run.task.window_case(), receptive_field(run.spec.windows))
     check_same(ceiling, run.ladder.window_ceiling, "window_accuracy_ceiling")
+    cuts = diagonal_of(run.spec, run.task, run.ladder.stream, run.ladder.errors.accuracy), run.ladder.diagonal
+    made, found_cut = (None if cut is None else cut.to_json() for cut in cuts)
+    check_same(made, found_cut, "diagonal")
     if run.ladder.violations:
         return
     sizes: dict[str, int] = {}

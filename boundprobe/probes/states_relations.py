@@ -187,7 +187,7 @@ def _settings(run: InRun) -> None:
     forms = tuple(form for form in decoders.forms if form != "fano" or not report.prior.undefined_bits)
     for name, bound in (("present_bits", report.present), ("null_control.constant", report.null_control.constant),
                         ("null_control.others", report.null_control.others)):  # fmt: skip
-        check_forms({name: bound}, decoders.limit, forms, grouped=grouped)
+        check_forms({name: bound}, decoders.limit, forms, grouped=grouped or name == "null_control.others")
 
 
 def _stated(run: InRun) -> None:

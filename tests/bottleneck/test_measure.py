@@ -247,8 +247,8 @@ def test_budgets_that_cannot_be_read_are_refused(text: str) -> None:
         ({"budgets": ((1, 2), (1, 13))}, "`entry_bits` must be an integer from 1 to 12; got 13"),
         ({"steps": 0}, "`steps` must be an integer of at least 1; got 0"),
         ({"n_sequences": 0}, "`n_sequences` must be an integer of at least 1; got 0"),
-        ({"confidence": 1.0}, "`confidence` must be above 0 and below 1; got 1.0"),
-        ({"seed": -1}, "`seed` must be an integer of at least 0; got -1"),
+        ({"confidence": 1.0}, "`confidence` must be above 0 and at most 0.999999999; got 1.0"),
+        ({"seed": -1}, "`seed` must be an integer from 0 to 9223372036854775807; got -1"),
     ],
     ids=str,
 )
@@ -264,7 +264,7 @@ def test_a_curve_is_measured_like_the_ladder() -> None:
     assert curve_config({}, probe) is None
     assert curve_config({"budgets": "1x2,3"}, probe) == CurveConfig(((1, 2), (1, 3)), 400, 123, 0.9, 7)
     assert curve_config({"budgets": "2", "steps": 5}, probe) == CurveConfig(((1, 2),), 5, 123, 0.9, 7)
-    with pytest.raises(ValueError, match="`--bottleneck-steps` must come with --budgets"):
+    with pytest.raises(ValueError, match="`--bottleneck-steps` and `--cut` must come with --budgets"):
         curve_config({"steps": 5}, probe)
 
 
@@ -497,3 +497,27 @@ def test_an_edited_curve_is_refused(
     with pytest.raises(RunDirectoryError, match=said) as caught:
         probe_bottleneck(trained, 0, CURVE, tmp_path)
     assert str(place) in str(caught.value)
+
+
+def test_a_bottleneck_along_the_diagonal_is_of_what_crosses_it_and_of_the_answers_beyond(tmp_path):
+    """A window of 3 sees the two youngest of four letters; the bottleneck is all that knows the other two."""
+    task = {"name": "selective-copying", "n_numbers": 4, "n_letters": 4, "seq_len": 12}
+    sizes = {"architecture": "mamba-attn", "d_model": 4, "window": 3, "d_conv": 1, "d_state": 2, "mlp_ratio": 0}
+    config = TrainConfig.from_dict({"task": task, "model": sizes, "train": {"steps": 2, "batch": 4, "n_seeds": 1}})
+    trained = train(config, tmp_path)
+    settings = CurveConfig(((1, 2), (2, 2)), steps=3, n_sequences=300, cut="diagonal")
+    curve = probe_bottleneck(trained, 0, settings)
+    assert (curve.lag, curve.n_answers) == (2, 2)
+    assert [point.total_bits for point in curve.by_bits] == [2, 4]
+    assert curve.violations == ()
+    far = StateCase.of_uniform_answers(2, 8, theorem="", forces="")
+    for point in curve.points:
+        assert point.accuracy_ceiling == ceiling_and_floor(far, point.total_bits)[0]
+        assert point.n_states_seen <= 2**point.total_bits
+    assert probe_bottleneck(trained, 0, settings) == curve
+    assert BottleneckCurve.from_json(curve.to_json()) == curve
+    with pytest.raises(ValueError, match="no bit crosses its diagonal cut of 2 tokens"):
+        attention = TrainConfig.from_dict(
+            {"task": task, "model": {**sizes, "architecture": "attn"}, "train": {"steps": 1, "batch": 4, "n_seeds": 1}}
+        )
+        probe_bottleneck(train(attention, tmp_path), 0, settings)

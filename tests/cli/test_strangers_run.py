@@ -110,7 +110,7 @@ MEASURED = {
     "errors without limits": (put("answer_errors", "upper", [1.0]), "answer_errors"),
     "confidence 1.5": (put("confidence", 1.5), "confidence"),
     "a bool for bits": (put("entropy_bits", True), "entropy_bits"),
-    "another model": (put("model", "d_model", 4096), "present_by_part"),
+    "another model": (put("model", "d_model", 4096), "present_by_part|diagonal"),
     "another task": (put("task", "n_letters", 3), "entropy_bits"),
     "another member": (put("seed_index", 1), "seed"),
     "an unknown kind": (put("present_by_part", 0, "kind", "soul"), "kind"),

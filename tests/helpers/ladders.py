@@ -67,6 +67,7 @@ def model_ladder(
         memory=MemoryBits(nominal, 0, 0),
         window_hard=interval(window_hard),
         window_ceiling=1.0,
+        diagonal=None,
         assumptions=(),
         confidence=CONFIDENCE,
         violations=violations,

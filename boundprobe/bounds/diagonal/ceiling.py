@@ -7,8 +7,9 @@ the mean error over all n answers is at least m / n times the error of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,13 @@ class DiagonalBound:
             "required_bits": self.required_bits,
             "accuracy_ceiling": self.accuracy_ceiling,
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> DiagonalBound:
+        """Read a cut back; the lags of its stages are not in the document."""
+        bits = (document[f"{kind}_bits"] for kind in ("recurrent", "conv", "cache"))
+        crossing = Crossing((document["lag"],), *bits)
+        return cls(crossing, document["far_answers"], document["required_bits"], document["accuracy_ceiling"])
 
 
 @dataclass(frozen=True)

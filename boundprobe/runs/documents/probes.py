@@ -80,6 +80,18 @@ class Assumption(Document):
     checked: Text
 
 
+class Diagonal(Document):
+    """A diagonal cut."""
+
+    lag: Count
+    far_answers: Positive
+    recurrent_bits: Count
+    conv_bits: Count
+    cache_bits: Count
+    required_bits: Bits
+    accuracy_ceiling: Share
+
+
 class Ladder(Document):
     """The part of a probe's document that ``Ladder.from_json`` reads."""
 
@@ -100,6 +112,7 @@ class Ladder(Document):
     required_bits_lower: Bits
     accuracy: Halves
     window_accuracy_ceiling: Share
+    diagonal: Diagonal | None
     answer_errors: Errors
     rounded: list[Machine]
     rounded_entropy_bits: EntropyBound | None
