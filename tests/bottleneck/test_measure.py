@@ -516,8 +516,8 @@ def test_a_bottleneck_along_the_diagonal_is_of_what_crosses_it_and_of_the_answer
         assert point.n_states_seen <= 2**point.total_bits
     assert probe_bottleneck(trained, 0, settings) == curve
     assert BottleneckCurve.from_json(curve.to_json()) == curve
+    of_attention = {**sizes, "architecture": "attn"}
+    schedule = {"steps": 1, "batch": 4, "n_seeds": 1}
+    attention = train(TrainConfig.from_dict({"task": task, "model": of_attention, "train": schedule}), tmp_path)
     with pytest.raises(ValueError, match="no bit crosses its diagonal cut of 2 tokens"):
-        attention = TrainConfig.from_dict(
-            {"task": task, "model": {**sizes, "architecture": "attn"}, "train": {"steps": 1, "batch": 4, "n_seeds": 1}}
-        )
-        probe_bottleneck(train(attention, tmp_path), 0, settings)
+        probe_bottleneck(attention, 0, settings)
