@@ -1,4 +1,4 @@
-"""Entropies and Fano's loss, in bits (theory, section 2)."""
+"""Entropies and Fano's loss, in bits (docs/theory/bounds.md)."""
 
 from __future__ import annotations
 

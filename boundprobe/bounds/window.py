@@ -1,4 +1,4 @@
-"""Bounds for a stack that sees only the last tokens (theory, section 3).
+"""Bounds for a stack that sees only the last tokens (W1 and W2; docs/theory/bounds.md).
 
 A layer of window w lets a position see itself and the w - 1 positions before it.
 """
@@ -35,7 +35,7 @@ def receptive_field(windows: Sequence[int | None]) -> int | None:
 
     References
     ----------
-    Section 3 of the theory; Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
+    W1 (docs/theory/bounds.md); Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859), Theorem 3.7.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A model's state read along a diagonal cut, and answers from it alone (D1; theory, section 3b).
+"""A model's state read along a diagonal cut, and answers from it alone (D1; docs/theory/bounds.md).
 
 Layer l leaves its inputs up to token t_{l-1} behind and its outputs up to t_l = t_{l-1} + d_l.  Of its caches and
 buffers those entries cross that were made by t_{l-1} and are still needed after t_l; of a recurrence its state after

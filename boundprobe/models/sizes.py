@@ -102,7 +102,7 @@ def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
 
     References
     ----------
-    D1 (theory, section 3b).
+    D1 (docs/theory/bounds.md).
 
     Examples
     --------
@@ -155,7 +155,7 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
 
     References
     ----------
-    Section 6 of the theory (*nominal*); Lemma 3.5 of Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859).
+    *Nominal* bits (docs/trust.md); Lemma 3.5 of Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859).
 
     Examples
     --------

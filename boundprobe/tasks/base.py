@@ -70,7 +70,7 @@ class CutBatch:
 
     Notes
     -----
-    The bounds of the theory, section 2, hold under teacher forcing.  S1: an answer is read from the state and
+    The bounds on states (docs/theory/bounds.md) hold under teacher forcing.  S1: an answer is read from the state and
     the answers before it, so H(Y_j | S, Y_<j) is at most the bracket of its error, and by the chain rule
     H(Y_A | S) is at most the sum of the brackets.  S3: the answers that lie e errors from what one state says
     are as many as without telling, C(n, e) (q-1)^e, since a word and its pattern of errors fix each other, one

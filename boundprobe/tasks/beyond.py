@@ -18,7 +18,7 @@ from boundprobe.tasks.cases import StateCase, WindowCase
 
 @dataclass(frozen=True)
 class Beyond(AbstractTask):
-    """The answers beyond a lag, of which D1 speaks (theory, section 3b).
+    """The answers beyond a lag, of which D1 speaks (docs/theory/bounds.md).
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ class Places:
 
 @dataclass(frozen=True)
 class StateCase:
-    """The state-hard case in numbers: prefixes that a state at the cut must distinguish (theory, section 2).
+    """The state-hard case in numbers: prefixes that a state at the cut must distinguish (docs/theory/bounds.md).
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class StateCase:
     def beyond(self, lag: int) -> StateCase | None:
         """The case of the answers whose tokens lie ``lag`` or more before the cut, given all that lies after.
 
-        What D1 speaks of (theory, section 3b).  Which answers these are is given as well: in recall a cut may fall
+        What D1 speaks of (docs/theory/bounds.md).  Which answers these are is given as well: in recall a cut may fall
         between a key and its value.  Independent uniform answers remain that, whatever is known of the others; of a
         uniform permutation, the m tokens whose places are not known yet are a uniform permutation of m.
 

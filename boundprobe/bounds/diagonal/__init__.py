@@ -1,4 +1,4 @@
-"""Diagonal cuts (D1; theory, section 3b): states, windows and hybrids under one theorem; all numbers in bits."""
+"""Diagonal cuts (D1; docs/theory/bounds.md): states, windows and hybrids under one theorem; all numbers in bits."""
 
 import lazy_loader
 

@@ -116,7 +116,10 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "D1 diagonal cut", "state", "lower",
         "S1 and S3 for the answers D or more tokens before the query, with the bits across a cut of lag D for log2 |S|",
-        ("answers lie at known places", "windows and convolutions read only their last tokens, full attention all"),
+        (
+            "answers lie at known places, and are independent and uniform or a permutation, given those nearer",
+            "the cut ends before the query",
+        ),
         ("diagonal_bounds", "frontier", "DiagonalCuts"),
         f"generalises Theorems 3.3 and 3.7 of {_COOPER}", "states and windows apart, not of one hybrid",
         "ours, proved in docs/theory/bounds.md",
@@ -128,7 +131,7 @@ CATALOGUE: tuple[Entry, ...] = (
         ("certify_states", "measure"),
         "Fano 1961; Barber and Agakov 2003; Waudby-Smith and Ramdas 2024, arXiv 2010.09686, for the confidence bound",
         "variational bounds of mutual information; confidence bounds for means",
-        "our combination, derived in docs/probes.md",
+        "our combination, proved in docs/theory/bounds.md",
         package="boundprobe.probes",
     ),
     Entry(

@@ -207,9 +207,11 @@ def _diagonal_ceiling(bound: DiagonalBound) -> Bound:
     crossing = bound.crossing
     parts = {"recurrent": crossing.recurrent_bits, "convolution": crossing.conv_bits, "cache": crossing.cache_bits}
     crosses = ", ".join(f"{bits} {kind}" for kind, bits in parts.items() if bits) or "no"
+    n = bound.far_answers
+    settled = "1 answer is settled by a token" if n == 1 else f"{n} answers are settled by tokens"
     why = (
-        f"{crosses} bits cross {bound.lag} tokens before the query; {bound.far_answers} of the answers lie that far, "
-        f"and the wanted accuracy takes {bound.required_bits:.3f} bits of them"
+        f"{settled} with {bound.lag} or more others before the query; "
+        f"{crosses} bits cross there, of {bound.required_bits:.3f} that the wanted accuracy takes"
     )
     return Bound("diagonal_ceiling", bound.accuracy_ceiling, "proved", note=why)
 

@@ -38,7 +38,7 @@ def absent_answers_bits(defined_probability: ArrayLike, n_values: int, errors: A
 
     References
     ----------
-    *Absent answers* (section 2 of the theory); S1, so Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859),
+    *Absent answers* (docs/theory/bounds.md); S1, so Cooper, Diakonikolas, Ma, Sala 2026 (arXiv 2603.08859),
     Theorem 3.3, exact form.
 
     Examples

@@ -60,7 +60,7 @@ def key_value_stream_bits(n_keys: int, n_values: int, n_pairs: int, mean_errors:
 
     References
     ----------
-    *Absent answers* (section 2 of the theory), all probabilities alike and the errors averaged by concavity.
+    *Absent answers* (docs/theory/bounds.md), all probabilities alike and the errors averaged by concavity.
 
     Examples
     --------

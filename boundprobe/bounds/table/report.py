@@ -103,7 +103,7 @@ def custom_report(task: CustomTask, error: float = 0.0, time_limit: float = 10.0
 
     References
     ----------
-    *A user's own task* (section 4 of the theory).
+    *A user's own task*, by enumeration (docs/tasks.md).
 
     Examples
     --------

@@ -88,7 +88,7 @@ def smallest_separating_set(table: IntArray, time_limit: float = 10.0) -> Separa
 
     References
     ----------
-    *A user's own task* (section 4 of the theory); Moret and Shapiro 1985 (SIAM J. Sci. Stat. Comput. 6:983) on
+    *A user's own task*, by enumeration (docs/tasks.md); Moret and Shapiro 1985 (SIAM J. Sci. Stat. Comput. 6:983) on
     minimum test sets.
 
     Examples
