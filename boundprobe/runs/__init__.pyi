@@ -3,11 +3,13 @@ from .collect import CollectedRun as CollectedRun
 from .collect import check_table as check_table
 from .collect import run_row as run_row
 from .collect import seed_rows as seed_rows
+from .collect import sweep_points as sweep_points
 from .collect import write_table as write_table
 from .files import write_json as write_json
 from .files import write_text as write_text
 from .files import write_whole as write_whole
 from .store import Run as Run
 from .store import config_hash as config_hash
+from .store import find_run as find_run
 from .store import load_run as load_run
 from .store import open_run as open_run
