@@ -452,9 +452,9 @@ def test_stored_premises_hold(premises_table, levels_table):
     assert sum(int(line["repetitions"]) for line in true) > 3000
     assert [line for line in true if int(line["refused"])] == []
     assert [line for line in (*true, *levels_table) if line["verdict"] != "holds"] == []
-    # The one false premise that is known to be certified: dependence that no pair of answers shows.
-    certified = {line["sample"] for line in premises_table if int(line["above_truth"])}
-    assert {name.split(",")[:2] == ["parity", " stored"] for name in certified} <= {True}
+    # The one false premise that is known to be certified: dependence on rows that seldom repeat, overstated by a bit.
+    certified = {(line["sample"], line["n_units"]) for line in premises_table if int(line["above_truth"])}
+    assert certified <= {("function of all, stored, 1 bits too high", "1000")}
     for line in premises_table:
         assert sum(int(each.rsplit(":", 1)[1]) for each in line["by"].split(" ") if ":" in each) == int(line["refused"])
 

@@ -42,7 +42,7 @@ def spread(n_rows, n_answers, k, share):
     return answers
 
 
-def one_latent(n_answers, asked, k=16, n_rows=2000):
+def one_latent(n_answers, asked, k=16, n_rows=900):
     """All answers are functions of one value, and each is seldom asked: 4 bits in all."""
     generator = rng(4)
     latent = generator.integers(k, size=n_rows)
@@ -58,7 +58,7 @@ def test_dependence_that_is_spread_over_all_pairs(n_rows, share):
         certify_states(states, answers, n_values=16, config=LINEAR)
 
 
-@pytest.mark.parametrize(("n_answers", "asked"), [(130, 0.05), (100, 0.05), (120, 0.03)])
+@pytest.mark.parametrize(("n_answers", "asked"), [(130, 0.05), (120, 0.03)])
 def test_dependent_answers_of_which_few_are_asked(n_answers, asked):
     latent, answers, defined = one_latent(n_answers, asked)
     with pytest.raises(ValueError, match="agree with each other more than independent ones"):
@@ -66,9 +66,8 @@ def test_dependent_answers_of_which_few_are_asked(n_answers, asked):
 
 
 def test_what_could_be_tested_is_said():
-    _, answers, defined = one_latent(130, 0.05)
-    answers = rng(5).integers(16, size=answers.shape)
+    answers, defined = rng(5).integers(16, size=(800, 40)), rng(6).random((800, 40)) < 0.05
     said = check_uniform(np.where(defined, answers, IGNORE), 16, 1e-6)
-    assert "independence of 0 of 8385 pairs" in said
+    assert "independence of 0 of 780 pairs" in said
     answers[:, 3] = IGNORE
-    assert check_uniform(answers, 16, 1e-6).startswith("uniform values of 129 of 130 answers")
+    assert check_uniform(answers, 16, 1e-6).startswith("uniform values of 39 of 40 answers")
