@@ -33,6 +33,7 @@ from boundprobe.probes.decoders.base import FitSettings
 from boundprobe.probes.decoders.contexts import fit_contexts
 from boundprobe.probes.decoders.pairs import fit_pairs
 from boundprobe.probes.settings import DecoderConfig
+from boundprobe.probes.violations import rounding_slack
 from boundprobe.seeds import generator
 
 
@@ -119,7 +120,7 @@ def null_control(
         _certified(prior, decoded.plan, _others(decoded.evaluation), config, level / 2),
         prior.entropy_bits - _counted(prior, splits, config.seed),
     )
-    if control.lower > 0:
+    if control.lower > rounding_slack(prior.entropy_bits):
         raise ValueError(_refusal(prior, control))
     return control
 

@@ -79,7 +79,7 @@ def check_null_control(
     control: NullControl, present: CertifiedBound, level: float, n_answers: int, entropy_bits: float
 ) -> None:
     """States that know nothing are certified nothing, by decoders that are there, each at half the level."""
-    if control.lower > 0:
+    if control.lower > rounding_slack(entropy_bits):
         raise ValueError(f"`null_control` must certify 0 bits; got {control.lower:.6g}")
     each = {"null_control.constant": control.constant, "null_control.others": control.others}
     check_bounds(each, entropy_bits)

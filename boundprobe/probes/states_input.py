@@ -81,7 +81,7 @@ def read_states(
 
 def _check_premises(sample: Sample, single: Sample, prior: Prior, level: float) -> tuple[str, str]:
     """Hold independent sequences and the prior against what is given; return what was tested of each."""
-    copies = check_copies(sample, single)
+    copies = check_copies(sample)
     in_order = check_order(points_of(single.states), single.answers, level / 4)
     tested, word = f"{copies}; {in_order}", "independence is otherwise your word"
     if not (prior.independent_uniform or prior.undefined_bits > 0):

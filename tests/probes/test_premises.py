@@ -344,6 +344,13 @@ def test_copies_in_different_groups_are_seen():
     refused("occur exactly 2 times", states, answers, n_values=2, groups=groups)
 
 
+def test_noisy_copies_in_different_groups_are_seen():
+    source, groups = rng().permutation(np.repeat(np.arange(1500), 2)), np.arange(3000) // 8
+    states = noise(1500, 512, seed=3)[source] + 0.1 * noise(3000, 512, seed=4)
+    answers = rng(5).integers(2, size=(1500, 4))[source]
+    refused("states in clusters of 2 or so", states, answers, n_values=2, groups=groups)
+
+
 def test_a_clock_and_a_slow_chain_share_nothing_but_their_order():
     """Answers change seldom, and the state counts rows."""
     answers = (np.cumsum(rng().random(2000) < 0.02) % 2)[:, None]
@@ -446,3 +453,11 @@ def test_true_priors_pass_the_null_control(seed):
         assert control.lower == 0.0
         assert control.excess_bits < 0.1
         assert NullControl.from_json(control.to_json()) == control
+
+
+@pytest.mark.parametrize(("n_answers", "k"), [(10, 36), (6, 5), (15, 3), (12, 6)])
+def test_entropies_whose_sum_is_rounded_are_no_reason_to_refuse(n_answers, k):
+    """The bound of a state that knows nothing came out at 7e-15 bits, and "above 0"."""
+    answers = rng(1).integers(k, size=(1200, n_answers))
+    control = certify_states(answers + 0.0, answers, n_values=k, config=LINEAR).null_control
+    assert control.lower < 1e-9

@@ -46,15 +46,13 @@ ADVICE = (
 )
 
 
-def check_copies(sample: Sample, single: Sample | None = None) -> str:
+def check_copies(sample: Sample) -> str:
     """A1: sequences and states do not come in clusters of a fixed size; return what was tested.
 
     Parameters
     ----------
     sample : Sample
         All sequences: copies of one in different groups are no draws of independent groups either.
-    single : Sample, optional
-        One sequence of each group; all are, if none are named.
 
     Raises
     ------
@@ -66,8 +64,7 @@ def check_copies(sample: Sample, single: Sample | None = None) -> str:
             f"sequences must be independent; got many that occur exactly {copies} times, as independent draws of no "
             f"distribution would: {ADVICE}"
         )
-    single = sample if single is None else single
-    check_near_states(single.rows(_few(single.n_sequences)))
+    check_near_states(sample.rows(_few(sample.n_sequences)))
     return "neither sequences nor states come in copies or near copies"
 
 
@@ -175,29 +172,33 @@ def _agreements(answers: IntArray) -> Iterator[NDArray[np.int16]]:
 def check_near_states(sample: Sample) -> None:
     """Refuse states that come in clusters of a fixed size: noisy copies.
 
-    Some of the sequences, A, cut the space into cells: that of a centre in A has what lies nearest to it, within a
-    radius.  How many of the others, B, fall into each cell is then a mixture of Poisson weights if B is independent,
-    so that f_r^2 <= (r + 1) / r f_(r-1) f_(r+1).  Of two copies of each sequence one cell holds one at most.
+    Some of the groups, A, cut the space into cells: that of a sequence of A has what lies nearest to it, within a
+    radius.  How many of the other groups, B, fall into each cell is then a mixture of Poisson weights if groups are
+    independent, so that f_r^2 <= (r + 1) / r f_(r-1) f_(r+1).  Of two copies of each sequence one cell holds one at
+    most.  Without groups each sequence is one.
 
     Raises
     ------
     ValueError
         If the inequality does not hold.
     """
-    order = generator(0, "split", 4).permutation(sample.n_sequences)
-    points = points_of(sample.states)[order]
+    points, groups = points_of(sample.states), sample.groups
+    groups = np.arange(len(points)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    place = generator(0, "split", 4).permutation(int(groups.max()) + 1)[groups]
     for share in SHARES:
-        n_centres = int(share * len(points))
-        if n_centres >= LEAST_CENTRES:
-            _check_clusters(points[:n_centres], points[n_centres:])
+        central = place < int(share * (place.max() + 1))
+        if central.sum() >= LEAST_CENTRES:
+            _check_clusters(points[central], points[~central], groups[~central])
 
 
-def _check_clusters(centres: FloatArray, others: FloatArray) -> None:
-    """The inequality of ``check_near_states`` for one choice of the centres."""
+def _check_clusters(centres: FloatArray, others: FloatArray, groups: IntArray) -> None:
+    """The inequality of ``check_near_states`` for one choice of the centres, and the groups of the others."""
     reach, _ = _nearest(centres, centres, itself=True)
     distance, cell = _nearest(others, centres)
     for radius in np.unique(np.quantile(reach, QUANTILES)) * 1.5:
-        counts = np.bincount(cell[distance <= radius], minlength=len(centres))
+        near = distance <= radius
+        cells = np.unique(np.stack([cell[near], groups[near]]), axis=1)[0]  # a group counts once
+        counts = np.bincount(cells, minlength=len(centres))
         occur = np.bincount(counts, minlength=int(counts.max(initial=0)) + 2).astype(np.float64)
         for r in range(1, len(occur) - 1):
             if _too_few_follow(occur[r - 1], occur[r], occur[r + 1], r):

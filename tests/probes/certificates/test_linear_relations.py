@@ -40,8 +40,23 @@ def test_a_parity_of_some_answers_is_refused(n_values, n_answers, of):
     rows[:, of[-1]] = (3 - rows[:, of[:-1]].sum(1)) % n_values
     with pytest.raises(ValueError, match=r"one linear relation mod|depend|whole rows"):
         check_uniform(rows, n_values, 1e-6)
-    rows[0, of[-1]] = IGNORE  # a column with absent answers is left out
-    assert relation_log_e(rows, n_values)[0] == -math.inf
+    rows[np.arange(n_answers), np.arange(n_answers)] = IGNORE  # rows with an absent answer are left out
+    assert relation_log_e(np.tile(rows, (4, 1)), n_values)[0] > 30
+
+
+def test_answers_that_are_mostly_absent_do_not_hide_the_others():
+    rows = np.random.default_rng(4).integers(2, size=(600, 20))
+    rows[:, 9] = rows[:, :9].sum(1) % 2
+    rows[:, 10:][np.random.default_rng(5).random((600, 10)) < 0.7] = IGNORE
+    assert relation_log_e(rows, 2)[0] > 30
+    rows[:, 9] = np.random.default_rng(6).integers(2, size=600)
+    assert relation_log_e(rows, 2)[0] == -math.inf
+
+
+def test_a_relation_beyond_hundreds_of_bits_is_seen():
+    rows = np.random.default_rng(7).integers(2, size=(900, 700))
+    rows[:, 690] = rows[:, [520, 600, 680]].sum(1) % 2
+    assert relation_log_e(rows, 2)[0] > 30
 
 
 def test_a_parity_with_errors_is_refused():
