@@ -120,7 +120,10 @@ def diagonal_row(cut: DiagonalBound) -> tuple[str, str, str]:
 
 def print_curve(curve: BottleneckCurve) -> None:
     """Print the bottlenecks of fixed size, beside the ceiling and partial storage."""
-    say(f"\nthe same model behind a bottleneck at the cut, bounds of all rows together at {curve.confidence:.0%}:")
+    where = "at the cut"
+    if curve.lag:
+        where = f"along the diagonal cut of lag {curve.lag} (answers beyond it: {curve.n_answers})"
+    say(f"\nthe same model behind a bottleneck {where}, bounds of all rows together at {curve.confidence:.0%}:")
     rows = [
         [
             f"{point.n_entries} x {point.entry_bits}",

@@ -42,12 +42,16 @@ def run(args: argparse.Namespace) -> int:
     """Probe what is not probed yet, then draw."""
     from dataclasses import asdict
 
-    from boundprobe.bottleneck.settings import curve_config
+    from boundprobe.bottleneck.settings import VERTICAL, curve_config
     from boundprobe.probes.settings import ProbeConfig
 
     given = resolve(OPTIONS, args)
     bottleneck = given.pop("bottleneck", {})
     settings = ProbeConfig(**given)
+    if bottleneck.get("cut", VERTICAL) != VERTICAL:
+        raise ValueError(
+            "`--cut` must be vertical with plot, whose panels are of all answers; got diagonal. `probe` measures it."
+        )
     curve = curve_config(bottleneck, settings)
     if args.print_config:
         return print_config(asdict(settings) | ({"bottleneck": bottleneck} if bottleneck else {}))

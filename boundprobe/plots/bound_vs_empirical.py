@@ -47,9 +47,9 @@ def draw_state_panel(ax: Axes, task: AbstractTask, models: Sequence[MeasuredMode
             max(ladder.used.lower, LEFT_BITS), 0.0, "^", color=look["color"], ms=8, clip_on=False, zorder=6,
             alpha=0.85,
         )  # fmt: skip
-        if model.curve is not None:
+        if model.curve is not None and not model.curve.lag:  # the panel is of all answers
             _draw_bottlenecks(ax, model.curve, look["color"])
-    if any(model.curve is not None for model in models):
+    if any(model.curve is not None and not model.curve.lag for model in models):
         ax.plot([], [], "k*", ms=9, mec="white", mew=0.5, ls="none", label="same model, bottleneck at the cut")
     ax.plot([], [], "k.-", ms=4, lw=0.7, alpha=0.6, label="same model, state rounded")
     ax.plot([], [], "k^", ms=7, alpha=0.85, ls="none", label="bits certainly used (height has no meaning)")

@@ -79,3 +79,57 @@ def test_the_paper_preset_and_a_parameter_over_it(document):
 def test_a_curve_of_too_many_points_is_refused_at_once(refused):
     said = refused("bounds", "--task", "copying", "--curves", 100_000_000)
     assert "`--curves` must be an integer from 2 to 100000; got '100000000'" in said
+
+
+# Diagonal cuts
+
+GAP = ["-p", "n_pairs=8", "-p", "n_keys=8", "-p", "n_values=16", "-p", "seq_len=64", "-p", "gap=20"]
+HYBRID = [
+    "--model",
+    "mamba-attn",
+    "--d-model",
+    "2",
+    "--expand",
+    "1",
+    "--d-state",
+    "2",
+    "--d-conv",
+    "3",
+    "--window",
+    "16",
+]
+
+
+def test_a_hybrid_that_its_recurrent_state_fails(document, call):
+    """32 pairs' bits lie beyond the window; its cache would hold them all, and counts for nothing there."""
+    found = document("bounds", "--task", "mqar", *GAP, *HYBRID, "--entry-bits", "4")
+    model = found["model"]
+    assert set(model) == {"n_params", "memory", "diagonal", "diagonal_cuts", "verdict"}
+    assert model["verdict"]["state-hard"] == "must fail"
+    assert model["memory"] == {"recurrent_bits": 16, "conv_bits": 16, "cache_bits": 240}
+    cut = model["diagonal"]
+    assert set(cut) == {
+        "lag", "far_answers", "recurrent_bits", "conv_bits", "cache_bits", "required_bits", "accuracy_ceiling",
+    }  # fmt: skip
+    assert (cut["lag"], cut["far_answers"], cut["required_bits"]) == (17, 8, 32.0)
+    assert (cut["recurrent_bits"], cut["conv_bits"], cut["cache_bits"]) == (16, 0, 0)
+    assert cut in model["diagonal_cuts"]
+    assert min(each["accuracy_ceiling"] for each in model["diagonal_cuts"]) == cut["accuracy_ceiling"] < 1
+    code, out, _ = call("bounds", "--task", "mqar", *GAP, *HYBRID, "--entry-bits", "4")
+    assert code == 0
+    assert "<- binds" in out
+    assert "8 answers are settled by tokens with 17 or more others before the query" in out
+
+
+def test_the_frontier(document, call, refused):
+    task = ["--task", "selective-copying", "-p", "n_numbers=4", "-p", "n_letters=4", "-p", "seq_len=20"]
+    points = document("bounds", *task, "--frontier")["frontier"]
+    assert [point["required_bits"] for point in points] == pytest.approx([12, 9, 6, 3, 0])
+    assert [(point["reach"], point["far_answers"]) for point in points] == [(i, 4 - i) for i in range(5)]
+    some = document("bounds", *task, "--frontier", "3,1", "--error", "0.1")["frontier"]
+    assert [point["reach"] for point in some] == [3, 1]
+    code, out, _ = call("bounds", *task, "--frontier", "0,2")
+    assert code == 0
+    assert "least recurrent bits for a reach" in out
+    assert "numbers of tokens, such as 0,8,16" in refused("bounds", *task, "--frontier", "-1")
+    assert "known distances" in refused("bounds", "--task", "position-retrieval", "-p", "form=prefix", "--frontier")

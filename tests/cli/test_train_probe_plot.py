@@ -291,3 +291,17 @@ def test_plots_of_two_tasks_are_refused(call, tiny, trained, tmp_path):
     code, out, err = call("plot", trained, second, "--out", tmp_path / "figures")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert not (tmp_path / "figures").exists()
+
+
+def test_a_bottleneck_along_the_diagonal(document, call, refused, trained):
+    flags = [*PROBE, "--budgets", "2x2,2x3", "--bottleneck-steps", "3", "--cut", "diagonal"]
+    curve = document("probe", trained, *flags)["bottleneck"]
+    assert (curve["lag"], curve["n_answers"]) == (
+        1,
+        1,
+    )  # its window sees both letters; the older one is beyond a lag of 1
+    assert [point["bits"] for point in curve["points"]] == [4, 6]
+    code, out, _ = call("probe", trained, *flags)
+    assert code == 0
+    assert "behind a bottleneck along the diagonal cut of lag 1 (answers beyond it: 1)" in out
+    assert "`--cut` must be vertical with plot" in refused("plot", trained, "--budgets", "1x2", "--cut", "diagonal")
