@@ -12,7 +12,7 @@ from boundprobe.errors import Terminated
 
 
 class _State:
-    """Whether the process was told to end, whether somebody will look, and what would be kept."""
+    """Flags of the process: told to end, looked at by somebody, with a checkpoint to keep."""
 
     requested = False
     deferred = 0
@@ -25,7 +25,7 @@ def note_checkpoint() -> None:
 
 
 def has_checkpoint() -> bool:
-    """Whether the command that runs, or ran last, has a checkpoint."""
+    """Return whether the command that runs, or ran last, has a checkpoint."""
     return _State.checkpoint
 
 

@@ -224,21 +224,21 @@ def print_report(task: AbstractTask, report: BoundsReport) -> None:
 
 
 def _is_sampled(task: AbstractTask) -> bool:
-    """Whether a sampler stands for the prefixes of a user's own task."""
+    """Return whether a sampler stands for the prefixes of a user's own task."""
     from boundprobe.tasks.custom.task import CustomTask
 
     return isinstance(task, CustomTask) and task.enumerated.sampler is not None
 
 
 def _has_absent(task: AbstractTask) -> bool:
-    """Whether some prefix of a user's own task has no answer to some query."""
+    """Return whether some prefix of a user's own task has no answer to some query."""
     from boundprobe.tasks.custom.task import CustomTask
 
     return isinstance(task, CustomTask) and task.enumerated.defined_pairs is not None
 
 
 def _known(task: AbstractTask, report: BoundsReport, key: str) -> str:
-    """How a bound of the headline is known; where prefixes are sampled, whose number it is."""
+    """Evidence of a bound of the headline; where prefixes are sampled, whose number it is."""
     if not _is_sampled(task) or report[key].value is None:
         return report[key].evidence
     # S4 is the larger of the entropy, which is stated, and of what the sample shows.

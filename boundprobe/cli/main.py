@@ -84,7 +84,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _kept(argv: Sequence[str]) -> str:
-    """What there is of a command that was ended, and what the same command would do."""
+    """A sentence on what an ended command has kept, and on what the same command would do."""
     verb = next((word for word in argv if word in VERBS), None)
     if has_checkpoint():
         return "repeat the command to resume from the last checkpoint"

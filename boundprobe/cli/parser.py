@@ -59,7 +59,7 @@ class OneLineParser(argparse.ArgumentParser):
         raise ValueError(message)
 
     def _advice(self, given: str) -> str:
-        """What a flag that is not known may stand for: a flag of this verb, or one that other verbs have."""
+        """Advice for a flag that is not known: a flag of this verb, or one that other verbs have."""
         if own := _meant(given, self._spellings()):
             return own
         for name in {_meant(given, verb._spellings()) for verb in self.siblings.values()} - {""}:

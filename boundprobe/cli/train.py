@@ -92,7 +92,7 @@ ABOVE_CHANCE = 0.05
 
 
 def _ended(member: dict[str, Any], chance: float) -> str:
-    """How a loss ended: one that stands still where answers are no better than guessed is a plateau."""
+    """End of a loss in words: one that stands still where answers are no better than guessed is a plateau."""
     if not member["converged"]:
         return "no"
     best = max(member["accuracy_by_distribution"].values())

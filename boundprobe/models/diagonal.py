@@ -72,7 +72,7 @@ class DiagonalCut(nn.Module):
         return cls(model, cuts.crossing(lag).lags, prefix_len)
 
     def prefill(self, prefix: Tensor) -> CutState:
-        """What crosses the cut after a prefix (B, P)."""
+        """The state that crosses the cut after a prefix (B, P)."""
         x = self.model.embedding(prefix)
         crossing = []
         for layer in self._layers():

@@ -1,4 +1,4 @@
-"""What counts of errors give: numbers of a document that follow from others, given how many sequences were evaluated.
+"""Numbers of a document that follow from counts of errors, given how many sequences were evaluated.
 
 An error on N sequences is k / N with a whole k, and its exact confidence bounds follow from k, N and the level alone.
 """

@@ -25,7 +25,7 @@ def diagonal_of(spec: ModelSpec, task: AbstractTask, stream: str, accuracy: Prop
 
 
 def diagonal_violations(diagonal: DiagonalBound | None, accuracy: Proportion) -> tuple[str, ...]:
-    """What a certified accuracy above the ceiling of a diagonal cut violates."""
+    """The violation of a certified accuracy above the ceiling of a diagonal cut; empty if there is none."""
     if diagonal is None or accuracy.lower <= diagonal.accuracy_ceiling + rounding_slack(1.0):
         return ()
     return (

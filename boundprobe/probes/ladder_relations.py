@@ -1,4 +1,4 @@
-"""What must hold between the numbers of a ladder that is read back; ``run_relations`` needs its run as well."""
+"""Relations between the numbers of a ladder that is read back; ``run_relations`` needs its run as well."""
 
 # ruff: noqa: D102 (the members of the protocol are explained where they are)
 
@@ -126,7 +126,7 @@ def _levels(ladder: Numbers) -> None:
 
 
 def _errors(ladder: Numbers) -> None:
-    """What is required is the theorem at the errors, and what a threshold allows is one of their numbers."""
+    """Required bits are the theorem's at the errors; a threshold allows one of their numbers."""
     required = required_by(case_of(ladder), ladder.errors)
     check_same(required.estimate, ladder.required.estimate, "required_bits")
     check_same(required.lower, ladder.required.lower, "required_bits_lower")
@@ -143,7 +143,7 @@ def _window_hard(ladder: Numbers) -> None:
 
 
 def _model(ladder: Numbers) -> None:
-    """What the model uses, it reads itself; where it is the best decoder, present is what it uses."""
+    """Used bits are read by the model itself; where it is the best decoder, they are present."""
     check_named("used_bits.decoder", ladder.used.decoder, ("model",))
     if ladder.present.decoder == "model":
         check_same(ladder.used.estimate, ladder.present.estimate, "present_bits.estimate")

@@ -1,4 +1,4 @@
-"""What must hold between the numbers of retention, and of rounded machines, that are read back."""
+"""Relations between the numbers of retention, and of rounded machines, that are read back."""
 
 from __future__ import annotations
 

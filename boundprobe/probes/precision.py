@@ -107,7 +107,7 @@ class Encoding:
 
     @property
     def says(self) -> str:
-        """What was done, for the report."""
+        """A sentence on the conversion, for the report."""
         how = (
             "read as float32, exactly"
             if self.exact

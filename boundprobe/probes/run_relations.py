@@ -1,4 +1,4 @@
-"""What must hold between a ladder that is read back and its run: the settings of the measurement, and the task.
+"""Relations between a ladder that is read back and its run: the settings of the measurement, and the task.
 
 The task gives the entropy, the sizes and the ceiling.  A user's own is not executed for that.
 """

@@ -1,4 +1,4 @@
-"""What must hold between the numbers of a report of states that is read back, and between it and its run."""
+"""Relations between the numbers of a report of states that is read back, and between it and its run."""
 
 # ruff: noqa: D102 (the members of the protocol are explained where they are)
 

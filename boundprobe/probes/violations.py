@@ -42,7 +42,7 @@ def above_size(bounds: Mapping[str, CertifiedBound], total_bits: int, size: str,
 def retention_violations(
     retention: Retention, n_answers: int, n_values: int, entropy_bits: float, nominal_bits: int
 ) -> list[str]:
-    """What answers hold one by one: at most log2 K each, and together at most H(Y) and the nominal bits.
+    """Violations of the bits of single answers: at most log2 K each, and together at most H(Y) and the nominal bits.
 
     Sum over i of I(Y_i;S) is at most I(Y;S) where the answers are independent, and so is that of
     I(Y_i;S | Y_<i), its chain rule.  By distance a sequence has an answer in some groups only; then the sum is that of

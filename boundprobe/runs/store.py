@@ -109,7 +109,7 @@ class Run:
         return document
 
     def read_result(self, read: Callable[[dict[str, Any]], T]) -> T | None:
-        """What ``read`` makes of the result of a finished run, None while it is unfinished.
+        """Result of a finished run as ``read`` makes it, None while the run is unfinished.
 
         Raises
         ------

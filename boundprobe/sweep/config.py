@@ -106,7 +106,7 @@ class SweepConfig:
 
     @cached_property
     def probe_config(self) -> ProbeConfig | None:
-        """How reported models are measured; None: they are trained only."""
+        """Settings with which reported models are measured; None: they are trained only."""
         return None if self.probe is None else ProbeConfig(**self.probe)
 
     @classmethod
@@ -162,7 +162,7 @@ def _check_key(name: str) -> None:
 
 
 def group_runs(configs: Sequence[TrainConfig], largest: int) -> list[list[int]]:
-    """Which runs are trained side by side: those whose models have one shape, while they fit into one ensemble.
+    """Groups of runs that are trained side by side: those whose models have one shape, while they fit into one ensemble.
 
     Such runs agree in model, backend, batch, steps, warm-up, precision, and in token ids and length of their task;
     they may differ in everything else, such as seed, weight decay, learning rates, distribution and the

@@ -113,7 +113,7 @@ class FiniteStack:
         return letters
 
     def crossing(self, tokens: IntArray, start: int, lags: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """What crosses the diagonal cut from ``start`` with a lag for each layer, layer by layer."""
+        """Things that cross the diagonal cut from ``start`` with a lag for each layer, layer by layer."""
         letters, before, crossing = list(tokens), start, []
         for layer, lag in zip(self.layers, lags, strict=True):
             after = before + lag

@@ -46,7 +46,7 @@ class ProcessGroup:
         return cast(T, box[0])
 
     def any(self, here: bool) -> bool:
-        """Whether ``here`` is true in any process: the same answer in all of them."""
+        """Return whether ``here`` is true in any process: the same answer in all of them."""
         if self.size == 1:
             return here
         answers: list[bool | None] = [None] * self.size

@@ -33,7 +33,7 @@ def model_device(model: HasParameters) -> torch.device:
 
 @torch.no_grad()
 def scored_answers(model: SequenceModel, batch: Batch, n_last: int = 1) -> tuple[BoolArray, BoolArray]:
-    """Which of the answers at the last ``n_last`` positions are right, and which are asked for, each (N, n_last).
+    """Masks of the right and of the asked answers at the last ``n_last`` positions, each (N, n_last).
 
     ``n_last`` is the task's ``answers_per_sequence``: the mean over them is what its ceilings speak of.  The sequence
     is the unit of every confidence bound; with one answer each, the count is binomial.

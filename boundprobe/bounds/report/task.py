@@ -128,7 +128,7 @@ class BoundsReport:
         return find_bound((self.entropy, *self.bounds), key)
 
     def __contains__(self, key: object) -> bool:
-        """Whether there is a bound of that key."""
+        """Return whether there is a bound of that key."""
         return key in self.keys()
 
     def __iter__(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ FEW_ROWS = 10
 
 
 def entropy_warning(task: AbstractTask, report: CustomReport) -> str | None:
-    """What to say of a stated entropy that the sampler's own draws make implausible; None if nothing.
+    """A warning of a stated entropy that the sampler's own draws make implausible; None if nothing.
 
     Draws that repeat the same few rows show nearly all of a distribution: its entropy is then log2 of these rows at
     most, unless rows that are hardly ever drawn carry the rest.  It is a warning, therefore, and no refusal.

@@ -1,4 +1,4 @@
-"""Whether Numba compiles at all: ``NUMBA_DISABLE_JIT`` leaves functions as Python, which is no faster backend."""
+"""Tell whether Numba compiles at all: ``NUMBA_DISABLE_JIT`` leaves functions as Python, which is no faster backend."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def check_uniform(answers: IntArray, n_values: int, level: float, premise: str =
 
 
 def _said(defined: NDArray[np.bool_], n_values: int, pairs: list[tuple[int, int]], level: float) -> str:
-    """What was tested, and what sequences were too few to test."""
+    """A sentence on the tests that were made, and on those that sequences were too few for."""
     n_answers, by = defined.shape[1], f"(betting, level {level:.0e})"
     tested = int((_coincidences(defined.sum(0)) >= FEW_COINCIDENCES * n_values).sum())
     if not tested:
@@ -275,7 +275,7 @@ def _counts_of_rows(answers: IntArray) -> IntArray:
 
 
 def _frequencies(column: IntArray, n_values: int) -> str:
-    """How often values of an answer occur, for a message."""
+    """Frequencies of the values of an answer, for a message."""
     counts = np.bincount(column, minlength=n_values)
     in_use = int((counts > 0).sum())
     if not len(column):

@@ -28,7 +28,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Table:
-    """What is said of one answer.
+    """Scores of one answer by its context.
 
     Attributes
     ----------

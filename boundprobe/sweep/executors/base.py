@@ -23,7 +23,7 @@ OnNews = Callable[[int, float, str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """Outcome of a job.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def thread_variables(n_threads: int) -> dict[str, str]:
-    """What lets numerical libraries use so many threads: tiny operations collapse when threads outnumber free cores.
+    """Variables that let numerical libraries use so many threads: tiny operations collapse when threads outnumber free cores.
 
     The libraries read these once, when they are imported.
 

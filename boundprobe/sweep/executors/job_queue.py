@@ -1,4 +1,4 @@
-"""Which job is next: those not yet tried, then those whose worker died, then those that wait for another process."""
+"""The next job: those not yet tried, then those whose worker died, then those that wait for another process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class JobQueue:
 
     @property
     def unfinished(self) -> bool:
-        """Whether any job has no outcome yet."""
+        """Return whether any job has no outcome yet."""
         return None in self._outcomes
 
     def take(self) -> int | None:

@@ -93,7 +93,7 @@ class LocalExecutor(AbstractExecutor):
 
 
 def visible_device(device: str) -> str:
-    """What ``CUDA_VISIBLE_DEVICES`` must be for a process that is to see one device of this one.
+    """Value of ``CUDA_VISIBLE_DEVICES`` for a process that is to see one device of this one.
 
     >>> visible_device("cuda:x")
     Traceback (most recent call last):

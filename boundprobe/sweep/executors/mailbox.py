@@ -43,7 +43,7 @@ class Mailbox:
         return float(found["done"]), str(found["what"])
 
     def outcomes(self) -> dict[int, Outcome]:
-        """What became of the jobs that have left an outcome."""
+        """Outcomes of the jobs that have left one."""
         # Listing makes a network file system ask its server; looking for one name may be answered from a cache.
         names = [name for name in os.listdir(self.folder) if not name.startswith(".")]
         ended = [name for name in names if name.endswith(".outcome.json")]
@@ -73,7 +73,7 @@ class PostedJob:
         self.mailbox.put_outcome(self.index, outcome)
 
     def checkpoint(self) -> Any:
-        """What is to be submitted when the job is put back into the queue: the same."""
+        """The submission of the job when it is put back into the queue: the same."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

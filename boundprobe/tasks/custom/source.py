@@ -92,7 +92,7 @@ def source_of(reference: str) -> bytes:
 
 
 def _is_file(place: str) -> bool:
-    """Whether the part of a reference before its colon is a file, not a module."""
+    """Return whether the part of a reference before its colon is a file, not a module."""
     return place.endswith(".py") or os.sep in place
 
 
