@@ -162,7 +162,7 @@ def _check_key(name: str) -> None:
 
 
 def group_runs(configs: Sequence[TrainConfig], largest: int) -> list[list[int]]:
-    """Groups of runs that are trained side by side: those whose models have one shape, while they fit into one ensemble.
+    """Groups of runs to be trained side by side: those whose models have one shape, while they fit into one ensemble.
 
     Such runs agree in model, backend, batch, steps, warm-up, precision, and in token ids and length of their task;
     they may differ in everything else, such as seed, weight decay, learning rates, distribution and the

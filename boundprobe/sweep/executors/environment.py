@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 
 def thread_variables(n_threads: int) -> dict[str, str]:
-    """Variables that let numerical libraries use so many threads: tiny operations collapse when threads outnumber free cores.
+    """Variables that let numerical libraries use so many threads.
 
-    The libraries read these once, when they are imported.
+    Tiny operations collapse when threads outnumber free cores.  The libraries read these once, when they are imported.
 
     >>> thread_variables(1)["OMP_NUM_THREADS"]
     '1'
