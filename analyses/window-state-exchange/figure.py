@@ -22,7 +22,7 @@ from boundprobe.tasks import SelectiveCopying
 
 HERE = Path(__file__).parent
 TASK = SelectiveCopying(n_numbers=4, n_letters=8, seq_len=24)
-N_ANSWERS, LEVEL, D_STATE = 4, 0.8, 8
+N_ANSWERS, LEVEL, D_STATE = 4, 0.85, 8
 Table = list[dict[str, float]]
 
 

@@ -18,8 +18,8 @@ from boundprobe.bounds.diagonal.ceiling import frontier
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks.base import AbstractTask
 
-#: Accuracy that the grey region forbids, and those of the contour lines.
-FORBIDDEN_ACCURACY, CONTOURS = 0.99, (0.9, 0.5)
+#: Accuracy that models are marked at and the grey region forbids, and those of contour lines.
+ACCURACY, CONTOURS = 0.9, (0.99, 0.5)
 #: Marker and colour (of the project's cycle) of each kind of stack.
 LOOKS = {"attention": ("s", 0), "recurrent": ("o", 1), "hybrid": ("D", 2)}
 
@@ -71,7 +71,7 @@ def least_bits(curve: BottleneckCurve, near_accuracy: float, n_answers: int, acc
     return min(reached, default=None)
 
 
-def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accuracy: float = CONTOURS[0]) -> Axes:
+def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accuracy: float = ACCURACY) -> Axes:
     """Draw the plane of a task whose answers lie at known places.
 
     Parameters
@@ -81,6 +81,7 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
     points : sequence of PlanePoint
         Models at the least bits with which they reach ``accuracy``; those that never do are hollow, at the top.
     accuracy : float
+        It is what the grey region forbids, so that no mark may lie in it.
     """
     case = task.state_case()
     assert case.places is not None  # frontier says so where it is wrong
@@ -91,11 +92,11 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
     def needs(wanted: float) -> list[float]:
         return [point.required_bits for point in frontier(case, reaches, 1 - wanted)]
 
-    ax.fill_between(reaches, needs(FORBIDDEN_ACCURACY), color=FORBIDDEN, lw=0, zorder=0)
+    ax.fill_between(reaches, needs(accuracy), color=FORBIDDEN, lw=0, zorder=0)
     middle = right / 5
     ax.annotate(
-        f"impossible for any model:\naccuracy {FORBIDDEN_ACCURACY:g} (D1)",
-        (middle, 0.45 * float(np.interp(middle, reaches, needs(FORBIDDEN_ACCURACY)))),
+        f"impossible for any model:\naccuracy {accuracy:g} (D1)",
+        (middle, 0.62 * float(np.interp(middle, reaches, needs(accuracy)))),
         ha="center", va="center", fontsize=8, color="0.3",
     )  # fmt: skip
     for wanted, style in zip(CONTOURS, ("--", ":"), strict=True):
@@ -126,7 +127,7 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
     return ax
 
 
-def save(task: AbstractTask, points: Sequence[PlanePoint], stem: Path, accuracy: float = CONTOURS[0]) -> list[Path]:
+def save(task: AbstractTask, points: Sequence[PlanePoint], stem: Path, accuracy: float = ACCURACY) -> list[Path]:
     """Draw the plane; write ``stem``.png and ``stem``.svg."""
     with project_style():
         figure = Figure(figsize=(6.2, 4.2), layout="constrained")

@@ -25,6 +25,9 @@ from boundprobe.tasks.base import IGNORE
 #: How far is searched for a number of sequences that would be enough.
 MOST_SEQUENCES = 10**6
 
+#: Scores of all values of all answers, which take minutes and gigabytes.
+MOST_SCORES = 2**29
+
 
 @dataclass(frozen=True)
 class GivenStates:
@@ -69,6 +72,11 @@ def read_states(
     labels = _groups(groups, len(answered))
     prior = _prior(answered, n_values, entropy_bits)
     _check_values(answered, prior)
+    if (n_scores := answered.size * prior.n_values) > MOST_SCORES:
+        raise ValueError(
+            f"`n_values` must be at most {MOST_SCORES // answered.size} for {answered.size} answers in all, as each value "
+            f"of each is scored; got {prior.n_values} ({n_scores:.2g} scores): number the values that are in use"
+        )
     parts = _split(labels, len(answered), config)
     encoding = Encoding.fit(raw[parts[0][: rows_to_look_at(raw.shape[1])]])
     sample = Sample(encoding(raw), answered, labels)

@@ -30,7 +30,7 @@ def axes():
 def test_the_grey_region_is_below_the_frontier_of_its_accuracy(axes):
     (region,) = [each for each in axes.collections if isinstance(each, PolyCollection)]
     vertices = region.get_paths()[0].vertices
-    for point in frontier(TASK.state_case(), range(7), 0.01):
+    for point in frontier(TASK.state_case(), range(7), 0.1):
         heights = vertices[np.isclose(vertices[:, 0], point.reach), 1]
         assert heights.max() == pytest.approx(point.required_bits)
         assert heights.min() == pytest.approx(0.0)

@@ -461,3 +461,8 @@ def test_entropies_whose_sum_is_rounded_are_no_reason_to_refuse(n_answers, k):
     answers = rng(1).integers(k, size=(1200, n_answers))
     control = certify_states(answers + 0.0, answers, n_values=k, config=LINEAR).null_control
     assert control.lower < 1e-9
+
+
+def test_more_scores_than_can_be_held_are_refused_at_once():
+    said = "`n_values` must be at most 894784 for 600 answers in all"
+    refused(said, noise(300), rng().integers(9, size=(300, 2)), n_values=2**20, entropy_bits=2)

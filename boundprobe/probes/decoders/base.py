@@ -123,7 +123,8 @@ def cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
 
 def log_marginals(answers: Tensor, n_values: int) -> Tensor:
     """Logs of the marginals of each answer, each value counted half a time more (Krichevsky-Trofimov), (n, K)."""
-    counts = torch.stack([(answers == value).sum(0) for value in range(n_values)], 1).float() + 0.5
+    known = [column[column != IGNORE] for column in answers.T]
+    counts = torch.stack([torch.bincount(column, minlength=n_values) for column in known]).float() + 0.5
     return (counts / counts.sum(1, keepdim=True)).log()
 
 
