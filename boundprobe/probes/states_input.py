@@ -72,10 +72,10 @@ def read_states(
     labels = _groups(groups, len(answered))
     prior = _prior(answered, n_values, entropy_bits)
     _check_values(answered, prior)
-    if (n_scores := answered.size * prior.n_values) > MOST_SCORES:
+    if answered.size * prior.n_values > MOST_SCORES:
         raise ValueError(
-            f"`n_values` must be at most {MOST_SCORES // answered.size} for {answered.size} answers in all, as every value "
-            f"of each is scored; got {prior.n_values}: number the values that are in use"
+            f"`n_values` must be at most {MOST_SCORES // answered.size} for {answered.size} answers in all, as every "
+            f"value of each is scored; got {prior.n_values}: number the values that are in use"
         )
     parts = _split(labels, len(answered), config)
     encoding = Encoding.fit(raw[parts[0][: rows_to_look_at(raw.shape[1])]])
