@@ -26,7 +26,6 @@ from boundprobe.bottleneck import CurveConfig, probe_bottleneck
 from boundprobe.models import SequenceModel
 from boundprobe.probes import states_at_cut, wrong_answers
 from boundprobe.runs import Run, find_run, load_run, sweep_points, write_whole
-from boundprobe.seeds import generator
 from boundprobe.tasks import AbstractTask
 from boundprobe.training import TrainConfig, load_models
 
@@ -62,7 +61,7 @@ class Exchanged:
 
 def by_distance(model: SequenceModel, task: AbstractTask) -> np.ndarray:
     """Accuracy of the answer whose token lies 0, 1, .. before the cut, on the state-hard distribution."""
-    cut = task.sample_cut(N_SEQUENCES, generator(0, "evaluation", 7))
+    cut = task.sample_cut(N_SEQUENCES, np.random.default_rng(2029))
     right = ~wrong_answers(model, states_at_cut(model, cut.prefix), cut)
     assert cut.places is not None
     order = np.argsort(-cut.places, axis=1)  # the youngest first

@@ -72,16 +72,16 @@ def read_states(
     labels = _groups(groups, len(answered))
     prior = _prior(answered, n_values, entropy_bits)
     _check_values(answered, prior)
-    if answered.size * prior.n_values > MOST_SCORES:
-        raise ValueError(
-            f"`n_values` must be at most {MOST_SCORES // answered.size} for {answered.size} answers in all, as every "
-            f"value of each is scored; got {prior.n_values}: number the values that are in use"
-        )
     parts = _split(labels, len(answered), config)
     encoding = Encoding.fit(raw[parts[0][: rows_to_look_at(raw.shape[1])]])
     sample = Sample(encoding(raw), answered, labels)
     single = sample.one_per_group(generator(config.seed, "split", 1))
     copies, distribution = _check_premises(sample, single, prior, premise_level(config.confidence))
+    if answered.size * prior.n_values > MOST_SCORES:
+        raise ValueError(
+            f"`n_values` must be at most {MOST_SCORES // answered.size} for {answered.size} answers in all, as every "
+            f"value of each is scored; got {prior.n_values}: number the values that are in use"
+        )
     splits = Splits(*(sample.rows(part) for part in parts))
     _check_enough(prior, splits, certificate_level(config.confidence, STATES_PARTS))
     return GivenStates(splits, prior, nominal_bits, f"{copies}; {encoding.says}", distribution)
