@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.stats import binom, poisson
 
+from boundprobe.probes.certificates.likeness import agreement
 from boundprobe.probes.certificates.sample import FloatArray, IntArray, Sample
 from boundprobe.seeds import generator
-from boundprobe.tasks.base import IGNORE
 
 #: Significance level of each test of ``looks_copied``.
 RARE = 1e-9
@@ -157,14 +157,11 @@ def check_near_answers(answers: IntArray, n_values: int, level: float) -> str:
     return "their answers agree no more often than independent ones"
 
 
-def _agreements(answers: IntArray) -> Iterator[NDArray[np.int16]]:
+def _agreements(answers: IntArray) -> Iterator[NDArray[np.float32]]:
     """Agreeing places of blocks of sequences with all earlier ones, (rows, N)."""
-    columns = [np.ascontiguousarray(column) for column in answers.T]
     for start in range(0, len(answers), 256):
         stop = min(start + 256, len(answers))
-        agreeing = np.zeros((stop - start, stop), np.int16)
-        for column in columns:
-            agreeing += (column[start:stop, None] == column[None, :stop]) & (column[start:stop, None] != IGNORE)
+        agreeing, _ = agreement(answers, start, stop)
         agreeing[np.arange(stop - start)[:, None] + start <= np.arange(stop)] = 0
         yield agreeing
 

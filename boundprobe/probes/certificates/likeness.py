@@ -66,7 +66,7 @@ def _mean_ratios(rows: IntArray, n_values: int) -> Iterator[FloatArray]:
     more, less = (np.log1p(each).astype(np.float32) for each in (COPIED * (n_values - 1), -COPIED))
     for start in range(0, len(rows), BLOCK):
         stop = min(start + BLOCK, len(rows))
-        equal, both = _agreement(rows, start, stop)
+        equal, both = agreement(rows, start, stop)
         later = np.arange(stop) >= np.arange(start, stop)[:, None]
         equal[later], both[later] = -np.inf, 0.0
         n_earlier = np.arange(start, stop)
@@ -76,7 +76,7 @@ def _mean_ratios(rows: IntArray, n_values: int) -> Iterator[FloatArray]:
         yield np.where(n_earlier == 0, 1.0, np.stack(sums) / np.maximum(n_earlier, 1))
 
 
-def _agreement(rows: IntArray, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def agreement(rows: IntArray, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Numbers of equal answers, and of those that both have, of each row from ``start`` on with each up to ``stop``."""
     equal = np.zeros((stop - start, stop), np.int16)
     absent = np.zeros_like(equal)
