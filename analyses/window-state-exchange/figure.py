@@ -33,7 +33,10 @@ def read(name: str) -> Table:
 
 
 def plane_points(exchange: Table, level: float = LEVEL) -> list[PlanePoint]:
-    """Least bits of each window with which the mean accuracy over all answers is certainly so high."""
+    """Least bits of each window with which the mean accuracy over all answers is so high.
+
+    Far answers by their lower bound (95 per cent for the bottlenecks of a window), near ones by their estimate.
+    """
     points = []
     for window in sorted({row["window"] for row in exchange}):
         rows = [row for row in exchange if row["window"] == window]
