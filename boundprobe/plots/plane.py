@@ -20,8 +20,8 @@ from boundprobe.tasks.base import AbstractTask
 
 #: Accuracy that models are marked at and the grey region forbids, and those of contour lines.
 ACCURACY, CONTOURS = 0.9, (0.99, 0.5)
-#: Marker and colour (of the project's cycle) of each kind of stack.
-LOOKS = {"attention": ("s", 0), "recurrent": ("o", 1), "hybrid": ("D", 2)}
+#: Marker and colour (of the project's cycle) of each kind of stack, those of the demo's figures.
+LOOKS = {"attention": ("o", 0), "recurrent": ("s", 1), "hybrid": ("D", 2)}
 
 
 @dataclass(frozen=True)
