@@ -15,7 +15,6 @@ from boundprobe.models.cut_model import CutModel, check_members
 from boundprobe.models.memory import CutState, Kind
 
 
-
 @dataclass(frozen=True)
 class _Case:
     model: CutModel
