@@ -14,16 +14,14 @@ import pytest
 import torch
 
 from boundprobe.errors import RunDirectoryError, Terminated
-from boundprobe.models import ModelSpec
 from boundprobe.runs import Run
-from boundprobe.tasks import SelectiveCopying
 from boundprobe.termination import deferred, terminable
-from boundprobe.training import Schedule, Stepper, TrainConfig, loop, train
+from boundprobe.training import Stepper, TrainConfig, loop, train
 from boundprobe.training.loop import train_group
+from tests.helpers.runs import TINY_RUN
 
-TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6)
-SCHEDULE = Schedule("mixture", steps=120, batch=2, learning_rates=(0.01,), n_seeds=2, n_eval=20)
-CONFIG = TrainConfig(TASK, ModelSpec("mamba-attn", d_model=4, window=3, d_state=2, mlp_ratio=1), SCHEDULE)
+SCHEDULE = replace(TINY_RUN.schedule, n_seeds=2)
+CONFIG = replace(TINY_RUN, schedule=SCHEDULE)
 LEARNED = replace(CONFIG, schedule=replace(SCHEDULE, stop_below=1e9), seed=1)
 
 
