@@ -1,18 +1,22 @@
 """Relations between a ladder that is read back and its run: the settings of the measurement, and the task.
 
-The task gives the entropy, the sizes and the ceiling.  A user's own is not executed for that.
+The task gives the entropy, the sizes and the ceiling.  A user's own gives them where the user has named or trusted it;
+elsewhere it is not executed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
+from boundprobe.errors import RunDirectoryError
 from boundprobe.models.sizes import nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
@@ -27,6 +31,8 @@ from boundprobe.probes.settings import LADDER_PARTS, ProbeConfig, certificate_le
 from boundprobe.probes.violations import rounding_slack
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
+from boundprobe.tasks.custom.consent import is_consented
+from boundprobe.tasks.custom.source import HASH_KEY
 from boundprobe.tasks.registry import task_of
 
 #: Tokens that are drawn again to see where answers lie.
@@ -43,7 +49,7 @@ class InRun:
     config : ProbeConfig
     spec : ModelSpec
     task : AbstractTask or None
-        None for a user's own, which is not executed.
+        None for a user's own that the user has neither named nor trusted: it is not executed.
     """
 
     ladder: Ladder
@@ -225,7 +231,33 @@ def check_in_run(ladder: Ladder, spec: ModelSpec, task: Mapping[str, Any], confi
     config : mapping
         ``config.toml`` of the probe's run.
     """
-    own = ":" in str(task.get("name", ""))
-    run = InRun(ladder, ProbeConfig(**config["probe"]), spec, None if own else task_of(task))
+    run = InRun(ladder, ProbeConfig(**config["probe"]), spec, _task_of(task))
     for relation in IN_RUN:
         relation(run)
+
+
+def _task_of(table: Mapping[str, Any]) -> AbstractTask | None:
+    """The task of a run; None for a user's own without consent, which is executed once for all ladders of its runs.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the user consents, and the source is not the one that the run has, or fails.
+    """
+    name = str(table.get("name", ""))
+    if ":" not in name:
+        return task_of(table)
+    if HASH_KEY not in table:  # naming it without one would be the user's consent
+        raise ValueError(f"`task` must have {HASH_KEY}, as a user's own task has; got none")
+    if not is_consented(name, str(table[HASH_KEY])):
+        return None
+    try:
+        return _own_task(json.dumps(table, sort_keys=True))
+    except ValueError as error:
+        raise RunDirectoryError(f"{error} Without --task and --trust its ladders are read without it.") from error
+
+
+@lru_cache(maxsize=1)
+def _own_task(table: str) -> AbstractTask:
+    """A user's own task, by its JSON: the hash of its source is part of it."""
+    return task_of(json.loads(table))

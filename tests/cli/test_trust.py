@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from boundprobe.probes import run_relations
 from boundprobe.runs import config_hash
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.training import TrainConfig
+from tests.helpers.strangers import edit
 
 TASK = """
 from pathlib import Path
@@ -132,6 +134,46 @@ def test_a_run_that_leaves_the_hash_out_is_refused(verb, run, own, reference, ca
 def test_measured_ladders_are_read_without_executing_anything(run, own, reference, call):
     assert call("probe", run, *PROBE, "--trust").code == 0
     own.unlink()
+    assert call("probe", run, *PROBE).code == 0
+    assert not own.exists()
+
+
+LIES = {
+    "entropy": lambda document: document.update(entropy_bits=1.7, information_upper_bits=1.7),
+    "ceiling": lambda document: document.update(window_accuracy_ceiling=0.5),
+    "task without the hash of its source": lambda document: document["task"].pop("source_sha256"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_numbers_that_the_task_contradicts_are_refused_with_consent(name, own, reference, call, tmp_path):
+    """Answers of log2 3 bits.  Without consent nothing is executed, and what nothing else contradicts is believed."""
+    for file in tmp_path.glob("*.py"):
+        file.write_text(file.read_text().replace("for b in (0, 1)]", "for b in (0, 1) if a + b < 2]"))
+    assert call("train", "--task", reference, *TRAIN, "--out", "runs").code == 0
+    (trained,) = (tmp_path / "runs").glob("train-*")
+    assert call("probe", trained, *PROBE, "--trust").code == 0
+    (probe,) = trained.parent.glob("probe-*")
+    edit(probe / "result.json", LIES[name])
+    own.unlink()
+    assert call("probe", trained, *PROBE).code == (4 if "hash" in name else 0)
+    assert not own.exists()
+    for given in (["--trust"], ["--task", reference]):
+        outcome = call("probe", trained, *PROBE, *given)
+        assert (outcome.code, outcome.out) == (4, ""), outcome.err
+        assert "result.json must be as boundprobe wrote it" in outcome.err
+
+
+def test_a_ladder_is_not_held_against_another_source_than_its_own(run, own, reference, call, tmp_path):
+    assert call("probe", run, *PROBE, "--trust").code == 0
+    for file in tmp_path.glob("*.py"):
+        file.write_text(file.read_text() + "# changed\n")
+    own.unlink()
+    run_relations._own_task.cache_clear()  # as in another process
+    outcome = call("probe", run, *PROBE, "--trust")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (4, "", 1)
+    assert "must be as it was" in outcome.err
+    assert "Without --task and --trust its ladders are read without it" in outcome.err
     assert call("probe", run, *PROBE).code == 0
     assert not own.exists()
 
