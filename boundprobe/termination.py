@@ -61,7 +61,8 @@ def terminable(*others: int) -> Iterator[Sequence[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield ()
         return
-    _State.received = received = []
+    received: list[int] = []
+    _State.received = received
     before = {number: signal.signal(number, _handle) for number in (signal.SIGTERM, *others)}
     try:
         yield received

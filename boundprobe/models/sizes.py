@@ -10,6 +10,9 @@ from boundprobe.bounds.diagonal.stages import Stage, Window
 from boundprobe.checks import check_integer
 from boundprobe.models.spec import ModelSpec
 
+#: Bits of an entry of a state as models compute it.
+FLOAT32_BITS = 32
+
 
 class NominalBits(NamedTuple):
     """Bits of one sequence's state at the cut, by kind.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from boundprobe.bounds.diagonal.ceiling import DiagonalBound, diagonal_bounds
-from boundprobe.models.sizes import model_stages
+from boundprobe.models.sizes import FLOAT32_BITS, model_stages
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import Proportion
 from boundprobe.probes.violations import rounding_slack
 from boundprobe.tasks.base import KEYS_ONCE, AbstractTask
-
-#: Bits of an entry of a state that is measured.
-FLOAT32_BITS = 32
 
 
 def diagonal_of(spec: ModelSpec, task: AbstractTask, stream: str, accuracy: Proportion) -> DiagonalBound | None:

@@ -17,12 +17,12 @@ import numpy as np
 from boundprobe.bounds import receptive_field, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.sizes import nominal_bits
+from boundprobe.models.sizes import FLOAT32_BITS, nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
 from boundprobe.probes.counts import MOST_COUNTS, errors_of, most_certified_bits, states_by_count, whole_counts
-from boundprobe.probes.diagonal import FLOAT32_BITS, diagonal_of
+from boundprobe.probes.diagonal import diagonal_of
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.ladder_relations import certificates_of
 from boundprobe.probes.part_relations import check_retention_counts, check_rounded_counts
@@ -40,7 +40,7 @@ MOST_TOKENS = 2**22
 
 
 @dataclass(frozen=True)
-class InRun:
+class LadderInRun:
     """A ladder with what its run's configuration says.
 
     Attributes
@@ -75,7 +75,7 @@ class InRun:
         return self.task.sample_cut_stream(1, generator(0, "sample"), self.config.stream)
 
 
-def _settings(run: InRun) -> None:
+def _settings(run: LadderInRun) -> None:
     """The ladder has the settings of its run."""
     check_same(run.config.stream, run.ladder.stream, "stream")
     check_same(run.config.confidence, run.ladder.confidence, "confidence")
@@ -84,7 +84,7 @@ def _settings(run: InRun) -> None:
         check_named(f"present_by_part.{i}.present_bits.decoder", part.present.decoder, run.config.part_decoders)
 
 
-def _case(run: InRun) -> None:
+def _case(run: LadderInRun) -> None:
     """Answers are those of the task."""
     if run.task is not None:
         case, ladder = run.task.stream_case(run.config.stream), run.ladder
@@ -94,7 +94,7 @@ def _case(run: InRun) -> None:
         check_same(case.independent_uniform, ladder.retention is not None, "retention, that it is there,")
 
 
-def _sizes(run: InRun) -> None:
+def _sizes(run: LadderInRun) -> None:
     """Sizes and the receptive field are those of the model's.
 
     Sizes that violate a bound are said as that, loudly, and not as damage.
@@ -121,7 +121,7 @@ def _sizes(run: InRun) -> None:
         raise ValueError(f"`rounded.0.bits` must be at most {most}, the entries of the state; got {n_entries}")
 
 
-def _counts(run: InRun) -> None:
+def _counts(run: LadderInRun) -> None:
     """Errors are counts of the evaluated sequences, with their exact bounds."""
     ladder, n = run.ladder, run.config.n_sequences
     n_answers = len(ladder.errors.estimate)
@@ -134,7 +134,7 @@ def _counts(run: InRun) -> None:
     check_counts_bits(ladder.null_control, ladder.entropy_bits, n_answers, run.n_values, n_all)
 
 
-def _states(run: InRun) -> None:
+def _states(run: LadderInRun) -> None:
     """List decoding follows from a number of sequences within the threshold, which the errors allow."""
     states, n = run.ladder.states, run.config.n_sequences
     if states is None or states.threshold is None or n > MOST_COUNTS:
@@ -151,7 +151,7 @@ def _states(run: InRun) -> None:
         )
 
 
-def _certified(run: InRun) -> None:
+def _certified(run: LadderInRun) -> None:
     """No certificate is above what so many sequences can certify at its level."""
     ladder = run.ladder
     n_answers, excess = len(ladder.errors.estimate), ladder.null_control.excess_bits
@@ -170,7 +170,7 @@ def _certified(run: InRun) -> None:
                                  f"{getattr(ladder.used, which):.6g}")  # fmt: skip
 
 
-def _retention_of(run: InRun) -> None:
+def _retention_of(run: LadderInRun) -> None:
     """By distance where the task says where answers lie, and given earlier ones where the decoder sees them."""
     cut, held = run.cut, run.ladder.retention
     if cut is None or held is None:
@@ -192,7 +192,7 @@ def _retention_of(run: InRun) -> None:
         check_same(counts.tolist(), [each.n_sequences for each in held.groups], "retention.groups.n_sequences")
 
 
-def _window_counts(run: InRun) -> None:
+def _window_counts(run: LadderInRun) -> None:
     """Accuracy with one answer a sequence is a count with its exact bounds; with several its bounds have a width."""
     if run.task is None:
         return
@@ -207,7 +207,7 @@ def _window_counts(run: InRun) -> None:
 
 
 #: Relations between a ladder and the configuration of its run.
-IN_RUN: tuple[Callable[[InRun], None], ...] = (
+IN_RUN: tuple[Callable[[LadderInRun], None], ...] = (
     _settings,
     _case,
     _sizes,
@@ -231,7 +231,7 @@ def check_in_run(ladder: Ladder, spec: ModelSpec, task: Mapping[str, Any], confi
     config : mapping
         ``config.toml`` of the probe's run.
     """
-    run = InRun(ladder, ProbeConfig(**config["probe"]), spec, _task_of(task))
+    run = LadderInRun(ladder, ProbeConfig(**config["probe"]), spec, _task_of(task))
     for relation in IN_RUN:
         relation(run)
 

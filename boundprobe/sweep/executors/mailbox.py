@@ -93,7 +93,7 @@ class PostedJob:
     def __call__(self) -> None:
         """Do the job; raise ``Terminated`` if the process was told to end and nobody else puts the job back."""
         # Those of the signals for users that have a handler: submitit's, or what SUBMITIT_PREEMPT_SIGNAL chose.
-        handlers = {n: handler for n in USER_SIGNALS if callable(handler := signal.getsignal(n))}
+        handlers = {int(n): handler for n in USER_SIGNALS if callable(handler := signal.getsignal(n))}
         report = SeldomReport(partial(self.mailbox.put_news, self.index), NEWS_SECONDS)
         self.mailbox.put_terminated(self.index, terminated=False)
         try:
