@@ -14,7 +14,9 @@ from boundprobe.probes import run_relations
 from boundprobe.runs import config_hash
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.training import TrainConfig
+from tests.helpers.own_tasks import TWO_BITS
 from tests.helpers.strangers import edit
+from tests.helpers.sweeps import sweep_text
 
 TASK = """
 from pathlib import Path
@@ -25,15 +27,6 @@ Path({mark!r}).touch()  # what would be the damage
 class Cells:
     def __init__(self, n: int = {n}):
         self.n = n
-
-    def prefixes(self):
-        return [(a, b) for a in (0, 1) for b in (0, 1)]
-
-    def queries(self):
-        return [(2,), (3,)]
-
-    def answer(self, prefix, query):
-        return prefix[query[0] - 2]
 """
 TRAIN = ["--model", "attn", "--d-model", "4", "--window", "3", "--steps", "4", "--batch", "4", "--eval-sequences", "20"]
 PROBE = ["-n", "60", "--calibration", "40", "--train", "40", "--decoders", "linear"]
@@ -44,8 +37,8 @@ def own(tmp_path, monkeypatch):
     """A directory to stand in with the task, and the mark that executing it leaves."""
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "executed"
-    (tmp_path / "cells.py").write_text(TASK.format(mark=str(mark), n=2))
-    (tmp_path / "cells_module.py").write_text(TASK.format(mark=str(mark), n=3))
+    (tmp_path / "cells.py").write_text(TASK.format(mark=str(mark), n=2) + TWO_BITS)
+    (tmp_path / "cells_module.py").write_text(TASK.format(mark=str(mark), n=3) + TWO_BITS)
     return mark
 
 
@@ -200,29 +193,11 @@ def test_a_task_that_ends_the_program_is_refused(call, tmp_path, monkeypatch, wh
     assert f"sys.exit({code or 'None'})" in outcome.err
 
 
-SWEEP = """
-[task]
-name = "{reference}"
-
-[model]
-architecture = "attn"
-d_model = 4
-window = 3
-
-[train]
-steps = 4
-batch = 4
-n_seeds = 1
-n_calibration_seeds = 1
-n_eval = 20
-
-[grid]
-"train.batch" = [4, 8]
-"""
-
-
 def test_a_sweep_from_the_users_own_file_has_named_its_task(own, reference, call, here, tmp_path):
-    (tmp_path / "sweep.toml").write_text(SWEEP.format(reference=reference))
+    few = {"steps": 4, "batch": 4, "n_seeds": 1, "n_calibration_seeds": 1, "n_eval": 20}
+    grid = {"train.batch": [4, 8]}
+    text = sweep_text(train=few, task={"name": reference}, model={"architecture": "attn"}, grid=grid)
+    (tmp_path / "sweep.toml").write_text(text)
     assert call("sweep", "sweep.toml", "--out", "runs").code == 0
     assert own.exists()
     own.unlink()

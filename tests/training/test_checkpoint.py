@@ -24,15 +24,11 @@ from boundprobe.termination import deferred, terminable
 from boundprobe.training import Stepper, TrainConfig, load_models, loop, train
 from boundprobe.training.loop import train_group
 from boundprobe.training.run_writer import RunWriter
-from tests.helpers.runs import TINY_RUN
+from tests.helpers.runs import TINY_RUN, StoppedError
 
 SCHEDULE = replace(TINY_RUN.schedule, n_seeds=2)
 CONFIG = replace(TINY_RUN, schedule=SCHEDULE)
 LEARNED = replace(CONFIG, schedule=replace(SCHEDULE, stop_below=1e9), seed=1)
-
-
-class StoppedError(Exception):
-    """What a test stops a run with."""
 
 
 def interrupted(root: Path, configs: list[TrainConfig], monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -24,14 +23,6 @@ from boundprobe.sweep.executors.progress import SeldomReport
 from tests.helpers.runs import TINY_RUN
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module ``toy_jobs``, from a path that submitit's processes inherit."""
-    monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    return importlib.import_module("toy_jobs")
 
 
 def test_news_are_replaced_and_outcomes_stay(tmp_path: Path) -> None:

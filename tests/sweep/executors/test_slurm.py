@@ -27,14 +27,6 @@ from tests.helpers.runs import TINY_RUN
 HERE = Path(__file__).parent
 
 
-@pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module ``toy_jobs``, from a path that Slurm's jobs inherit."""
-    monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    return importlib.import_module("toy_jobs")
-
-
 @pytest.fixture(scope="module")
 def configuration() -> Iterator[Path]:
     """``SLURM_CONF`` of a cluster that runs while the tests of this module do."""
