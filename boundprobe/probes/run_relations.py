@@ -259,5 +259,7 @@ def _task_of(table: Mapping[str, Any]) -> AbstractTask | None:
 
 @lru_cache(maxsize=1)
 def _own_task(table: str) -> AbstractTask:
-    """A user's own task, by its JSON: the hash of its source is part of it."""
-    return task_of(json.loads(table))
+    """A user's own task, by its JSON, which has the hash of its source; answers that fail do so here."""
+    task = task_of(json.loads(table))
+    task.state_case()
+    return task

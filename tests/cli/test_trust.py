@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,7 +46,6 @@ def own(tmp_path, monkeypatch):
 @pytest.fixture(params=["cells.py:Cells", "cells_module:Cells"])
 def reference(request, monkeypatch):
     yield request.param
-    import sys
 
     sys.modules.pop("cells_module", None)
 
@@ -55,7 +55,6 @@ def run(own, reference, call, tmp_path):
     """A run of that task, as it was sent: nothing of it has been executed since."""
     assert call("train", "--task", reference, *TRAIN, "--out", "runs").code == 0
     (path,) = (tmp_path / "runs").glob("train-*")
-    import sys
 
     sys.modules.pop("cells_module", None)
     own.unlink()
@@ -138,29 +137,38 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_numbers_that_the_task_contradicts_are_refused_with_consent(name, own, reference, call, tmp_path):
+#: A file says as much here as a module.
+of_a_file = pytest.mark.parametrize("reference", ["cells.py:Cells"], indirect=True)
+
+
+@of_a_file
+def test_numbers_that_the_task_contradicts_are_refused_with_consent(own, reference, call, tmp_path):
     """Answers of log2 3 bits.  Without consent nothing is executed, and what nothing else contradicts is believed."""
-    for file in tmp_path.glob("*.py"):
-        file.write_text(file.read_text().replace("for b in (0, 1)]", "for b in (0, 1) if a + b < 2]"))
+    file = tmp_path / "cells.py"
+    file.write_text(file.read_text().replace("for b in (0, 1)]", "for b in (0, 1) if a + b < 2]"))
     assert call("train", "--task", reference, *TRAIN, "--out", "runs").code == 0
     (trained,) = (tmp_path / "runs").glob("train-*")
     assert call("probe", trained, *PROBE, "--trust").code == 0
     (probe,) = trained.parent.glob("probe-*")
-    edit(probe / "result.json", LIES[name])
-    own.unlink()
-    assert call("probe", trained, *PROBE).code == (4 if "hash" in name else 0)
-    assert not own.exists()
-    for given in (["--trust"], ["--task", reference]):
-        outcome = call("probe", trained, *PROBE, *given)
-        assert (outcome.code, outcome.out) == (4, ""), outcome.err
-        assert "result.json must be as boundprobe wrote it" in outcome.err
+    whole = (probe / "result.json").read_text()
+    for name, lie in LIES.items():
+        (probe / "result.json").write_text(whole)
+        edit(probe / "result.json", lie)
+        own.unlink(missing_ok=True)
+        run_relations._own_task.cache_clear()
+        assert call("probe", trained, *PROBE).code == (4 if "hash" in name else 0), name
+        assert not own.exists()
+        for given in (["--trust"], ["--task", reference]):
+            outcome = call("probe", trained, *PROBE, *given)
+            assert (outcome.code, outcome.out) == (4, ""), (name, outcome.err)
+            assert "result.json must be as boundprobe wrote it" in outcome.err
 
 
+@of_a_file
 def test_a_ladder_is_not_held_against_another_source_than_its_own(run, own, reference, call, tmp_path):
     assert call("probe", run, *PROBE, "--trust").code == 0
-    for file in tmp_path.glob("*.py"):
-        file.write_text(file.read_text() + "# changed\n")
+    file = tmp_path / "cells.py"
+    file.write_text(file.read_text() + "# changed\n")
     own.unlink()
     run_relations._own_task.cache_clear()  # as in another process
     outcome = call("probe", run, *PROBE, "--trust")
@@ -169,6 +177,27 @@ def test_a_ladder_is_not_held_against_another_source_than_its_own(run, own, refe
     assert "Without --task and --trust its ladders are read without it" in outcome.err
     assert call("probe", run, *PROBE).code == 0
     assert not own.exists()
+
+
+def test_a_task_whose_answers_fail_now_is_no_damage_of_the_ladder(own, call, tmp_path):
+    """The same source may import what has changed."""
+    (tmp_path / "helper.py").write_text("def right(prefix, query):\n    return prefix[query[0] - 2]\n")
+    source = f"from helper import right\n\n\nclass Cells:{TWO_BITS}".replace(
+        "prefix[query[0] - 2]", "right(prefix, query)"
+    )
+    (tmp_path / "cells.py").write_text(source)
+    assert call("train", "--task", "cells.py:Cells", *TRAIN, "--out", "runs").code == 0
+    (run,) = (tmp_path / "runs").glob("train-*")
+    assert call("probe", run, *PROBE, "--trust").code == 0
+    run_relations._own_task.cache_clear()
+    sys.modules.pop("helper", None)
+    (tmp_path / "helper.py").write_text("def right(prefix, query):\n    raise ArithmeticError('no luck')\n")
+    outcome = call("probe", run, *PROBE, "--trust")
+    sys.modules.pop("helper", None)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (4, "", 1)
+    assert "no luck" in outcome.err
+    assert "damaged" not in outcome.err
+    assert call("probe", run, *PROBE).code == 0
 
 
 def test_a_refusal_after_the_ladder_was_read_draws_nothing(run, own, reference, call, tmp_path):
@@ -202,7 +231,6 @@ def test_a_sweep_from_the_users_own_file_has_named_its_task(own, reference, call
     assert own.exists()
     own.unlink()
     (sweep,) = (tmp_path / "runs").glob("sweep-*")
-    import sys
 
     sys.modules.pop("cells_module", None)
     for argv in (["probe", sweep, *PROBE], ["plot", sweep, "--out", "figures"]):

@@ -123,6 +123,18 @@ def test_a_checkpoint_that_is_not_of_its_runs_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_a_version_that_did_not_name_who_diverged_is_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = interrupted(tmp_path, [CONFIG], monkeypatch)
+    state = torch.load(path, weights_only=True)
+    del state["batch"]["not_finite"]
+    torch.save(state, path)
+    steps: list[int] = []
+    train(CONFIG, tmp_path, resumed=lambda step, n_trained: steps.append(step))
+    assert steps == [50]
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])
 def test_what_the_machine_lacks_sets_no_checkpoint_aside(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
