@@ -5,9 +5,9 @@
     python analyses/window-state-exchange/measure.py runs/sweep-.. [--out FOLDER] [--steps N]
 
 Writes into FOLDER (that of the sweep's task, if not given) retention.csv, the accuracy of each answer of every reported
-model by the distance of its token, and exchange.csv, the best model of each run of the larger state behind bottlenecks of
-exactly so many bits; whole or not at all.  Bottlenecks are kept in runs of their own beside those of the sweep, so that
-a second start goes on.
+model by the distance of its token, and exchange.csv, the best model of each run of the larger state behind bottlenecks
+of exactly so many bits; whole or not at all.  Bottlenecks are kept in runs of their own beside those of the sweep, so
+that a second start goes on.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Retained:
 class Exchanged:
     """One line of exchange.csv: a bottleneck of exactly ``bits`` across the diagonal cut of a lag.
 
-    Accuracy of the answers beyond it, their ceiling, and accuracy over all answers, each from what crosses and the tokens
-    since; ``_lower`` is a lower confidence bound.
+    Accuracy of the answers beyond it, their ceiling, and accuracy over all answers, each from what crosses and the
+    tokens since; ``_lower`` is a lower confidence bound.
     """
 
     window: int
