@@ -69,9 +69,9 @@ def print_summary(result: dict[str, Any]) -> None:
     plane = result["plane"]
     print_table(*plane_table(plane))
     say(
-        f"\nThe trade-off plane: models of {plane['task']['name']} whose windows reach none to all of the answers.  least\n"
-        "bits: the least of the exact sizes that were tried across the diagonal cut (D1) with which accuracy\n"
-        f"{plane['accuracy']:g} over all answers is certain; - if none is.  D1: no machine of that reach does with less.\n"
+        f"\nThe trade-off plane: models of {plane['task']['name']} whose windows reach none to all of the answers.\n"
+        "least bits: the least of the exact sizes that were tried across the diagonal cut (D1) with which accuracy\n"
+        f"{plane['accuracy']:g} over all answers is certain; - if none is.  D1: no machine of that reach has less.\n"
     )
     for of in (*result["tasks"], plane):
         for figure in of["figures"][::2]:

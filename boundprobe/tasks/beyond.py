@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,6 +43,8 @@ class Beyond(AbstractTask):
     >>> cut.prefix[0, -4:].tolist(), cut.suffixes[0].tolist(), cut.answers[0].tolist()
     ([8, 7, 6, 6], [[6, 6, 2], [6, 6, 3]], [7, 8])
     """
+
+    name: ClassVar[str] = "beyond"
 
     task: AbstractTask
     lag: int
