@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from boundprobe import seeds
 from boundprobe.bottleneck import BottleneckConfig, train_bottleneck
 from boundprobe.bounds import packing_accuracy_ceiling, store_some_accuracy
-from boundprobe.models import CutState, SequenceModel, StateTensor
-from boundprobe.probes import CutModel, states_at_cut, wrong_answers
+from boundprobe.models import CutModel, CutState, SequenceModel, StateTensor
+from boundprobe.probes import states_at_cut, wrong_answers
 from boundprobe.tasks import AbstractTask
 from boundprobe.training import TrainConfig, load_models, train
 

@@ -21,6 +21,9 @@ from . import training as training
 from . import version as version
 from .bounds.report.task import BoundsReport as BoundsReport
 from .bounds.report.task import bounds_report as bounds_report
+from .models.cut_model import CutModel as CutModel
+from .models.memory import CutState as CutState
+from .models.memory import StateTensor as StateTensor
 from .models.spec import ModelSpec as ModelSpec
 from .models.stack import SequenceModel as SequenceModel
 from .probes.ladder import Ladder as Ladder

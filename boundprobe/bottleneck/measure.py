@@ -17,24 +17,23 @@ from safetensors.torch import load, save
 
 from boundprobe.bottleneck.curve import BottleneckCurve, BottleneckPoint
 from boundprobe.bottleneck.module import Bottleneck, BottleneckedModel
-from boundprobe.bottleneck.settings import VERTICAL, CurveConfig
+from boundprobe.bottleneck.settings import CurveConfig
 from boundprobe.bottleneck.train import BottleneckConfig, train_bottlenecks
-from boundprobe.bounds import DiagonalCuts, fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
+from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.diagonal import DiagonalCut
-from boundprobe.models.sizes import model_stages
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models.cut_model import CutModel
 from boundprobe.probes.certificates.binomial import answer_errors, required_by, used_information
+from boundprobe.probes.diagonal import lag_of, seen_from
 from boundprobe.probes.model_answers import states_at_cut, wrong_answers
 from boundprobe.probes.run import check_trained
+from boundprobe.probes.settings import VERTICAL
 from boundprobe.probes.violations import above_size, rounding_slack
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.runs.manifest import sha256
 from boundprobe.runs.store import Run, find_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
-from boundprobe.tasks.beyond import Beyond
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.config import config_of_run
 from boundprobe.training.evaluate import model_device
@@ -127,7 +126,7 @@ def probe_bottleneck(
             member,
             config.confidence,
             tuple(points),
-            seen.lag if isinstance(seen, Beyond) else 0,
+            lag_of(seen),
             seen.state_case().n_answers,
         )
         files = [_file(budget) for budget in config.budgets]
@@ -135,27 +134,6 @@ def probe_bottleneck(
     known = run.read_result(BottleneckCurve.from_json)
     assert known is not None  # just written
     return known
-
-
-def seen_from(cut: str, model: SequenceModel, task: AbstractTask) -> tuple[SequenceModel | DiagonalCut, AbstractTask]:
-    """A model and a task as they are, or along the diagonal cut of the greatest lag that an answer lies beyond.
-
-    Raises
-    ------
-    ValueError
-        If the task's answers do not lie at known places, or nothing crosses that cut.
-    """
-    if cut == VERTICAL:
-        return model, task
-    places, stages = task.state_case().places, model_stages(model.spec)
-    farthest = 0 if places is None else int(places.distances().max())
-    lag = min(farthest, sum(stage.reach for stage in stages), task.prefix_len - 1)
-    if not DiagonalCuts(stages, task.prefix_len, lag).total_bits[lag]:
-        raise ValueError(
-            f"`--cut` must be vertical for {model.spec.architecture}: no bit crosses its diagonal cut of {lag} tokens, "
-            "and answers beyond it can only be guessed (D1); got diagonal"
-        )
-    return DiagonalCut.of_lag(model, lag, task.prefix_len), Beyond(task, lag)
 
 
 def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: CurveConfig, place: Run) -> None:
@@ -172,9 +150,7 @@ def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: C
         )
 
 
-def _measure_missing(
-    run: Run, model: SequenceModel | DiagonalCut, task: AbstractTask, config: CurveConfig
-) -> list[BottleneckPoint]:
+def _measure_missing(run: Run, model: CutModel, task: AbstractTask, config: CurveConfig) -> list[BottleneckPoint]:
     """All points of a curve; those that an interrupted run has are read."""
     alpha = (1 - config.confidence) / len(config.budgets)
     run.replace_metrics(lines := run.metrics())  # without a line that a crash cut off
@@ -189,7 +165,7 @@ def _measure_missing(
     return points
 
 
-def _train_missing(run: Run, model: SequenceModel | DiagonalCut, task: AbstractTask, config: CurveConfig) -> None:
+def _train_missing(run: Run, model: CutModel, task: AbstractTask, config: CurveConfig) -> None:
     """Train all bottlenecks of a curve, unless the weights of all are there."""
     if all((run.path / _file(budget)).exists() for budget in config.budgets):
         return
@@ -200,9 +176,7 @@ def _train_missing(run: Run, model: SequenceModel | DiagonalCut, task: AbstractT
         run.write_tensors(_file(budget), save(weights))
 
 
-def load_bottleneck(
-    run: Run, model: SequenceModel | DiagonalCut, task: AbstractTask, budget: tuple[int, int]
-) -> BottleneckedModel:
+def load_bottleneck(run: Run, model: CutModel, task: AbstractTask, budget: tuple[int, int]) -> BottleneckedModel:
     """A trained bottleneck of a finished run, put back into the model that it was trained for."""
     config, device = BottleneckConfig(*budget), model_device(model)
     cut = task.sample_cut(1, generator(0, "sample"))

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer
-from boundprobe.models.diagonal import DiagonalCut
+from boundprobe.models.cut_model import CutModel
 from boundprobe.models.memory import CutState, StateTensor
-from boundprobe.models.stack import SequenceModel
 
 #: Most bits of one entry: a codebook has 2^b rows.
 MOST_ENTRY_BITS = 12
@@ -102,16 +101,22 @@ class BottleneckedModel(nn.Module):
 
     Parameters
     ----------
-    model : SequenceModel or DiagonalCut
+    model : CutModel
+        Its answers must have gradients with respect to the state, if the bottleneck is to be trained.
     bottleneck : Bottleneck
     template : CutState
         A state at this cut, for its shapes: prefixes must be as long as the one it came from.
     """
 
-    def __init__(self, model: SequenceModel | DiagonalCut, bottleneck: Bottleneck, template: CutState) -> None:
+    def __init__(self, model: CutModel, bottleneck: Bottleneck, template: CutState) -> None:
         super().__init__()
         self.model, self.bottleneck = model, bottleneck
         self._template = template.map(lambda value: value[:1].detach())
+
+    @property
+    def receptive_field(self) -> int | None:
+        """That of the model."""
+        return self.model.receptive_field
 
     def full_state(self, entries: Tensor) -> CutState:
         """The model's state with its values from ``entries`` (B, E)."""

@@ -8,10 +8,7 @@ from typing import Any
 
 from boundprobe.bottleneck.train import BottleneckConfig
 from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_number, check_word, refuse
-from boundprobe.probes.settings import ProbeConfig
-
-VERTICAL, DIAGONAL = "vertical", "diagonal"
-CUTS = (VERTICAL, DIAGONAL)
+from boundprobe.probes.settings import CUTS, VERTICAL, ProbeConfig
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,11 @@ def curve_config(given: Mapping[str, Any], probe: ProbeConfig) -> CurveConfig | 
     if not given:
         return None
     if "budgets" not in given:
-        raise ValueError("`--bottleneck-steps` and `--cut` must come with --budgets, such as 1x2,1x4; got them alone.")
+        raise ValueError("`--bottleneck-steps` must come with --budgets, such as 1x2,1x4; got it alone.")
     return CurveConfig(
         parse_budgets(given["budgets"]),
-        **{key: given[key] for key in ("steps", "cut") if key in given},
+        **{key: given[key] for key in ("steps",) if key in given},
+        cut=probe.cut,
         n_sequences=probe.n_sequences,
         confidence=probe.confidence,
         seed=probe.seed,

@@ -27,8 +27,7 @@ from torch import Tensor
 
 from boundprobe.bottleneck.module import MOST_ENTRY_BITS, Bottleneck, BottleneckedModel
 from boundprobe.checks import check_integer, check_kind, check_number
-from boundprobe.models.diagonal import DiagonalCut
-from boundprobe.models.stack import SequenceModel
+from boundprobe.models.cut_model import CutModel
 from boundprobe.seeds import generator, seed_sequence
 from boundprobe.tasks.base import IGNORE, AbstractTask
 from boundprobe.training.evaluate import CHUNK, model_device
@@ -77,14 +76,12 @@ class BottleneckConfig:
             check_number(name, getattr(self, name), above=0)
 
 
-def train_bottleneck(
-    model: SequenceModel | DiagonalCut, task: AbstractTask, config: BottleneckConfig, seed: int
-) -> BottleneckedModel:
+def train_bottleneck(model: CutModel, task: AbstractTask, config: BottleneckConfig, seed: int) -> BottleneckedModel:
     """Put a bottleneck into a trained model at the task's cut.
 
     Parameters
     ----------
-    model : SequenceModel or DiagonalCut
+    model : CutModel
         Frozen: its parameters are not changed.
     task : AbstractTask
     config : BottleneckConfig
@@ -100,7 +97,7 @@ def train_bottleneck(
 
 
 def train_bottlenecks(
-    model: SequenceModel | DiagonalCut, task: AbstractTask, configs: Sequence[BottleneckConfig], seed: int
+    model: CutModel, task: AbstractTask, configs: Sequence[BottleneckConfig], seed: int
 ) -> list[BottleneckedModel]:
     """Train several bottlenecks of one model side by side; the model answers all of them in one pass.
 
@@ -147,9 +144,7 @@ class _Question:
 class _Annealer:
     """One bottleneck in training: its queries in a step, and its loss given the answers."""
 
-    def __init__(
-        self, model: SequenceModel | DiagonalCut, task: AbstractTask, config: BottleneckConfig, seed: int
-    ) -> None:
+    def __init__(self, model: CutModel, task: AbstractTask, config: BottleneckConfig, seed: int) -> None:
         self.config, key = config, (config.n_entries, config.entry_bits)
         cut = task.sample_cut(config.n_states, generator(seed, "bottleneck", *key))
         device = model_device(model)

@@ -25,6 +25,7 @@ from boundprobe.cli.options import (
     whole_number,
 )
 from boundprobe.cli.output import exact, note, print_config, print_json, print_pairs, say
+from boundprobe.models.sizes import FLOAT32_BITS
 from boundprobe.tasks.custom.source import shown_parameter
 from boundprobe.tasks.registry import task_of
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from boundprobe.bounds.report.task import BoundsReport
     from boundprobe.bounds.table.report import CustomReport
     from boundprobe.tasks.base import AbstractTask
-
-FLOAT32_BITS = 32
 
 #: What bounds are about where some prefixes of a user's own task have no answer to some query.
 ABSENT = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     budgets = {name: [f"{m}x{b}" for m, b in pairs] for name, pairs in BUDGETS.items()}
     budget_steps = min(BOTTLENECK_STEPS, given.get("steps", BOTTLENECK_STEPS))
     settings = {
-        "probe": asdict(probe),
+        "probe": probe.to_dict(),
         "budgets": budgets,
         "budget_steps": budget_steps,
         "runs": [config.to_dict() for config in configs],

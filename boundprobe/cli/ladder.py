@@ -24,7 +24,8 @@ MOST_GROUPS = 16
 def print_ladder(model: ModelLadder) -> None:
     """Print the ladder of one model: its rungs, layers and retention."""
     ladder = model.ladder
-    entropy = "H(Y)" if ladder.stream == "keys-once" else f"{ladder.stream}, H(Y | which are defined)"
+    beyond = f" beyond a lag of {ladder.lag}" if ladder.lag else ""
+    entropy = f"H(Y{beyond})" if ladder.stream == "keys-once" else f"{ladder.stream}, H(Y | which are defined)"
     say(f"{model.task_name}, {model.model.architecture}, member {model.member} of "
           f"{model.trained}: {entropy} = {ladder.entropy_bits:.2f} bits\n")  # fmt: skip
     print_pairs(_rows(ladder))
@@ -145,9 +146,11 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
     """The ladder from what theory requires to what the state could hold."""
     used, present, states, memory = ladder.used, ladder.present, ladder.states, ladder.memory
     kinds = f"recurrent {memory.recurrent_bits}, convolution {memory.conv_bits}, cache {memory.cache_bits}"
-    how = f"of I(U;S); T1 {used.form}, {used.method}; estimate {used.estimate:.2f}"
+    known = f" | the last {ladder.lag} tokens" if ladder.lag else ""
+    how = f"of I(U;S{known}); T1 {used.form}, {used.method}; estimate {used.estimate:.2f}"
     # S3 is for independent uniform answers alone.
     theorems = "S3 and S1" if ladder.required.theorem == "S3" else "S1; S3 needs independent uniform answers"
+    beyond = f" beyond lag {ladder.lag}, from what crosses and the tokens since" if ladder.lag else ""
     rows = [
         ("required", f"{ladder.required.estimate:.2f} bits", f"of log2 |S| at the measured error ({theorems})"),
         ("used, certified", f"{used.lower:.2f} bits", f"{how}; the model's own answers"),
@@ -182,7 +185,7 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
         )
     rows.append(("nominal", f"{ladder.nominal_bits} bits", kinds))
     for half, accuracy, why in (
-        ("state-hard", ladder.state_hard, "all queries from one state"),
+        ("state-hard", ladder.state_hard, f"all queries{beyond or ' from one state'}"),
         ("window-hard", ladder.window_hard, f"ceiling {ladder.window_ceiling:.4f} at its receptive field (W2)"),
     ):
         rows.append((f"accuracy, {half}", f"{accuracy.estimate:.4f}", f"{_interval(accuracy)}; {why}"))

@@ -156,14 +156,6 @@ LADDER_OPTIONS = options_of(ProbeConfig)
 BOTTLENECK_OPTIONS = (
     Option("--budgets", ("bottleneck", "budgets"), word, "also behind bottlenecks of so many bits", "1x2,4x3,.."),
     Option("--bottleneck-steps", ("bottleneck", "steps"), whole_number(1), "training steps of each (default 400)", "N"),
-    Option(
-        "--cut",
-        ("bottleneck", "cut"),
-        one_of("vertical", "diagonal"),
-        "the bottleneck holds the state at the cut (default vertical), or what crosses the diagonal cut of the "
-        "greatest lag, for the answers beyond it",
-        "NAME",
-    ),
 )
 
 #: Where the parser keeps a task that the command line names, which is consent to execute it.

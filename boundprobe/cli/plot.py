@@ -42,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
     """Probe what is not probed yet, then draw."""
     from dataclasses import asdict
 
-    from boundprobe.bottleneck.settings import VERTICAL, curve_config
-    from boundprobe.probes.settings import ProbeConfig
+    from boundprobe.bottleneck.settings import curve_config
+    from boundprobe.probes.settings import VERTICAL, ProbeConfig
 
     given = resolve(OPTIONS, args)
     bottleneck = given.pop("bottleneck", {})
     settings = ProbeConfig(**given)
-    if bottleneck.get("cut", VERTICAL) != VERTICAL:
+    if settings.cut != VERTICAL:
         raise ValueError(
             "`--cut` must be vertical with plot, whose panels are of all answers; got diagonal. `probe` measures it."
         )

@@ -109,7 +109,7 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from dataclasses import asdict
 
     from boundprobe.bottleneck.settings import curve_config
-    from boundprobe.probes.settings import ProbeConfig
+    from boundprobe.probes.settings import VERTICAL, ProbeConfig
     from boundprobe.runs.files import check_output_directory
     from boundprobe.runs.store import load_run
 
@@ -125,6 +125,11 @@ def _run_model(args: argparse.Namespace, given: dict[str, Any]) -> int:
             raise ValueError(
                 "`--member` and `--budgets` must be left out with a sweep, all whose models are measured; got one. "
                 "Drop it, or probe one of the sweep's training runs."
+            )
+        if settings.cut != VERTICAL:
+            raise ValueError(
+                "`--cut` must be vertical with a sweep, whose table is of all answers; got diagonal. Probe one of the "
+                "sweep's training runs."
             )
         return _run_sweep(args, trained, ProbeConfig(**(trained.config.get("probe") or {}) | given))
     device = find_device(args.device)

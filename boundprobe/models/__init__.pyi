@@ -1,4 +1,5 @@
 from .attention import SlidingWindowAttention as SlidingWindowAttention
+from .cut_model import CutModel as CutModel
 from .deltanet import DeltaNet as DeltaNet
 from .diagonal import DiagonalCut as DiagonalCut
 from .gated_deltanet import GatedDeltaNet as GatedDeltaNet

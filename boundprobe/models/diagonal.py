@@ -71,6 +71,11 @@ class DiagonalCut(nn.Module):
         cuts = DiagonalCuts(model_stages(model.spec), prefix_len)
         return cls(model, cuts.crossing(lag).lags, prefix_len)
 
+    @property
+    def receptive_field(self) -> int | None:
+        """That of the model."""
+        return self.model.receptive_field
+
     def prefill(self, prefix: Tensor) -> CutState:
         """The state that crosses the cut after a prefix (B, P)."""
         x = self.model.embedding(prefix)

@@ -94,6 +94,26 @@ class CutState:
 
     layers: tuple[LayerState, ...]
 
+    @classmethod
+    def of(cls, *tensors: StateTensor) -> CutState:
+        """The state of one layer, or of a model that has none, from its tensors."""
+        return cls((tensors,))
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The value of a tensor by its name: ``"h"``, or ``"0.h"`` of layer 0 where several layers have one.
+
+        Raises
+        ------
+        KeyError
+            If none, or several, have that name.
+        """
+        names = [f"{i}.{tensor.name}" for i, layer in enumerate(self.layers) for tensor in layer]
+        found = [full for full in names if name in (full, full.split(".", 1)[1])]
+        if len(found) != 1:
+            raise KeyError(f"`name` must be that of one tensor of {', '.join(names)}; got {name}")
+        layer, own = found[0].split(".", 1)
+        return next(tensor.value for tensor in self.layers[int(layer)] if tensor.name == own)
+
     @property
     def batch(self) -> int:
         """Number of sequences."""

@@ -11,6 +11,10 @@ from boundprobe.checks import check_integer
 from boundprobe.models.spec import ModelSpec
 
 
+#: Bits of an entry of a state that is measured.
+FLOAT32_BITS = 32
+
+
 class NominalBits(NamedTuple):
     """Bits of one sequence's state at the cut, by kind.
 

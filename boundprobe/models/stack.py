@@ -8,10 +8,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from boundprobe.bounds.diagonal.stages import Stage
+from boundprobe.bounds.window import receptive_field
 from boundprobe.checks import check_integer
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState
 from boundprobe.models.operations import check_any_backend
+from boundprobe.models.sizes import model_stages
 from boundprobe.models.spec import ModelSpec
 
 
@@ -109,6 +112,16 @@ class SequenceModel(nn.Module):
             if state is not None and len(states) < len(positions):
                 states.append(state)
         return torch.cat(logits, dim=1), tuple(states)
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Number of last tokens that an output depends on; None: unbounded (W1)."""
+        return receptive_field(self.spec.windows)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What the layers carry along diagonal cuts (D1), in bits of the weights' precision."""
+        return model_stages(self.spec, self.embedding.weight.element_size() * 8)
 
     @property
     def n_params(self) -> int:

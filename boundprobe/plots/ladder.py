@@ -158,6 +158,8 @@ def save(models: Sequence[ModelLadder], stem: Path) -> list[Path]:
 
 def _entropy_name(ladder: Ladder) -> str:
     """The entropy of the answers, given which are defined where some may be absent."""
+    if ladder.lag:
+        return f"H(Y beyond lag {ladder.lag})"
     return "H(Y)" if ladder.stream == "keys-once" else "H(Y | defined)"
 
 

@@ -5,7 +5,6 @@ from .decoder_choice import Decoded as Decoded
 from .decoder_choice import decode as decode
 from .ladder import Ladder as Ladder
 from .measurement import measure as measure
-from .model_answers import CutModel as CutModel
 from .model_answers import Reading as Reading
 from .model_answers import interchange_check as interchange_check
 from .model_answers import read_answers as read_answers

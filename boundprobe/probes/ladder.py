@@ -49,6 +49,8 @@ class Ladder:
     ----------
     stream : str
         The distribution of the prefix.
+    lag : int, in tokens
+        Of the diagonal cut along which the state was read, for the answers beyond it (D1); 0: the cut is vertical.
     entropy_bits : float
         Of the answers, under that distribution.
     n_values : int
@@ -85,6 +87,7 @@ class Ladder:
     """
 
     stream: str
+    lag: int
     entropy_bits: float
     n_values: int
     errors: AnswerErrors
@@ -127,7 +130,7 @@ class Ladder:
 
         For a raw state of real numbers it almost always is that much: they determine the input.
         """
-        return min(self.entropy_bits, float(self.nominal_bits)) if self.stream == KEYS_ONCE else None
+        return min(self.entropy_bits, float(self.nominal_bits)) if self.stream == KEYS_ONCE and not self.lag else None
 
     def to_json(self) -> dict[str, Any]:
         """The ladder as one entry of the ``probe`` document."""
@@ -137,6 +140,7 @@ class Ladder:
             entropy = self.rounded_entropy.to_json() | rounding
         return {
             "stream": self.stream,
+            "lag": self.lag,
             "entropy_bits": self.entropy_bits,
             "n_values": self.n_values,
             "used_bits": self.used.to_json(),
@@ -182,6 +186,7 @@ class Ladder:
         required = {"lower": document["required_bits_lower"], "estimate": document["required_bits"]}
         ladder = cls(
             stream=document["stream"],
+            lag=document["lag"],
             entropy_bits=document["entropy_bits"],
             n_values=document["n_values"],
             errors=AnswerErrors.from_json(document["answer_errors"], shared),

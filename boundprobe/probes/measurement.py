@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from boundprobe.bounds import receptive_field, window_accuracy_ceiling
+from boundprobe.bounds import window_accuracy_ceiling
 from boundprobe.checks import check_kind
+from boundprobe.models.cut_model import CutModel, check_members, stages_of
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.binomial import (
@@ -19,7 +20,7 @@ from boundprobe.probes.certificates.information import Scored
 from boundprobe.probes.certificates.list_decoding import choose_threshold, states_certificate
 from boundprobe.probes.certificates.prior import Prior
 from boundprobe.probes.certificates.sample import Sample, Splits
-from boundprobe.probes.diagonal import diagonal_of, diagonal_violations
+from boundprobe.probes.diagonal import diagonal_of, diagonal_violations, lag_of, seen_from
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.model_answers import Reading, interchange_check, read_answers, states_at_cut
 from boundprobe.probes.null import null_control
@@ -37,7 +38,7 @@ from boundprobe.probes.quantised.machines import (
     roundings,
     run_rounded,
 )
-from boundprobe.probes.settings import LADDER_PARTS, ProbeConfig, certificate_level, premise_level
+from boundprobe.probes.settings import LADDER_PARTS, VERTICAL, ProbeConfig, certificate_level, premise_level
 from boundprobe.probes.violations import find_violations
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
@@ -45,19 +46,26 @@ from boundprobe.tasks.cases import StateCase
 from boundprobe.training.evaluate import scored_answers
 
 
-def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
+def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: str = "cpu") -> Ladder:
     """Measure the memory of one frozen model at the cut, and hold it against the bounds.
 
     Parameters
     ----------
-    model : SequenceModel
-        Trained on other streams than the probe's (``boundprobe.seeds`` keeps the roles apart).
+    model : CutModel
+        A ``SequenceModel``, or any model that answers across a cut (``boundprobe.CutModel``); trained on other streams
+        than the probe's (``boundprobe.seeds`` keeps the roles apart).
     task : AbstractTask
     config : ProbeConfig
+        With ``cut="diagonal"``, which only a ``SequenceModel`` can be asked for, what crosses its diagonal cut of the
+        greatest lag is measured, for the answers that lie beyond it (D1).
     device : str
         Where decoders are trained.
     """
     check_kind("config", config, ProbeConfig)
+    check_members(model)
+    whole = model
+    if config.cut != VERTICAL:
+        model, task = seen_from(config.cut, check_kind("model", model, SequenceModel), task)
     alpha = certificate_level(config.confidence, LADDER_PARTS)
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
@@ -94,10 +102,11 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     if kept is not None:
         needed = next(machine for machine in rounded if machine.entry_bits == kept.entry_bits)
         entropy = rounded_entropy(kept, (states[0], known, measured), alpha, generator(config.seed, "order", 3))
-    memory, window_hard = measured[0].bits(), _window_hard(model, task, config, alpha)
-    ceiling = window_accuracy_ceiling(task.window_case(), receptive_field(model.spec.windows))
-    outside = interchange_check(model, measured[0], evaluation)
-    diagonal = diagonal_of(model.spec, task, config.stream, errors.accuracy)
+    memory, window_hard = measured[0].bits(), _window_hard(whole, task, config, alpha)
+    ceiling = window_accuracy_ceiling(task.window_case(), whole.receptive_field)
+    lag = lag_of(task)
+    outside = interchange_check(model, measured[0], evaluation, with_suffixes=bool(lag))
+    diagonal = diagonal_of(stages_of(whole), task, config.stream, errors.accuracy)
     broken = find_violations(
         entropy_bits=case.entropy_bits,
         nominal_bits=memory.total_bits,
@@ -115,6 +124,7 @@ def measure(model: SequenceModel, task: AbstractTask, config: ProbeConfig, devic
     ) + diagonal_violations(diagonal, errors.accuracy)
     return Ladder(
         stream=config.stream,
+        lag=lag,
         entropy_bits=case.entropy_bits,
         n_values=case.n_values,
         errors=errors,
@@ -157,7 +167,7 @@ def _states_bits(case: StateCase, calibration: Reading, evaluation: Reading, alp
     return states_certificate(evaluation.wrong, case.n_values, threshold, alpha)
 
 
-def _window_hard(model: SequenceModel, task: AbstractTask, config: ProbeConfig, alpha: float) -> Proportion:
+def _window_hard(model: CutModel, task: AbstractTask, config: ProbeConfig, alpha: float) -> Proportion:
     """Accuracy on the window-hard half with confidence bounds, exact where a sequence has one answer."""
     batch = task.sample(config.n_sequences, generator(config.seed, "evaluation", 3), "window-hard")
     return proportion(*scored_answers(model, batch, task.answers_per_sequence), alpha)

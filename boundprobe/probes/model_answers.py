@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boundprobe.models.cut_model import CutModel
 from boundprobe.models.memory import CutState
 from boundprobe.tasks.base import IGNORE, CutBatch
 from boundprobe.training.evaluate import model_device
 
 CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
-
-
-class CutModel(Protocol):
-    """A model that answers across a cut: a ``SequenceModel``, a ``BottleneckedModel``, or a user's own class."""
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """Parameters; the first says on which device the model is."""
-
-    def prefill(self, prefix: Tensor) -> CutState:
-        """State at the cut after prefixes (B, P)."""
-
-    def answer(self, state: CutState, suffix: Tensor) -> Tensor:
-        """Logits (B, Q, vocab_size) at every position of suffixes (B, Q), from the state alone."""
 
 
 def unchanged(state: CutState) -> CutState:
@@ -128,7 +115,7 @@ def wrong_answers(
     return read_answers(model, states, cut, np.zeros(1, np.int64), transform).wrong
 
 
-def interchange_check(model: CutModel, state: CutState, cut: CutBatch) -> str | None:
+def interchange_check(model: CutModel, state: CutState, cut: CutBatch, *, with_suffixes: bool = False) -> str | None:
     """A4 by an interchange intervention: give each sequence the state of its neighbour; return what is wrong if its
     answers do not come along.
 
@@ -138,6 +125,9 @@ def interchange_check(model: CutModel, state: CutState, cut: CutBatch) -> str | 
     state : CutState
         Of the first sequences of ``cut``, as ``prefill`` made it.
     cut : CutBatch
+    with_suffixes : bool
+        Suffixes go along with the states: beyond a lag (D1) they begin with known tokens of the prefix, which another
+        sequence's state would contradict.
 
     Returns
     -------
@@ -152,7 +142,8 @@ def interchange_check(model: CutModel, state: CutState, cut: CutBatch) -> str | 
     turned = torch.roll(torch.arange((state.batch + 1) // 2), 1)
     few = state.map(lambda value: value[turned.to(value.device)])
     here = answer_suffixes(model, state, suffixes, n_told)[:, first].argmax(-1)
-    there = answer_suffixes(model, few, suffixes[: len(turned)], n_told)[:, first].argmax(-1)
+    asked = suffixes[turned.to(suffixes.device)] if with_suffixes else suffixes[: len(turned)]
+    there = answer_suffixes(model, few, asked, n_told)[:, first].argmax(-1)
     moved = (there == here[turned.to(here.device)]).all(1)
     n_left = int((~moved).sum())
     # Ties and rounding may turn an answer over; a state that is not all that the answers are read from turns many.

@@ -13,7 +13,7 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.measurement import measure
 from boundprobe.probes.run_relations import check_in_run
-from boundprobe.probes.settings import ProbeConfig
+from boundprobe.probes.settings import VERTICAL, ProbeConfig
 from boundprobe.runs.documents.probes import Probe
 from boundprobe.runs.documents.read import check_document
 from boundprobe.runs.manifest import finished_at
@@ -162,7 +162,7 @@ def probe_member(
     """
     check_kind("config", config, ProbeConfig)
     result = check_trained(trained, member)
-    settings = {"trained": trained.run_id, "member": member, "probe": asdict(config)}
+    settings = {"trained": trained.run_id, "member": member, "probe": config.to_dict()}
     root, of_member = root or trained.path.parent, result["members"][member]
     found = find_run(root, "probe", settings)
     if found is not None and (known := read_ladder(found)) is not None:
@@ -227,7 +227,8 @@ def _check_trained_by(
         and asdict(known.model) == trained.config["model"]
         and known.seed_index == of_member["seed_index"]
         and known.n_params == of_member["n_params"]
-        and asdict(known.ladder.memory) == of_member["memory"]
+        and (known.ladder.lag > 0) == (config.cut != VERTICAL)
+        and (known.ladder.lag > 0 or asdict(known.ladder.memory) == of_member["memory"])
     )
     if not same:
         raise RunDirectoryError(

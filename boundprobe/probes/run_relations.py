@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from boundprobe.bounds import receptive_field, window_accuracy_ceiling
+from boundprobe.bounds import DiagonalCuts, receptive_field, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
-from boundprobe.models.sizes import nominal_bits
+from boundprobe.models.sizes import FLOAT32_BITS, model_stages, nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
 from boundprobe.probes.counts import MOST_COUNTS, errors_of, most_certified_bits, states_by_count, whole_counts
-from boundprobe.probes.diagonal import FLOAT32_BITS, diagonal_of
+from boundprobe.probes.diagonal import diagonal_of, greatest_lag, lag_of
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.ladder_relations import certificates_of
 from boundprobe.probes.part_relations import check_retention_counts, check_rounded_counts
 from boundprobe.probes.read_back import check_counts_bits, check_most, check_named, check_same
-from boundprobe.probes.settings import LADDER_PARTS, ProbeConfig, certificate_level
+from boundprobe.probes.settings import LADDER_PARTS, VERTICAL, ProbeConfig, certificate_level
 from boundprobe.probes.violations import rounding_slack
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
+from boundprobe.tasks.beyond import Beyond
 from boundprobe.tasks.registry import task_of
 
 #: Tokens that are drawn again to see where answers lie.
@@ -43,7 +44,7 @@ class InRun:
     config : ProbeConfig
     spec : ModelSpec
     task : AbstractTask or None
-        None for a user's own, which is not executed.
+        None for a user's own, which is not executed; along a diagonal cut the answers beyond its lag.
     """
 
     ladder: Ladder
@@ -97,10 +98,17 @@ def _sizes(run: InRun) -> None:
         return
     ceiling = window_accuracy_ceiling(run.task.window_case(), receptive_field(run.spec.windows))
     check_same(ceiling, run.ladder.window_ceiling, "window_accuracy_ceiling")
-    cuts = diagonal_of(run.spec, run.task, run.ladder.stream, run.ladder.errors.accuracy), run.ladder.diagonal
+    check_same(lag_of(run.task), run.ladder.lag, "lag")
+    stages = model_stages(run.spec, FLOAT32_BITS)
+    cuts = diagonal_of(stages, run.task, run.ladder.stream, run.ladder.errors.accuracy), run.ladder.diagonal
     made, found_cut = (None if cut is None else cut.to_json() for cut in cuts)
     check_same(made, found_cut, "diagonal")
     if run.ladder.violations:
+        return
+    if run.ladder.lag:
+        crossing = DiagonalCuts(stages, run.task.prefix_len, run.ladder.lag).crossing(run.ladder.lag)
+        of_kind = {name: getattr(crossing, name) for name in asdict(run.ladder.memory)}
+        check_same(of_kind, asdict(run.ladder.memory), "memory")
         return
     sizes: dict[str, int] = {}
     for i, mixers in enumerate(run.spec.layers):
@@ -226,6 +234,9 @@ def check_in_run(ladder: Ladder, spec: ModelSpec, task: Mapping[str, Any], confi
         ``config.toml`` of the probe's run.
     """
     own = ":" in str(task.get("name", ""))
-    run = InRun(ladder, ProbeConfig(**config["probe"]), spec, None if own else task_of(task))
+    settings, seen = ProbeConfig(**config["probe"]), None if own else task_of(task)
+    if seen is not None and settings.cut != VERTICAL:
+        seen = Beyond(seen, greatest_lag(spec, seen))
+    run = InRun(ladder, settings, spec, seen)
     for relation in IN_RUN:
         relation(run)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from boundprobe.checks import MOST_CONFIDENCE, MOST_SEED, check_integer, check_kind, check_number, check_word
 from boundprobe.settings import check_settings, setting
@@ -12,6 +13,10 @@ from boundprobe.settings import check_settings, setting
 DECODER_NAMES = ("linear", "mlp", "chain", "logistic", "boosting")
 FORM_NAMES = ("fano", "tangent-fano", "cross-entropy")
 CONFIDENCE_BOUND_NAMES = ("betting", "empirical-bernstein", "chernoff-kl", "hoeffding")
+
+#: Where the state is read: before the query, or along the diagonal cut of the greatest lag (D1).
+VERTICAL, DIAGONAL = "vertical", "diagonal"
+CUTS = (VERTICAL, DIAGONAL)
 
 #: Share of the probability that a report may err which its premise tests and its null control take: 1e-6 of 0.05.
 PREMISE_SHARE = 2e-5
@@ -136,6 +141,9 @@ class ProbeConfig:
         Trained on each layer's state of each kind.
     stream : str
         Distribution of the prefix, one of the task's ``cut_streams``.
+    cut : "vertical" | "diagonal"
+        What is measured: the state before the query, for all answers; or what crosses the diagonal cut of the greatest
+        lag (D1), for the answers that lie beyond it.
     seed : int
     """
 
@@ -147,6 +155,12 @@ class ProbeConfig:
     decoders: tuple[str, ...] = setting(("linear", "mlp"), f"of {', '.join(DECODER_NAMES)}", metavar="NAME[,..]")
     part_decoders: tuple[str, ...] = setting(("linear",), "the same for each layer", metavar="NAME[,..]")
     stream: str = setting("keys-once", "distribution of the prefix, one of the task's", metavar="NAME")
+    cut: str = setting(
+        VERTICAL,
+        "the state before the query, or what crosses the diagonal cut of the greatest lag, for the answers beyond it",
+        metavar="NAME",
+        words=CUTS,
+    )
     seed: int = setting(0, "seed of everything random", metavar="N", least=0, most=MOST_SEED)
 
     def __post_init__(self) -> None:
@@ -154,6 +168,11 @@ class ProbeConfig:
         for name in ("decoders", "part_decoders"):
             object.__setattr__(self, name, as_names(name, getattr(self, name)))
             DecoderConfig(getattr(self, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as ``config.toml`` says it; a vertical cut is not said, as before there were others."""
+        plain = asdict(self)
+        return plain if self.cut != VERTICAL else {key: value for key, value in plain.items() if key != "cut"}
 
     def decoding(self, names: tuple[str, ...]) -> DecoderConfig:
         """Settings of the named decoders."""

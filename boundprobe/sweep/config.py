@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from boundprobe.checks import check_word
-from boundprobe.probes.settings import ProbeConfig
+from boundprobe.checks import check_word, refuse
+from boundprobe.probes.settings import VERTICAL, ProbeConfig
 from boundprobe.runs.store import config_hash
 from boundprobe.training.config import OLD_KEYS, Shape, TrainConfig, rename_old_keys
 
@@ -107,7 +107,12 @@ class SweepConfig:
     @cached_property
     def probe_config(self) -> ProbeConfig | None:
         """Settings with which reported models are measured; None: they are trained only."""
-        return None if self.probe is None else ProbeConfig(**self.probe)
+        if self.probe is None:
+            return None
+        config = ProbeConfig(**self.probe)
+        if config.cut != VERTICAL:
+            refuse("cut", "vertical in [probe], as the tables are of all answers", repr(config.cut))
+        return config
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> SweepConfig:

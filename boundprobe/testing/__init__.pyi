@@ -3,6 +3,7 @@ from .bounds import check_bound as check_bound
 from .bounds import encoders as encoders
 from .bounds import machines as machines
 from .bounds import tiny_tasks as tiny_tasks
+from .cut_models import check_cut_model as check_cut_model
 from .mixers import check_mixer as check_mixer
 from .stacks import FiniteLayer as FiniteLayer
 from .stacks import FiniteStack as FiniteStack

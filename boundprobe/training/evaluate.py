@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boundprobe.models.cut_model import CutModel
 from boundprobe.models.stack import SequenceModel
 from boundprobe.tasks.base import IGNORE, Batch
 from boundprobe.training.ensemble import Ensemble
@@ -32,7 +33,7 @@ def model_device(model: HasParameters) -> torch.device:
 
 
 @torch.no_grad()
-def scored_answers(model: SequenceModel, batch: Batch, n_last: int = 1) -> tuple[BoolArray, BoolArray]:
+def scored_answers(model: CutModel, batch: Batch, n_last: int = 1) -> tuple[BoolArray, BoolArray]:
     """Masks of the right and of the asked answers at the last ``n_last`` positions, each (N, n_last).
 
     ``n_last`` is the task's ``answers_per_sequence``: the mean over them is what its ceilings speak of.  The sequence
@@ -40,12 +41,21 @@ def scored_answers(model: SequenceModel, batch: Batch, n_last: int = 1) -> tuple
     """
     right, asked = [], []
     for tokens, targets in _chunks(batch, CHUNK, model_device(model), n_last):
-        right.append(_right(model(tokens), targets).cpu().numpy())
+        logits = last_logits(model, tokens, n_last)
+        right.append(_right(logits, targets).cpu().numpy())
         asked.append((targets != IGNORE).cpu().numpy())
     return np.concatenate(right), np.concatenate(asked)
 
 
-def count_correct(model: SequenceModel, batch: Batch, n_last: int = 1) -> tuple[int, int]:
+def last_logits(model: CutModel, tokens: Tensor, n_last: int) -> Tensor:
+    """Logits (B, n_last, vocab_size) at the last positions of whole sequences (B, T)."""
+    if isinstance(model, SequenceModel):
+        logits: Tensor = model(tokens)[:, -n_last:]
+        return logits
+    return model.answer(model.prefill(tokens[:, :-n_last]), tokens[:, -n_last:])
+
+
+def count_correct(model: CutModel, batch: Batch, n_last: int = 1) -> tuple[int, int]:
     """Right answers at the last ``n_last`` positions, and how many are asked for there."""
     right, asked = scored_answers(model, batch, n_last)
     return int(right.sum()), int(asked.sum())

@@ -264,7 +264,7 @@ def test_a_curve_is_measured_like_the_ladder() -> None:
     assert curve_config({}, probe) is None
     assert curve_config({"budgets": "1x2,3"}, probe) == CurveConfig(((1, 2), (1, 3)), 400, 123, 0.9, 7)
     assert curve_config({"budgets": "2", "steps": 5}, probe) == CurveConfig(((1, 2),), 5, 123, 0.9, 7)
-    with pytest.raises(ValueError, match="`--bottleneck-steps` and `--cut` must come with --budgets"):
+    with pytest.raises(ValueError, match="`--bottleneck-steps` must come with --budgets"):
         curve_config({"steps": 5}, probe)
 
 

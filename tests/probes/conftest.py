@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boundprobe.models import CutState, ModelSpec, StateTensor
+from boundprobe.bounds import receptive_field
+from boundprobe.models import CutState, ModelSpec, StateTensor, model_stages
 
 
 class Keeper:
@@ -18,7 +19,8 @@ class Keeper:
 
     def __init__(self, task, n_kept, spec=None):
         self.task, self.n_kept = task, n_kept
-        self.spec = spec or ModelSpec("mamba")
+        spec = spec or ModelSpec("mamba")
+        self.receptive_field, self.stages = receptive_field(spec.windows), model_stages(spec)
 
     def parameters(self):
         """Models are asked for a parameter to learn their device."""
@@ -40,9 +42,6 @@ class Keeper:
     def logits(self, said, suffix):
         """Logits (B, Q, V) that say one token everywhere."""
         return F.one_hot(said, self.task.vocab_size).float()[:, None].expand(-1, suffix.shape[1], -1)
-
-    def __call__(self, tokens):
-        return self.answer(self.prefill(tokens[:, :-1]), tokens[:, -1:].clamp(max=self.task.n_numbers - 1))
 
 
 class Pointer(Keeper):
@@ -84,11 +83,17 @@ class Blank(Keeper):
 
 
 class Telescope(Keeper):
-    """A cheat on the window: sees the whole sequence, whatever windows its spec states."""
+    """A cheat on the window: asked once for each prefix it sees all of it, whatever windows its spec states."""
 
-    def __call__(self, tokens):
-        said = torch.from_numpy(self.task.answers(tokens.numpy())[:, -1])
-        return self.logits(said.clamp(min=0), tokens)
+    def prefill(self, prefix):
+        self.seen = prefix
+        return super().prefill(prefix)
+
+    def answer(self, state, suffix):
+        if state.batch != len(self.seen):
+            return super().answer(state, suffix)
+        said = self.task.answers(torch.cat([self.seen, suffix], dim=1).numpy())[:, -1]
+        return self.logits(torch.from_numpy(said).clamp(min=0), suffix)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from boundprobe.models import ModelSpec, SequenceModel
+from boundprobe.models import CutState, ModelSpec, SequenceModel, StateTensor
 from boundprobe.probes import DecoderConfig, NullControl, ProbeConfig, StatesConfig, certify_states, measure
 from boundprobe.tasks import Copying, MultiKeyRecall, NgramRetrieval, wrap_task
 from boundprobe.training import Schedule, TrainConfig, train
@@ -131,11 +131,14 @@ class LastOnly(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.task = task
 
-    def forward(self, tokens):
-        right = torch.from_numpy(self.task.answers(tokens.numpy()))
+    def prefill(self, tokens):
+        return CutState.of(StateTensor("tokens", "cache", tokens))
+
+    def answer(self, state, tokens):
+        right = torch.from_numpy(self.task.answers(torch.cat([state["tokens"], tokens], dim=1).numpy()))
         said = torch.zeros_like(right)
         said[:, -1] = right[:, -1]
-        return torch.nn.functional.one_hot(said, self.task.n_token_ids).float()
+        return torch.nn.functional.one_hot(said[:, -tokens.shape[1] :], self.task.n_token_ids).float()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from boundprobe.models.cut_model import CutModel
 from boundprobe.models.memory import CutState
 from boundprobe.models.rounding import ENTRY_BITS, Rounding, entry_limits
 from boundprobe.probes.certificates.binomial import AnswerErrors, answer_errors, required_by, used_information
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.model_answers import CutModel, wrong_answers
+from boundprobe.probes.model_answers import wrong_answers
 from boundprobe.probes.quantised.state_code import entropy_upper_bound, fit_code
 from boundprobe.tasks.base import CutBatch
 from boundprobe.tasks.cases import StateCase

@@ -96,6 +96,7 @@ class Ladder(Document):
     """The part of a probe's document that ``Ladder.from_json`` reads."""
 
     stream: Text
+    lag: Count
     entropy_bits: Bits
     n_values: Annotated[int, Field(ge=2)]
     used_bits: LowerBound
