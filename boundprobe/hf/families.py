@@ -103,19 +103,8 @@ def _nemotron_h(c: Configuration) -> list[MixerState]:
     return [of[each] for each in c.layer_types("layers_block_type", tuple(of), None, value)]
 
 
-def _qwen3_next(c: Configuration) -> list[MixerState]:
-    return _qwen(c, attention(c, 2, 256))
-
-
-def _qwen3_5(c: Configuration) -> list[MixerState]:
-    return _qwen(c, attention(c, 4, 256))
-
-
-def _qwen3_5_moe(c: Configuration) -> list[MixerState]:
-    return _qwen(c, attention(c, 2, 256))
-
-
-def _qwen(c: Configuration, attends: MixerState) -> list[MixerState]:
+def _qwen(c: Configuration, kv_heads: int) -> list[MixerState]:
+    attends = attention(c, kv_heads, 256)
     recurrent = gated_deltanet(
         c,
         c.integer("linear_num_key_heads", 16),
@@ -291,11 +280,11 @@ FAMILIES: dict[str, Family] = {
     "mistral": _mistral,
     "nemotron_h": _nemotron_h,
     "olmo_hybrid": _olmo_hybrid,
-    "qwen3_5": _qwen3_5,
-    "qwen3_5_moe": _qwen3_5_moe,
-    "qwen3_5_moe_text": _qwen3_5_moe,
-    "qwen3_5_text": _qwen3_5,
-    "qwen3_next": _qwen3_next,
+    "qwen3_5": lambda c: _qwen(c, 4),
+    "qwen3_5_moe": lambda c: _qwen(c, 2),
+    "qwen3_5_moe_text": lambda c: _qwen(c, 2),
+    "qwen3_5_text": lambda c: _qwen(c, 4),
+    "qwen3_next": lambda c: _qwen(c, 2),
     "recurrent_gemma": _recurrent_gemma,
     "rwkv": _rwkv,
     "xlstm": _xlstm,

@@ -36,6 +36,12 @@ class MixerState:
     window: int | None = None
     recurrent_dtype: str | None = "float32"
 
+    @property
+    def reach(self) -> int | None:
+        """Window of the layer in tokens, itself included; None where it hears of everything before it."""
+        unlimited = self.recurrent or (self.per_token and self.window is None)
+        return None if unlimited else max(self.width, self.window or 1)
+
     def at(self, n_tokens: int, index: int, dtype: str) -> LayerSize:
         """The layer after so many tokens, in a model of a type."""
         held = n_tokens if self.window is None else min(n_tokens, self.window - 1)

@@ -84,6 +84,19 @@ def _decoder(values: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     raise AssertionError("unreachable: a known family was returned above")
 
 
+def layer_windows(source: Path | str | Mapping[str, Any]) -> list[int | None] | None:
+    """Window of each layer in tokens, as ``boundprobe.bounds.receptive_field`` takes them.
+
+    None stands for a layer that hears of everything before it; a family that is not known has no list.
+    """
+    values = read_configuration(source)
+    try:
+        family, decoder = _decoder(values)
+    except ValueError:
+        return None
+    return [state.reach for state in FAMILIES[family](Configuration(decoder, family))]
+
+
 def model_sizes(spec: ModelSpec, n_tokens: int = N_TOKENS, *, dtype: str = "float32") -> StateSizes:
     """Entries and bits of the state of one of boundprobe's own models after ``n_tokens`` tokens.
 
