@@ -8,6 +8,8 @@ from .layer_size import DTYPE_BITS as DTYPE_BITS
 from .layer_size import LayerSize as LayerSize
 from .layer_size import StateSizes as StateSizes
 from .loading import load as load
+from .sizes import layer_windows as layer_windows
 from .sizes import model_sizes as model_sizes
 from .sizes import state_sizes as state_sizes
+from .sizes import state_stages as state_stages
 from .wrapped import wrap as wrap

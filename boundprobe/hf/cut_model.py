@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from boundprobe.bounds.window import receptive_field
 from boundprobe.checks import refuse
 from boundprobe.hf.caches import DynamicAdapter
+from boundprobe.hf.families import FAMILIES
 from boundprobe.hf.family_caches import ADAPTERS
-from boundprobe.hf.sizes import layer_windows
+from boundprobe.hf.sizes import layer_windows, state_stages
 from boundprobe.models.memory import CutState
 
 
@@ -27,6 +28,8 @@ class HuggingFaceModel:
     receptive_field : int or None, in tokens
         Number of last tokens that an output depends on; None: unbounded, as in every family that boundprobe does
         not know.
+    stages : tuple of Stage or None
+        Bits that cross diagonal cuts (D1), with the model's types; None in a family that boundprobe does not know.
 
     Notes
     -----
@@ -40,8 +43,11 @@ class HuggingFaceModel:
         self.model = model.eval()
         self.family = str(model.config.model_type)
         self._adapter = ADAPTERS.get(self.family, DynamicAdapter)(model)
-        windows = layer_windows(model.config.to_dict())
-        self.receptive_field = None if windows is None else receptive_field(windows)
+        values = model.config.to_dict()
+        known = self.family in FAMILIES
+        self.receptive_field = receptive_field(layer_windows(values)) if known else None
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.stages = state_stages(values, dtype=dtype) if known else None
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Parameters; the first says on which device the model is."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from boundprobe.hf.layer_size import DTYPE_BITS
 from boundprobe.hf.wrapped import wrap
 from boundprobe.text import one_line
 
+#: Packages by which transformers reads GGUF files.
+GGUF_PACKAGES = ("gguf", "accelerate")
+
 
 def load(source: Path | str, *, dtype: str | None = None, device: str = "cpu") -> HuggingFaceModel:
     """Load a causal language model of transformers as a model that answers across a cut.
@@ -22,8 +28,8 @@ def load(source: Path | str, *, dtype: str | None = None, device: str = "cpu") -
     Parameters
     ----------
     source : path or str
-        A folder with ``config.json`` and weights as safetensors, a ``.gguf`` file (with the package ``gguf``), or the
-        name of a model that is in the cache of Hugging Face on this machine.
+        A folder with ``config.json`` and weights as safetensors, a ``.gguf`` file (with the packages gguf and
+        accelerate), or the name of a model that is in the cache of Hugging Face on this machine.
     dtype : str, optional
         Type of the weights, such as ``"float32"``; that of the files if not given.
     device : str
@@ -35,7 +41,7 @@ def load(source: Path | str, *, dtype: str | None = None, device: str = "cpu") -
     Raises
     ------
     MissingDependencyError
-        Without transformers, or without gguf for such a file.
+        Without transformers, or without the packages for a ``.gguf`` file.
     ValueError
         If there is no such model, or it is not a causal language model, or needs code of its own.
     ContinuationError
@@ -63,7 +69,10 @@ def load(source: Path | str, *, dtype: str | None = None, device: str = "cpu") -
     if dtype is not None:
         options["dtype"] = check_word("dtype", dtype, DTYPE_BITS)
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, trust_remote_code=False, local_files_only=True, **options)
+        with _quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                place, trust_remote_code=False, local_files_only=True, **options
+            )
     except (OSError, ValueError, KeyError) as error:
         refuse("source", "a causal language model that transformers loads from safetensors without code of the model's "
                "own", f"{source} ({one_line(error, 300)})")  # fmt: skip
@@ -71,13 +80,29 @@ def load(source: Path | str, *, dtype: str | None = None, device: str = "cpu") -
     return wrap(to(device))
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars where standard error is no terminal."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _place(source: Path | str) -> tuple[str, dict[str, Any]]:
     """The folder or name for ``from_pretrained``, and how its weights are read."""
     path = Path(source)
     if path.suffix == ".gguf":
-        if find_spec("gguf") is None:
+        if missing := [name for name in GGUF_PACKAGES if find_spec(name) is None]:
             raise MissingDependencyError(
-                "a .gguf file needs the package gguf, which is not installed. Run: pip install gguf."
+                f"a .gguf file needs the packages {' and '.join(GGUF_PACKAGES)}; not installed: {', '.join(missing)}. "
+                f"Run: pip install {' '.join(missing)}."
             )
         if not path.is_file():
             refuse("source", "a file that is there", f"{path}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from boundprobe.bounds.diagonal.stages import Stage, Window
+from boundprobe.checks import MOST_TOKENS
 from boundprobe.hf.configuration import Configuration
-from boundprobe.hf.layer_size import LayerSize
+from boundprobe.hf.layer_size import DTYPE_BITS, LayerSize
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class MixerState:
         """Window of the layer in tokens, itself included; None where it hears of everything before it."""
         unlimited = self.recurrent or (self.per_token and self.window is None)
         return None if unlimited else max(self.width, self.window or 1)
+
+    def stages(self, dtype: str) -> tuple[Stage, ...]:
+        """The layer as diagonal cuts see it, in a model of a type; none where it has no state."""
+        entry = DTYPE_BITS[dtype]
+        conv = (Window("conv", self.channels * entry, self.width - 1),) if self.channels else ()
+        reach = MOST_TOKENS if self.window is None else self.window - 1
+        cache = (Window("cache", self.per_token * entry, reach),) if self.per_token else ()
+        recurrent = self.recurrent * DTYPE_BITS[self.recurrent_dtype or dtype]
+        if "-" in self.kind and self.recurrent and self.per_token:  # attention that the recurrence reads: zamba2
+            return (Stage(cache), Stage(conv, recurrent))
+        return (Stage((*conv, *cache), recurrent),) if conv or cache or recurrent else ()
 
     def at(self, n_tokens: int, index: int, dtype: str) -> LayerSize:
         """The layer after so many tokens, in a model of a type."""

@@ -62,14 +62,53 @@ def state_sizes(
     NominalBits(recurrent_bits=18874368, conv_bits=3538944, cache_bits=0)
     """
     check_integer("n_tokens", n_tokens, 0, MOST_TOKENS)
+    family, c, kept = _described(source, dtype)
+    layers = [state.at(n_tokens, i, kept) for i, state in enumerate(FAMILIES[family](c))]
+    return StateSizes(family, n_tokens, tuple(layers), c.defaults)
+
+
+def state_stages(source: Path | str | Mapping[str, Any], *, dtype: str | None = None) -> tuple[Stage, ...]:
+    """A transformers model as diagonal cuts see it (D1), from its configuration: bits that lag and bits that do not.
+
+    Parameters
+    ----------
+    source, dtype
+        As for ``state_sizes``.
+
+    Returns
+    -------
+    tuple of Stage
+        From input to output; layers without a state are left out.
+
+    Raises
+    ------
+    ValueError
+        As ``state_sizes``.
+
+    References
+    ----------
+    D1 (docs/theory/bounds.md).
+
+    Examples
+    --------
+    A window of 128 tokens can lag by 127; attention without one holds everything however far a cut reaches.
+
+    >>> stages = state_stages({"model_type": "gpt_oss", "num_hidden_layers": 2, "dtype": "bfloat16"})
+    >>> [int(stage.windows[0].crossing(1000, 1000 + 100)) // (2 * 8 * 64 * 16) for stage in stages]
+    [27, 1000]
+    """
+    family, c, kept = _described(source, dtype)
+    return tuple(stage for state in FAMILIES[family](c) for stage in state.stages(kept))
+
+
+def _described(source: Path | str | Mapping[str, Any], dtype: str | None) -> tuple[str, Configuration, str]:
+    """The family, the configuration of its language model, and the type of its weights."""
     values = read_configuration(source)
     family, decoder = _decoder(values)
     # A part of a model of several has its own type, or that of the whole.
     types = [each[key] for each in (decoder, values) for key in ("dtype", "torch_dtype") if each.get(key) is not None]
     c = Configuration({**decoder, "dtype": types[0]} if types else decoder, family)
-    kept = c.dtype() if dtype is None else check_word("dtype", dtype, DTYPE_BITS)
-    layers = [state.at(n_tokens, i, kept) for i, state in enumerate(FAMILIES[family](c))]
-    return StateSizes(family, n_tokens, tuple(layers), c.defaults)
+    return family, c, c.dtype() if dtype is None else check_word("dtype", dtype, DTYPE_BITS)
 
 
 def _decoder(values: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -84,17 +123,31 @@ def _decoder(values: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     raise AssertionError("unreachable: a known family was returned above")
 
 
-def layer_windows(source: Path | str | Mapping[str, Any]) -> list[int | None] | None:
-    """Window of each layer in tokens, as ``boundprobe.bounds.receptive_field`` takes them.
+def layer_windows(source: Path | str | Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Window of each layer in tokens, as ``boundprobe.bounds.model_verdicts`` takes them.
 
-    None stands for a layer that hears of everything before it; a family that is not known has no list.
+    Parameters
+    ----------
+    source
+        As for ``state_sizes``.
+
+    Returns
+    -------
+    tuple of int or None
+        None for a layer that hears of everything before it; a convolution's width counts as a window.
+
+    Raises
+    ------
+    ValueError
+        As ``state_sizes``.
+
+    Examples
+    --------
+    >>> layer_windows({"model_type": "gpt_oss", "num_hidden_layers": 2})
+    (128, None)
     """
-    values = read_configuration(source)
-    try:
-        family, decoder = _decoder(values)
-    except ValueError:
-        return None
-    return [state.reach for state in FAMILIES[family](Configuration(decoder, family))]
+    family, c, _ = _described(source, None)
+    return tuple(state.reach for state in FAMILIES[family](c))
 
 
 def model_sizes(spec: ModelSpec, n_tokens: int = N_TOKENS, *, dtype: str = "float32") -> StateSizes:

@@ -14,8 +14,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from boundprobe.hf import FAMILIES, model_sizes, state_sizes
+from boundprobe.bounds import model_verdicts
+from boundprobe.hf import FAMILIES, layer_windows, model_sizes, state_sizes, state_stages
 from boundprobe.models import BUILDERS, ModelSpec, SequenceModel, nominal_bits
+from boundprobe.tasks import build_task
 from tests.hf.families import TINY, VOCAB, tiny_config, tiny_model
 
 #: Other shapes of the same families; each changes what its size depends on.
@@ -111,6 +113,42 @@ def test_sizes_are_those_of_the_tensors_in_the_cache(family: str, changes: dict[
             assert layer.cache_dtype == dtype_of(cache)
             if layer.window is None:
                 assert layer.cache_entries_per_token * n_tokens == layer.cache_entries
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_vertical_cut_is_crossed_by_the_whole_state(family: str) -> None:
+    values = tiny_config(family).to_dict()
+    for dtype, n_tokens in (("float32", 9), ("bfloat16", 40)):
+        of_stages = [stage.by_kind(n_tokens, n_tokens) for stage in state_stages(values, dtype=dtype)]
+        assert tuple(map(sum, zip(*of_stages, strict=True))) == state_sizes(values, n_tokens, dtype=dtype).memory
+
+
+def test_attention_that_a_recurrence_reads_is_a_stage_of_its_own() -> None:
+    stages = state_stages(tiny_config("zamba2").to_dict())
+    assert [(len(stage.windows), stage.recurrent_bits > 0) for stage in stages] == [
+        (1, True),
+        (1, False),
+        (1, True),
+    ] * 2
+    (both,) = {
+        (len(stage.windows), stage.recurrent_bits > 0) for stage in state_stages(tiny_config("falcon_h1").to_dict())
+    }
+    assert both == (2, True)
+
+
+def test_a_configuration_has_verdicts() -> None:
+    """A hybrid of windows alone is bound by D1 and W2; one recurrent layer takes the window bound away."""
+    task = build_task("mqar", {"n_pairs": 8, "seq_len": 40})
+    windows = {"model_type": "mistral", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 1,
+               "num_key_value_heads": 1, "sliding_window": 4}  # fmt: skip
+    recurrent = {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1, "state_size": 16}
+    fields = {}
+    for values in (windows, recurrent):
+        bits = state_sizes(values, task.prefix_len).memory.total_bits
+        verdicts = model_verdicts(task, layer_windows(values), bits, stages=state_stages(values))
+        fields[values["model_type"]] = {found.distribution: found.verdict for found in verdicts}
+    assert fields["mistral"]["window-hard"] == "must fail"
+    assert fields["mamba"]["window-hard"] != "must fail"
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
