@@ -10,6 +10,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -85,19 +86,34 @@ class AbstractAdapter(ABC):
         return state
 
     def answer(self, state: CutState, tokens: Tensor) -> Tensor:
-        """Logits of tokens (B, Q) after a state."""
+        """Logits of tokens (B, Q) after a state; they can be differentiated by its tensors."""
+        with self._keeping() if torch.is_grad_enabled() else nullcontext():
+            logits = self._answer(state, tokens)
+        self.forget()
+        return logits
+
+    def _keeping(self) -> AbstractContextManager[object]:
+        """Keep copies for the backward pass of whatever a cache may overwrite, which is all but the weights.
+
+        Caches are updated in place, right after their old values were read.
+        """
+        weights = {each.untyped_storage().data_ptr() for each in self.model.parameters()}
+
+        def keep(value: Tensor) -> Tensor:
+            return value if value.untyped_storage().data_ptr() in weights else value.clone()
+
+        return torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept)
+
+    def _answer(self, state: CutState, tokens: Tensor) -> Tensor:
         cache, start = self.restore(state), n_tokens_read(state)
         if self.at_once:
             # One more token follows, as a single one would be read in another way; no logits but its own depend on it.
-            logits = self.run(torch.cat([tokens, tokens[:, -1:]], dim=1), cache, start)[0][:, :-1]
-        else:
-            pieces = []
-            for i, token in enumerate(tokens.split(1, dim=1)):
-                piece, cache = self.run(token, cache, None if start is None else start + i)
-                pieces.append(piece)
-            logits = torch.cat(pieces, dim=1)
-        self.forget()
-        return logits
+            return self.run(torch.cat([tokens, tokens[:, -1:]], dim=1), cache, start)[0][:, :-1]
+        pieces = []
+        for i, token in enumerate(tokens.split(1, dim=1)):
+            piece, cache = self.run(token, cache, None if start is None else start + i)
+            pieces.append(piece)
+        return torch.cat(pieces, dim=1)
 
     def run(self, tokens: Tensor, cache: Any, start: int | None, *, last_only: bool = False) -> tuple[Tensor, Any]:
         """Logits of tokens (B, T), the first at position ``start``, and the cache after them."""

@@ -100,6 +100,19 @@ class Configuration:
         """Number of layers."""
         return check_integer("num_hidden_layers", self.raw("num_hidden_layers", aliases=aliases), 1, MOST_LAYERS)
 
+    def head_width(self, heads: str = "num_attention_heads", name: str = "hidden_size", times: int = 1) -> int:
+        """Width of a head: ``times`` the width of the model over the number of heads.
+
+        Raises
+        ------
+        ValueError
+            If that is less than 1.
+        """
+        width, n_heads = times * self.integer(name), self.integer(heads)
+        if width < n_heads:
+            refuse(name, f"at least {heads}, {n_heads}, which share it", f"{width}")
+        return width // n_heads
+
     def indices(self, name: str, value: Any) -> set[int]:
         """A list of indices of layers."""
         if not isinstance(value, list | tuple):

@@ -48,9 +48,8 @@ def _zamba2(c: Configuration) -> list[MixerState]:
         inner, c.integer("mamba_d_state", 64), c.integer("mamba_ngroups", 1), c.integer("mamba_d_conv", 4)
     )
     # The shared transformer block reads the embedding beside the stream: its heads are twice as wide.
-    query_heads = c.integer("num_attention_heads")
-    heads = c.optional("num_key_value_heads") or query_heads
-    both = replace(recurrent, kind="attn-mamba2", per_token=2 * heads * (2 * hidden // query_heads))
+    heads = c.optional("num_key_value_heads") or c.integer("num_attention_heads")
+    both = replace(recurrent, kind="attn-mamba2", per_token=2 * heads * c.head_width(times=2))
     value = c.raw("layers_block_type", aliases=("layer_types",))
     types = c.layer_types("layers_block_type", ("linear_attention", "hybrid"), n_layers, value)
     return [both if each == "hybrid" else recurrent for each in types]
@@ -153,7 +152,7 @@ def _recurrent_gemma(c: Configuration) -> list[MixerState]:
     n_layers, width = c.n_layers(), c.integer("conv1d_width", 4)
     channels = c.optional("lru_width") or c.integer("hidden_size")
     kv_heads = c.optional("num_key_value_heads") or c.integer("num_attention_heads")
-    head_dim = c.integer("hidden_size") // c.integer("num_attention_heads")
+    head_dim = c.head_width()
     of = {
         "recurrent": MixerState("rg-lru", channels, channels, width, stored_columns=width - 1),
         "full_attention": MixerState(
@@ -194,7 +193,7 @@ def _minimax(c: Configuration) -> list[MixerState]:
         # Its cache keeps every token, whatever the window: entries as read and as stored would differ.
         refuse("sliding_window", "null in a configuration of minimax", repr(c.values["sliding_window"]))
     heads = c.integer("num_attention_heads")
-    width = c.optional("head_dim") or c.integer("hidden_size") // heads
+    width = c.optional("head_dim") or c.head_width()
     lightning = MixerState("lightning", heads * width * width, recurrent_dtype=None)
     if value is None:
         value = ["linear_attention" if i % 2 else "full_attention" for i in range(n_layers)]
@@ -231,7 +230,7 @@ def _full(heads: int | None, head_dim: int | None = None) -> Family:
 
 def _gpt_neox(c: Configuration) -> list[MixerState]:
     heads = c.integer("num_attention_heads")
-    return [MixerState("attn", per_token=2 * heads * (c.integer("hidden_size") // heads))] * c.n_layers()
+    return [MixerState("attn", per_token=2 * heads * c.head_width())] * c.n_layers()
 
 
 def _mistral(c: Configuration) -> list[MixerState]:

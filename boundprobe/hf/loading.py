@@ -83,8 +83,9 @@ def load(source: Path | str, *, dtype: str | None = None, device: str = "cpu") -
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars where standard error is no terminal."""
-    from transformers.utils import logging
+    from transformers import utils
 
+    logging: Any = utils.logging
     shown = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
     if shown:
         logging.disable_progress_bar()

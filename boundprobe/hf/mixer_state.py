@@ -90,7 +90,7 @@ def attention(
     window : int or None, in tokens
     """
     kv_heads = c.optional("num_key_value_heads", heads) or c.integer("num_attention_heads")
-    width = c.optional("head_dim", head_dim) or c.integer("hidden_size") // c.integer("num_attention_heads")
+    width = c.optional("head_dim", head_dim) or c.head_width()
     return MixerState("attn", per_token=2 * kv_heads * width, window=window)
 
 

@@ -241,6 +241,30 @@ def test_what_is_no_size_is_refused_by_name(values: dict[str, Any], says: str) -
     assert says in str(refusal.value)
 
 
+HOSTILE = st.sampled_from(
+    [None, 0, -1, 1, 3, 7, 2**50, 10**30, 1.5, math.nan, math.inf, True, "x", "auto", [], {}, [1], ["x"] * 3, [[]]]
+)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@settings(max_examples=12)
+@given(data=st.data())
+def test_hostile_configurations_have_sizes_or_are_refused(family: str, data: st.DataObject) -> None:
+    whole = TINY[family].get("text_config", TINY[family])
+    changed = data.draw(st.dictionaries(st.sampled_from([*sorted(whole), "dtype", "layer_types", "head_dim"]), HOSTILE))
+    try:
+        sizes = state_sizes({"model_type": family, **whole, **changed}, 9)
+        state_stages({"model_type": family, **whole, **changed})
+    except ValueError as refusal:
+        if "\n" in str(refusal) or " must be " not in str(refusal):
+            raise
+        return
+    json.dumps(sizes.to_json(), allow_nan=False)
+    for layer in sizes.layers:
+        assert (layer.recurrent_entries, layer.conv_entries, layer.cache_entries) >= (0, 0, 0)
+        assert layer.kind in ("mlp", "moe") or sum(layer.bits()) + layer.cache_entries_per_token > 0
+
+
 def test_a_folder_a_file_and_contents_are_the_same(tmp_path: Path) -> None:
     values = {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1}
     with pytest.raises(ValueError, match="a folder without one"):

@@ -134,6 +134,36 @@ def test_the_oldest_stored_column_of_a_convolution_has_no_influence(
         assert not torch.allclose(model.answer(state, sequences[:, 9:]), answers, atol=tolerance_of(family))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_have_gradients_by_the_state(family: str) -> None:
+    """Along one direction, against the difference of two answers: caches are overwritten while they are read."""
+    model, sequences = model_of(family), tokens()
+    with torch.no_grad():
+        state = model.prefill(sequences[:, :9])
+    generator = torch.Generator().manual_seed(1)
+    direction = state.map(lambda value: torch.randn(value.shape, generator=generator))
+    weights = torch.randn(3, 2, VOCAB, generator=generator)
+
+    def moved(by: float) -> CutState:
+        return state.unflatten(state.flatten() + by * direction.flatten())
+
+    def score(of: CutState) -> Tensor:
+        return (model.answer(of, sequences[:, 9:11]) * weights).sum()
+
+    leaves = moved(0.0).map(lambda value: value.detach().requires_grad_())
+    score(leaves).backward()
+    slope = sum(
+        float((tensor.value.grad * along.value).sum())
+        for layer, directions in zip(leaves.layers, direction.layers, strict=True)
+        for tensor, along in zip(layer, directions, strict=True)
+        if tensor.value.numel()
+    )
+    with torch.no_grad():  # the long step where logits are nearly linear, the short one where they bend
+        differences = [float(score(moved(step)) - score(moved(-step))) / (2 * step) for step in (1e-3, 1e-4)]
+    assert min(abs(slope - difference) for difference in differences) < 0.01 + 0.02 * abs(slope)
+    assert abs(slope) > 0.03
+
+
 @torch.no_grad()
 def test_a_state_that_is_saved_and_read_answers_alike(tmp_path: Path) -> None:
     for family in ("mistral", "jamba", "rwkv"):
