@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from boundprobe.checks import refuse
+from boundprobe.errors import MissingDependencyError
 from boundprobe.hf.contract import check_continuation
 from boundprobe.hf.cut_model import HuggingFaceModel
 
@@ -29,6 +30,8 @@ def wrap(model: Any, *, check: bool = True) -> HuggingFaceModel:
     ------
     ValueError
         If it is no such model, or keeps a cache that boundprobe does not read.
+    MissingDependencyError
+        If the installed transformers has another kind of cache, as releases before version 5 have.
     ContinuationError
         If the installed transformers does not continue it from its own cache (``boundprobe.hf.check_continuation``).
 
@@ -46,7 +49,19 @@ def wrap(model: Any, *, check: bool = True) -> HuggingFaceModel:
     """
     if not isinstance(model, nn.Module) or not hasattr(getattr(model, "config", None), "model_type"):
         refuse("model", "a causal language model of transformers", type(model).__name__)
+    _check_version()
     wrapped = HuggingFaceModel(model)
     if check:
         check_continuation(wrapped)
     return wrapped
+
+
+def _check_version() -> None:
+    """Raise ``MissingDependencyError`` unless transformers has one cache for attention and recurrences."""
+    import transformers
+
+    if not hasattr(transformers.cache_utils, "LinearAttentionAndSlidingWindowAttentionLayer"):
+        raise MissingDependencyError(
+            "the states of a transformers model need a release whose caches hold recurrent states, such as 5.23; got "
+            f"{transformers.__version__}. Run: pip install --upgrade transformers."
+        )

@@ -241,6 +241,32 @@ def test_what_is_no_size_is_refused_by_name(values: dict[str, Any], says: str) -
     assert says in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("family", "without", "spelling"),
+    [
+        ("kimi_linear", {"layer_types", "linear_num_heads", "linear_head_dim"},
+         {"linear_attn_config": {"num_heads": 3, "head_dim": 4, "short_conv_kernel_size": 3, "full_attn_layers": [3],
+                                 "kda_layers": [1, 2]}}),
+        ("nemotron_h", {"n_groups"}, {"mamba_n_groups": 1, "mamba_d_conv": 3}),
+        ("nemotron_h", {"hybrid_override_pattern"}, {"layers_block_type": ["mamba", "mlp", "attention"]}),
+        ("granitemoehybrid", {"layer_types"}, {"layers_block_type": ["attention", "mamba", "mamba"]}),
+        ("qwen3_next", set(), {"full_attention_interval": 2}),
+        ("zamba2", {"layers_block_type"}, {"layer_types": ["hybrid", "linear_attention"] * 2}),
+        ("lfm2", {"full_attn_idxs"}, {"layer_types": ["conv", "conv", "full_attention"]}),
+        ("mistral", set(), {"layer_types": ["full_attention", "sliding_attention"]}),
+        ("falcon_h1", {"mamba_d_ssm"}, {"mamba_d_ssm": None, "mamba_expand": 1}),
+    ],
+)  # fmt: skip
+def test_other_spellings_of_checkpoints_are_read(family: str, without: set[str], spelling: dict[str, Any]) -> None:
+    from transformers import AutoConfig
+
+    values = {key: value for key, value in TINY[family].items() if key not in without} | spelling
+    completed = AutoConfig.for_model(family, **values)
+    found = state_sizes({"model_type": family, **values}, 9)
+    assert found.layers == state_sizes(completed.to_dict(), 9, dtype="float32").layers
+    assert found.layers != state_sizes(tiny_config(family).to_dict(), 9, dtype="float32").layers
+
+
 HOSTILE = st.sampled_from(
     [None, 0, -1, 1, 3, 7, 2**50, 10**30, 1.5, math.nan, math.inf, True, "x", "auto", [], {}, [1], ["x"] * 3, [[]]]
 )

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from boundprobe import ProbeConfig, build_task, measure
+from boundprobe.errors import MissingDependencyError
 from boundprobe.hf import HuggingFaceModel, load, state_sizes, wrap
 from boundprobe.models import CutModel, CutState
 from boundprobe.testing import check_cut_model
@@ -213,3 +215,23 @@ def test_a_state_of_another_model_is_refused() -> None:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ValueError, match="`model` must be a causal language model of transformers; got Linear"):
         wrap(torch.nn.Linear(2, 2))
+
+
+def test_a_release_with_other_caches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    monkeypatch.delattr(transformers.cache_utils, "LinearAttentionAndSlidingWindowAttentionLayer")
+    with pytest.raises(MissingDependencyError, match=r"such as 5\.23; got .* Run: pip install --upgrade transformers"):
+        wrap(tiny_model("llama"))
+
+
+@pytest.mark.parametrize("family", ["llama", "mamba"])
+def test_a_wrapped_model_is_measured(family: str) -> None:
+    """The ladder's nominal bits are those of the configuration, and a linear decoder finds what was read."""
+    task = build_task("mqar", {"n_pairs": 2, "n_keys": 4, "n_values": 4, "seq_len": 8})
+    config = ProbeConfig(n_sequences=400, n_calibration=200, n_train=400, decoders=("linear",))
+    ladder = measure(model_of(family), task, config)
+    sizes = state_sizes(model_of(family).model.config.to_dict(), task.prefix_len, dtype="float32")
+    assert ladder.nominal_bits == sizes.memory.total_bits
+    assert ladder.violations == ()
+    assert 3 < ladder.present.lower <= ladder.entropy_bits == 4
