@@ -70,7 +70,7 @@ def check_continuation(model: HuggingFaceModel, tolerance: float | None = None) 
     tokens = torch.randint(vocab_size, (3, 9), generator=torch.Generator().manual_seed(0)).to(weight.device)
     try:
         error, why = continuation_error(model, tokens), ""
-    except (RuntimeError, TypeError, AttributeError, IndexError) as raised:  # of the model's own code
+    except Exception as raised:  # the model's own code may raise anything
         error, why = float("inf"), f"; it raises {type(raised).__name__}: {' '.join(str(raised).split())[:160]}"
     if not error <= tolerance:
         import transformers

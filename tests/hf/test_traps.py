@@ -62,6 +62,14 @@ def test_limits_of_the_step_size_in_other_families_are_seen(family: str) -> None
 
 
 @torch.no_grad()
+def test_a_first_layer_without_a_state_is_no_obstacle() -> None:
+    model, sequences = wrap(tiny_model("nemotron_h", hybrid_override_pattern="-*M", **HEARD)), tokens()
+    state = model.prefill(sequences[:, :9])
+    assert (state.batch, state.layers[0]) == (3, ())
+    assert not far(model.answer(state, sequences[:, 9:]), model(sequences)[:, 9:])
+
+
+@torch.no_grad()
 def test_bamba_counts_positions_from_zero_after_a_cache() -> None:
     model, sequences = model_of("bamba"), tokens()
     whole, state = model(sequences), model.prefill(sequences[:, :13])
@@ -151,6 +159,21 @@ def test_a_model_that_does_not_continue_from_its_cache_is_refused(how: str) -> N
         wrap(model)
     assert ("IndexError: no such layer" in str(refusal.value)) == (how == "it raises")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("granitemoehybrid", {"layer_types": None}),
+        ("kimi_linear", {"layer_types": ["linear_attention"] * 3}),
+        ("lfm2", {"full_attn_idxs": []}),
+        ("zamba2", {"layers_block_type": ["mamba"] * 4}),
+    ],
+)
+def test_hybrids_without_attention_cannot_be_continued(family: str, changes: dict[str, Any]) -> None:
+    """The installed transformers asks such a cache for its length, which only attention has, and says so."""
+    with pytest.raises(ContinuationError, match=f"{family} of transformers .* it raises ValueError: `get_seq_length`"):
+        wrap(tiny_model(family, **changes))
 
 
 @pytest.mark.parametrize("family", ["mamba", "llama", "rwkv"])

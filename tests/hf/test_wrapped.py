@@ -102,10 +102,9 @@ def test_the_contract_holds(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_bits_are_those_of_the_configuration(family: str) -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        model = wrap(tiny_model(family).to(dtype), check=False)
+    for model, dtype in (model_of(family), "float32"), (wrap(tiny_model(family).bfloat16(), check=False), "bfloat16"):
         for n_tokens in (2, 9):
-            sizes = state_sizes(model.model.config.to_dict(), n_tokens, dtype=str(dtype).removeprefix("torch."))
+            sizes = state_sizes(model.model.config.to_dict(), n_tokens, dtype=dtype)
             bits = model.prefill(tokens()[:, :n_tokens]).bits()
             assert sizes.memory == (bits.recurrent_bits, bits.conv_bits, bits.cache_bits)
 
