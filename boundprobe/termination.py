@@ -1,10 +1,13 @@
-"""SIGTERM, which clusters and ``timeout`` send: the process ends soon, and what it did is in a checkpoint."""
+"""Signals that tell a process to end: it ends soon, and what it did is in a checkpoint.
+
+SIGTERM is what ``timeout`` and clusters send; a cluster may send another one before a time limit.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,9 +15,9 @@ from boundprobe.errors import Terminated
 
 
 class _State:
-    """Flags of the process: told to end, looked at by somebody, with a checkpoint to keep."""
+    """Flags of the process: signals that told it to end, whether somebody looks at them, a checkpoint to keep."""
 
-    requested = False
+    received: list[int] = []  # noqa: RUF012 (one process, one state)
     deferred = 0
     checkpoint = False
 
@@ -30,22 +33,43 @@ def has_checkpoint() -> bool:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Turn the first SIGTERM into ``Terminated`` within; later ones do not disturb what cleans up.
+def terminable(*others: int) -> Iterator[Sequence[int]]:
+    """Turn the first SIGTERM within into ``Terminated``; later signals do not disturb what cleans up.
 
     Python handles signals in its main thread, so elsewhere nothing is changed.
+
+    Parameters
+    ----------
+    *others : int
+        Numbers of further signals that mean the same.
+
+    Yields
+    ------
+    sequence of int
+        Numbers of the signals that came, in their order; still there when ``Terminated`` has been caught.
+
+    Examples
+    --------
+    >>> try:
+    ...     with terminable(signal.SIGUSR2) as received:
+    ...         signal.raise_signal(signal.SIGUSR2)
+    ... except Terminated as error:
+    ...     print(error.code, [signal.Signals(number).name for number in received])
+    143 ['SIGUSR2']
     """
     _State.checkpoint = False
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield ()
         return
-    _State.requested = False
-    before = signal.signal(signal.SIGTERM, _handle)
+    received: list[int] = []
+    _State.received = received
+    before = {number: signal.signal(number, _handle) for number in (signal.SIGTERM, *others)}
     try:
-        yield
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-        _State.requested = False
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _State.received = []
 
 
 @contextmanager
@@ -56,14 +80,14 @@ def deferred() -> Iterator[Callable[[], bool]]:
     """
     _State.deferred += 1
     try:
-        yield lambda: _State.requested
+        yield lambda: bool(_State.received)
     finally:
         _State.deferred -= 1
-    if _State.requested:
+    if _State.received:
         raise Terminated
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    first, _State.requested = not _State.requested, True
-    if first and not _State.deferred:
+    _State.received.append(number)
+    if len(_State.received) == 1 and not _State.deferred:
         raise Terminated

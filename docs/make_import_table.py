@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 #: From the lowest layer to the highest.
 LAYERS = (
-    "version", "checks", "text", "errors", "termination", "seeds", "settings", "runs", "tasks", "bounds", "channels",
-    "kernels", "models", "hf", "constructions", "training", "probes", "bottleneck", "sweep", "plots", "export",
-    "testing", "cli",
+    "version", "checks", "text", "errors", "termination", "processes", "seeds", "settings", "runs", "tasks", "bounds",
+    "channels", "kernels", "models", "hf", "constructions", "training", "probes", "bottleneck", "sweep", "plots",
+    "export", "testing", "cli",
 )  # fmt: skip
 
 HEAD = """# Imports between packages

@@ -22,7 +22,10 @@ class BottleneckPoint:
     ----------
     n_entries, entry_bits, total_bits : int
     accuracy : Proportion
-        Mean accuracy over the answers.
+        Mean accuracy over the answers; along a diagonal cut over those beyond its lag.
+    all_accuracy : Proportion
+        Along a diagonal cut over all answers of the task, each from what crosses and the tokens since; the same as
+        ``accuracy`` elsewhere.
     accuracy_ceiling : float
         S3 (or S1) at its bits.
     accuracy_floor_strategy : float or None
@@ -38,6 +41,7 @@ class BottleneckPoint:
     entry_bits: int
     total_bits: int
     accuracy: Proportion
+    all_accuracy: Proportion
     accuracy_ceiling: float
     accuracy_floor_strategy: float | None
     used: CertifiedBound
@@ -51,6 +55,7 @@ class BottleneckPoint:
             "entry_bits": self.entry_bits,
             "bits": self.total_bits,
             "accuracy": asdict(self.accuracy),
+            "all_accuracy": asdict(self.all_accuracy),
             "accuracy_ceiling": self.accuracy_ceiling,
             "accuracy_floor_strategy": self.accuracy_floor_strategy,
             "used_bits": self.used.to_json(),
@@ -73,6 +78,7 @@ class BottleneckPoint:
             document["entry_bits"],
             document["bits"],
             Proportion(**document["accuracy"]),
+            Proportion(**document["all_accuracy"]),
             document["accuracy_ceiling"],
             document["accuracy_floor_strategy"],
             CertifiedBound.from_json(document["used_bits"], "S1"),

@@ -34,6 +34,7 @@ from boundprobe.runs.manifest import sha256
 from boundprobe.runs.store import Run, find_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import AbstractTask
+from boundprobe.tasks.beyond import Beyond
 from boundprobe.tasks.cases import StateCase
 from boundprobe.training.config import config_of_run
 from boundprobe.training.evaluate import model_device
@@ -63,10 +64,13 @@ def measure_bottleneck(
         Probability, at most, that any bound of this point fails.
     seed : int
     """
-    case = task.state_case()
-    cut = task.sample_cut(n_sequences, generator(seed, "evaluation", 4))
+    case, rng = task.state_case(), generator(seed, "evaluation", 4)
+    beyond = isinstance(task, Beyond) and task.lag > 0
+    cut = task.sample_all(n_sequences, rng) if isinstance(task, Beyond) else task.sample_cut(n_sequences, rng)
     states = states_at_cut(machine, cut.prefix)
-    errors = answer_errors(wrong_answers(machine, states, cut), alpha)
+    wrong = wrong_answers(machine, states, cut)
+    errors = answer_errors(wrong[:, -case.n_answers :], alpha / 2 if beyond else alpha)
+    of_all = answer_errors(wrong, alpha / 2).accuracy if beyond else errors.accuracy
     used = used_information(case, errors)
     total_bits = states[0].bits().total_bits
     ceiling, floor = ceiling_and_floor(case, total_bits)
@@ -81,6 +85,7 @@ def measure_bottleneck(
         machine.bottleneck.entry_bits,
         total_bits,
         errors.accuracy,
+        of_all,
         ceiling,
         floor,
         used,

@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from boundprobe.checks import check_integer
 from boundprobe.export import blocks
 from boundprobe.export.blocks import SampleStream
+from boundprobe.processes import process_rank
 
 
 class SequenceDataset(IterableDataset[dict[str, Tensor]]):
@@ -26,7 +27,8 @@ class SequenceDataset(IterableDataset[dict[str, Tensor]]):
     batch_size : int, optional
         That of the loader.  Without it the dataset has no length: how many batches workers fill depends on it.
     rank, world : int, optional
-        Which of how many processes of a distributed job this is; by default as ``torch.distributed`` knows it.
+        Which of how many processes of a distributed job this is; by default as ``torch.distributed`` knows it where
+        its process group is initialised, else as torchrun's ``RANK`` and ``WORLD_SIZE`` say, else the only one.
 
     Examples
     --------
@@ -42,8 +44,7 @@ class SequenceDataset(IterableDataset[dict[str, Tensor]]):
         if (rank is None) != (world is None):
             raise ValueError(f"`rank` and `world` must be given together; got {rank} and {world}.")
         if rank is None or world is None:
-            joined = torch.distributed.is_available() and torch.distributed.is_initialized()
-            rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if joined else (0, 1)
+            rank, world = process_rank()
         self.stream, self.batch_size = stream, batch_size
         self.world = check_integer("world", world, 1)
         self.rank = check_integer("rank", rank, 0, self.world - 1)

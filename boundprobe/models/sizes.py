@@ -10,7 +10,6 @@ from boundprobe.bounds.diagonal.stages import Stage, Window
 from boundprobe.checks import check_integer
 from boundprobe.models.spec import ModelSpec
 
-
 #: Bits of an entry of a state that is measured.
 FLOAT32_BITS = 32
 

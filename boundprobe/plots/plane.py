@@ -50,25 +50,16 @@ class PlanePoint:
         return "hybrid" if "attn" in mixers else "recurrent"
 
 
-def least_bits(curve: BottleneckCurve, near_accuracy: float, n_answers: int, accuracy: float) -> int | None:
+def least_bits(curve: BottleneckCurve, accuracy: float) -> int | None:
     """Least bits of a curve whose mean accuracy over all answers is certainly so high; None if none is.
 
     Parameters
     ----------
     curve : BottleneckCurve
-        Of the answers beyond its lag.
-    near_accuracy : float
-        Lower limit of the mean accuracy over the other answers, which go through no bottleneck.
-    n_answers : int
-        All answers.
     accuracy : float
-        Wanted of the mean over all.
+        Held against the lower confidence bound of ``BottleneckPoint.all_accuracy``.
     """
-    far = curve.n_answers / n_answers
-    reached = [
-        point.total_bits for point in curve.points if far * point.accuracy.lower + (1 - far) * near_accuracy >= accuracy
-    ]
-    return min(reached, default=None)
+    return min((point.total_bits for point in curve.points if point.all_accuracy.lower >= accuracy), default=None)
 
 
 def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accuracy: float = ACCURACY) -> Axes:

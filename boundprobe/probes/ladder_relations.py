@@ -10,16 +10,14 @@ from typing import Protocol
 
 from boundprobe.bounds.diagonal.ceiling import DiagonalBound
 from boundprobe.models.memory import MemoryBits
-from boundprobe.probes.certificates.assumptions import Assumption
 from boundprobe.probes.certificates.binomial import AnswerErrors, Proportion, required_by
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
-from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.diagonal import diagonal_violations
-from boundprobe.probes.null import NullControl
 from boundprobe.probes.part_relations import check_fano, check_retention, check_rounded, check_rounded_entropy
 from boundprobe.probes.present import PartBits
 from boundprobe.probes.quantised.machines import RoundedMachine
 from boundprobe.probes.read_back import (
+    Numbers,
     check_assumptions,
     check_bounds,
     check_forms,
@@ -35,8 +33,8 @@ from boundprobe.probes.violations import find_violations
 from boundprobe.tasks.cases import StateCase
 
 
-class Numbers(Protocol):
-    """Numbers of a ``Ladder``, whose module imports this one."""
+class LadderNumbers(Numbers, Protocol):
+    """Numbers of a ``Ladder``."""
 
     @property
     def lag(self) -> int: ...
@@ -51,13 +49,7 @@ class Numbers(Protocol):
     @property
     def used(self) -> CertifiedBound: ...
     @property
-    def present(self) -> CertifiedBound: ...
-    @property
     def parts(self) -> tuple[PartBits, ...]: ...
-    @property
-    def null_control(self) -> NullControl: ...
-    @property
-    def retention(self) -> Retention | None: ...
     @property
     def states(self) -> CertifiedBound | None: ...
     @property
@@ -74,29 +66,21 @@ class Numbers(Protocol):
     def window_ceiling(self) -> float: ...
     @property
     def diagonal(self) -> DiagonalBound | None: ...
-    @property
-    def assumptions(self) -> tuple[Assumption, ...]: ...
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def violations(self) -> tuple[str, ...]: ...
-    @property
-    def nominal_bits(self) -> int: ...
 
 
-def case_of(ladder: Numbers) -> StateCase:
+def case_of(ladder: LadderNumbers) -> StateCase:
     """The case that a ladder's own numbers speak of."""
     h = ladder.entropy_bits
     return StateCase(len(ladder.errors.estimate), ladder.n_values, h, ladder.retention is not None, h, "", "")
 
 
-def certificates_of(ladder: Numbers) -> dict[str, CertifiedBound]:
+def certificates_of(ladder: LadderNumbers) -> dict[str, CertifiedBound]:
     """Certificates of what is in the state, by the key of each."""
     parts = {f"present_by_part.{i}.present_bits": part.present for i, part in enumerate(ladder.parts)}
     return {"used_bits": ladder.used, "present_bits": ladder.present, **parts}
 
 
-def _entropy(ladder: Numbers) -> None:
+def _entropy(ladder: LadderNumbers) -> None:
     """Independent uniform answers have n log2 K bits, others at most."""
     case = case_of(ladder)
     most = StateCase.of_uniform_answers(case.n_answers, case.n_values, theorem="", forces="").entropy_bits
@@ -106,7 +90,7 @@ def _entropy(ladder: Numbers) -> None:
         raise ValueError("`states_bits` must be there where `retention` is; got one of them")
 
 
-def _certificates(ladder: Numbers) -> None:
+def _certificates(ladder: LadderNumbers) -> None:
     """Bounds are at most their estimates and the entropy, the null control's excess taken off."""
     excess = ladder.null_control.excess_bits
     bounds = certificates_of(ladder)
@@ -116,7 +100,7 @@ def _certificates(ladder: Numbers) -> None:
     check_forms(bounds, "betting")
 
 
-def _levels(ladder: Numbers) -> None:
+def _levels(ladder: LadderNumbers) -> None:
     """Nine parts share the probability that a ladder may err, and their own parts share each."""
     level = certificate_level(ladder.confidence, LADDER_PARTS)
     check_level("used_bits", ladder.used.confidence, level)
@@ -127,7 +111,7 @@ def _levels(ladder: Numbers) -> None:
         check_level("states_bits", ladder.states.confidence, level)
 
 
-def _errors(ladder: Numbers) -> None:
+def _errors(ladder: LadderNumbers) -> None:
     """Required bits are the theorem's at the errors; a threshold allows one of their numbers."""
     required = required_by(case_of(ladder), ladder.errors)
     check_same(required.estimate, ladder.required.estimate, "required_bits")
@@ -137,14 +121,14 @@ def _errors(ladder: Numbers) -> None:
         raise ValueError(f"`states_bits.threshold` must be from 0 to {n_answers}; got {ladder.states.threshold}")
 
 
-def _window_hard(ladder: Numbers) -> None:
+def _window_hard(ladder: LadderNumbers) -> None:
     """An accuracy is between its bounds."""
     found = ladder.window_hard
     if not found.lower - 1e-12 <= found.estimate <= found.upper + 1e-12:
         raise ValueError(f"`accuracy.window-hard` must have lower <= estimate <= upper; got {found.estimate!r}")
 
 
-def _model(ladder: Numbers) -> None:
+def _model(ladder: LadderNumbers) -> None:
     """Used bits are read by the model itself; where it is the best decoder, they are present."""
     check_named("used_bits.decoder", ladder.used.decoder, ("model",))
     if ladder.present.decoder == "model":
@@ -154,7 +138,7 @@ def _model(ladder: Numbers) -> None:
             check_same(ladder.used.lower, ladder.present.lower, "present_bits.lower")
 
 
-def _parts(ladder: Numbers) -> None:
+def _parts(ladder: LadderNumbers) -> None:
     """Parts are there once, in order of the layers; their sizes add up to those of the kinds."""
     names = [(part.layer, part.kind) for part in ladder.parts]
     if len(set(names)) < len(names) or [layer for layer, _ in names] != sorted(layer for layer, _ in names):
@@ -164,14 +148,14 @@ def _parts(ladder: Numbers) -> None:
         check_same(bits, of_kind, f"present_by_part.nominal_bits of {name}")
 
 
-def _retention(ladder: Numbers) -> None:
+def _retention(ladder: LadderNumbers) -> None:
     """See ``part_relations``."""
     if ladder.retention is not None:
         check_retention(ladder.retention, len(ladder.errors.estimate), ladder.n_values)
         check_fano(ladder.present, ladder.retention, ladder.null_control, grouped=False)
 
 
-def _rounded(ladder: Numbers) -> None:
+def _rounded(ladder: LadderNumbers) -> None:
     """See ``part_relations``."""
     level = certificate_level(ladder.confidence, LADDER_PARTS)
     # A violation is said as one, not as damage: a state may claim to be smaller than it is.
@@ -180,7 +164,7 @@ def _rounded(ladder: Numbers) -> None:
     check_rounded_entropy(ladder.rounded_entropy, ladder.needed, level)
 
 
-def _null_control(ladder: Numbers) -> None:
+def _null_control(ladder: LadderNumbers) -> None:
     """See ``read_back``."""
     level, n_answers = premise_level(ladder.confidence), len(ladder.errors.estimate)
     check_null_control(ladder.null_control, ladder.present, level, n_answers, ladder.entropy_bits)
@@ -188,7 +172,7 @@ def _null_control(ladder: Numbers) -> None:
     check_forms({"null_control.others": ladder.null_control.others}, "betting", grouped=True)
 
 
-def _violations(ladder: Numbers) -> None:
+def _violations(ladder: LadderNumbers) -> None:
     """Assumptions are all there; violations are those of the numbers, and that of A4, which was seen by a check."""
     check_assumptions(ladder.assumptions)
     bounds = {"used": ladder.used, "present": ladder.present, "required": ladder.required}
@@ -212,7 +196,7 @@ def _violations(ladder: Numbers) -> None:
 
 
 #: Relations between the numbers of a ladder.
-NUMBERS: tuple[Callable[[Numbers], None], ...] = (
+NUMBERS: tuple[Callable[[LadderNumbers], None], ...] = (
     _entropy,
     _certificates,
     _violations,

@@ -2,25 +2,47 @@
 
 A document in a run directory may have been edited.  Its numbers are computed again as far as others determine them:
 those of the document itself (``ladder_relations.NUMBERS``, ``states_relations.NUMBERS``), and the run's configuration,
-its task and what it measures (``ladder_relations.IN_RUN``, ``states_relations.IN_RUN``).  Each relation is one
+its task and what it measures (``run_relations.IN_RUN``, ``states_relations.IN_RUN``).  Each relation is one
 function, which raises ``ValueError``; here is what they share.
 """
+
+# ruff: noqa: D102 (the members of the protocol are explained where they are)
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from boundprobe.probes.certificates.assumptions import Assumption
 from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.information import FORMS
 from boundprobe.probes.certificates.prior import Prior
+from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.null import NullControl
 from boundprobe.probes.violations import rounding_slack
 
 #: Names of the assumptions, in the order of every report.
 NAMES = ("A1", "A2", "A3", "A4", "A5")
+
+
+class Numbers(Protocol):
+    """Numbers that every report of certificates has; relations take protocols, as the reports' modules import them."""
+
+    @property
+    def present(self) -> CertifiedBound: ...
+    @property
+    def null_control(self) -> NullControl: ...
+    @property
+    def retention(self) -> Retention | None: ...
+    @property
+    def assumptions(self) -> tuple[Assumption, ...]: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def violations(self) -> tuple[str, ...]: ...
+    @property
+    def nominal_bits(self) -> int: ...
 
 
 def check_bounds(bounds: Mapping[str, CertifiedBound], most_bits: float) -> None:

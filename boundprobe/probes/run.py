@@ -13,7 +13,7 @@ from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.measurement import measure
 from boundprobe.probes.run_relations import check_in_run
-from boundprobe.probes.settings import VERTICAL, ProbeConfig
+from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.documents.probes import Probe
 from boundprobe.runs.documents.read import check_document
 from boundprobe.runs.manifest import finished_at
@@ -227,7 +227,6 @@ def _check_trained_by(
         and asdict(known.model) == trained.config["model"]
         and known.seed_index == of_member["seed_index"]
         and known.n_params == of_member["n_params"]
-        and (known.ladder.lag > 0) == (config.cut != VERTICAL)
         and (known.ladder.lag > 0 or asdict(known.ladder.memory) == of_member["memory"])
     )
     if not same:

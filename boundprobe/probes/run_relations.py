@@ -1,18 +1,22 @@
 """Relations between a ladder that is read back and its run: the settings of the measurement, and the task.
 
-The task gives the entropy, the sizes and the ceiling.  A user's own is not executed for that.
+The task gives the entropy, the sizes and the ceiling.  A user's own gives them where the user has named or trusted it;
+elsewhere it is not executed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from boundprobe.bounds import DiagonalCuts, receptive_field, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
+from boundprobe.errors import RunDirectoryError
 from boundprobe.models.sizes import FLOAT32_BITS, model_stages, nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
@@ -28,6 +32,8 @@ from boundprobe.probes.violations import rounding_slack
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE, AbstractTask, CutBatch
 from boundprobe.tasks.beyond import Beyond
+from boundprobe.tasks.custom.consent import is_consented
+from boundprobe.tasks.custom.source import HASH_KEY
 from boundprobe.tasks.registry import task_of
 
 #: Tokens that are drawn again to see where answers lie.
@@ -35,7 +41,7 @@ MOST_TOKENS = 2**22
 
 
 @dataclass(frozen=True)
-class InRun:
+class LadderInRun:
     """A ladder with what its run's configuration says.
 
     Attributes
@@ -44,7 +50,8 @@ class InRun:
     config : ProbeConfig
     spec : ModelSpec
     task : AbstractTask or None
-        None for a user's own, which is not executed; along a diagonal cut the answers beyond its lag.
+        None for a user's own that the user has neither named nor trusted: it is not executed.  Along a diagonal cut the
+        answers beyond its lag.
     """
 
     ladder: Ladder
@@ -70,7 +77,7 @@ class InRun:
         return self.task.sample_cut_stream(1, generator(0, "sample"), self.config.stream)
 
 
-def _settings(run: InRun) -> None:
+def _settings(run: LadderInRun) -> None:
     """The ladder has the settings of its run."""
     check_same(run.config.stream, run.ladder.stream, "stream")
     check_same(run.config.confidence, run.ladder.confidence, "confidence")
@@ -79,7 +86,7 @@ def _settings(run: InRun) -> None:
         check_named(f"present_by_part.{i}.present_bits.decoder", part.present.decoder, run.config.part_decoders)
 
 
-def _case(run: InRun) -> None:
+def _case(run: LadderInRun) -> None:
     """Answers are those of the task."""
     if run.task is not None:
         case, ladder = run.task.stream_case(run.config.stream), run.ladder
@@ -89,7 +96,7 @@ def _case(run: InRun) -> None:
         check_same(case.independent_uniform, ladder.retention is not None, "retention, that it is there,")
 
 
-def _sizes(run: InRun) -> None:
+def _sizes(run: LadderInRun) -> None:
     """Sizes and the receptive field are those of the model's.
 
     Sizes that violate a bound are said as that, loudly, and not as damage.
@@ -123,7 +130,7 @@ def _sizes(run: InRun) -> None:
         raise ValueError(f"`rounded.0.bits` must be at most {most}, the entries of the state; got {n_entries}")
 
 
-def _counts(run: InRun) -> None:
+def _counts(run: LadderInRun) -> None:
     """Errors are counts of the evaluated sequences, with their exact bounds."""
     ladder, n = run.ladder, run.config.n_sequences
     n_answers = len(ladder.errors.estimate)
@@ -136,7 +143,7 @@ def _counts(run: InRun) -> None:
     check_counts_bits(ladder.null_control, ladder.entropy_bits, n_answers, run.n_values, n_all)
 
 
-def _states(run: InRun) -> None:
+def _states(run: LadderInRun) -> None:
     """List decoding follows from a number of sequences within the threshold, which the errors allow."""
     states, n = run.ladder.states, run.config.n_sequences
     if states is None or states.threshold is None or n > MOST_COUNTS:
@@ -153,7 +160,7 @@ def _states(run: InRun) -> None:
         )
 
 
-def _certified(run: InRun) -> None:
+def _certified(run: LadderInRun) -> None:
     """No certificate is above what so many sequences can certify at its level."""
     ladder = run.ladder
     n_answers, excess = len(ladder.errors.estimate), ladder.null_control.excess_bits
@@ -172,7 +179,7 @@ def _certified(run: InRun) -> None:
                                  f"{getattr(ladder.used, which):.6g}")  # fmt: skip
 
 
-def _retention_of(run: InRun) -> None:
+def _retention_of(run: LadderInRun) -> None:
     """By distance where the task says where answers lie, and given earlier ones where the decoder sees them."""
     cut, held = run.cut, run.ladder.retention
     if cut is None or held is None:
@@ -194,7 +201,7 @@ def _retention_of(run: InRun) -> None:
         check_same(counts.tolist(), [each.n_sequences for each in held.groups], "retention.groups.n_sequences")
 
 
-def _window_counts(run: InRun) -> None:
+def _window_counts(run: LadderInRun) -> None:
     """Accuracy with one answer a sequence is a count with its exact bounds; with several its bounds have a width."""
     if run.task is None:
         return
@@ -209,7 +216,7 @@ def _window_counts(run: InRun) -> None:
 
 
 #: Relations between a ladder and the configuration of its run.
-IN_RUN: tuple[Callable[[InRun], None], ...] = (
+IN_RUN: tuple[Callable[[LadderInRun], None], ...] = (
     _settings,
     _case,
     _sizes,
@@ -233,10 +240,38 @@ def check_in_run(ladder: Ladder, spec: ModelSpec, task: Mapping[str, Any], confi
     config : mapping
         ``config.toml`` of the probe's run.
     """
-    own = ":" in str(task.get("name", ""))
-    settings, seen = ProbeConfig(**config["probe"]), None if own else task_of(task)
+    settings, seen = ProbeConfig(**config["probe"]), _task_of(task)
     if seen is not None and settings.cut != VERTICAL:
         seen = Beyond(seen, greatest_lag(spec, seen))
-    run = InRun(ladder, settings, spec, seen)
+    run = LadderInRun(ladder, settings, spec, seen)
     for relation in IN_RUN:
         relation(run)
+
+
+def _task_of(table: Mapping[str, Any]) -> AbstractTask | None:
+    """The task of a run; None for a user's own without consent, which is executed once for all ladders of its runs.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the user consents, and the source is not the one that the run has, or fails.
+    """
+    name = str(table.get("name", ""))
+    if ":" not in name:
+        return task_of(table)
+    if HASH_KEY not in table:  # naming it without one would be the user's consent
+        raise ValueError(f"`task` must have {HASH_KEY}, as a user's own task has; got none")
+    if not is_consented(name, str(table[HASH_KEY])):
+        return None
+    try:
+        return _own_task(json.dumps(table, sort_keys=True))
+    except ValueError as error:
+        raise RunDirectoryError(f"{error} Without --task and --trust its ladders are read without it.") from error
+
+
+@lru_cache(maxsize=1)
+def _own_task(table: str) -> AbstractTask:
+    """A user's own task, by its JSON, which has the hash of its source; answers that fail do so here."""
+    task = task_of(json.loads(table))
+    task.state_case()
+    return task

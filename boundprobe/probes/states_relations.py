@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from boundprobe.probes.certificates.assumptions import Assumption
-from boundprobe.probes.certificates.certified_bound import CertifiedBound
 from boundprobe.probes.certificates.prior import Prior
-from boundprobe.probes.certificates.retention import Retention
 from boundprobe.probes.counts import most_certified_bits
 from boundprobe.probes.decoder_choice import simplest_of_best
-from boundprobe.probes.null import NullControl
 from boundprobe.probes.part_relations import check_fano, check_retention, check_retention_counts
 from boundprobe.probes.read_back import (
+    Numbers,
     check_assumptions,
     check_bounds,
     check_counts_bits,
@@ -34,19 +31,11 @@ from boundprobe.probes.states_input import GivenStates
 from boundprobe.probes.violations import rounding_slack, states_violations
 
 
-class Numbers(Protocol):
-    """Numbers of a ``StatesReport``, whose module imports this one."""
+class StatesNumbers(Numbers, Protocol):
+    """Numbers of a ``StatesReport``."""
 
     @property
     def prior(self) -> Prior: ...
-    @property
-    def present(self) -> CertifiedBound: ...
-    @property
-    def null_control(self) -> NullControl: ...
-    @property
-    def retention(self) -> Retention | None: ...
-    @property
-    def nominal_bits(self) -> int: ...
     @property
     def calibration_estimate_bits(self) -> dict[str, float]: ...
     @property
@@ -55,18 +44,12 @@ class Numbers(Protocol):
     def n_groups(self) -> dict[str, int] | None: ...
     @property
     def n_units(self) -> dict[str, int]: ...
-    @property
-    def assumptions(self) -> tuple[Assumption, ...]: ...
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def violations(self) -> tuple[str, ...]: ...
 
 
 # Of the document alone
 
 
-def _prior(report: Numbers) -> None:
+def _prior(report: StatesNumbers) -> None:
     """Answers that are uniform where they are defined have n log2 K bits; an entropy that was stated is below that."""
     prior, each = report.prior, math.log2(report.prior.n_values)
     most, uniform = prior.n_answers * each, prior.independent_uniform or prior.undefined_bits > 0
@@ -79,7 +62,7 @@ def _prior(report: Numbers) -> None:
     check_same(prior.independent_uniform, report.retention is not None, "retention, that it is there,")
 
 
-def _certificates(report: Numbers) -> None:
+def _certificates(report: StatesNumbers) -> None:
     """The bound is at most its estimate less the null control's excess, and what so many units can certify."""
     present, prior, excess = report.present, report.prior, report.null_control.excess_bits
     check_bounds({"present": present}, prior.entropy_bits)
@@ -91,7 +74,7 @@ def _certificates(report: Numbers) -> None:
     check_most(present, max(0.0, most - excess), "present_bits", f"what {n_units} sequences or groups can certify")
 
 
-def _calibration(report: Numbers) -> None:
+def _calibration(report: StatesNumbers) -> None:
     """The decoder is the simplest of those that promised most, and none promised more than the entropy."""
     promised, most = report.calibration_estimate_bits, report.prior.entropy_bits
     check_named("present_bits.decoder", report.present.decoder, tuple(promised))
@@ -101,7 +84,7 @@ def _calibration(report: Numbers) -> None:
             raise ValueError(f"`calibration_estimate_bits.{name}` must be from 0 to {most:.6g} bits; got {bits:.6g}")
 
 
-def _retention(report: Numbers) -> None:
+def _retention(report: StatesNumbers) -> None:
     """Answers one by one are those of the evaluated sequences."""
     held, prior = report.retention, report.prior
     if held is None:
@@ -115,7 +98,7 @@ def _retention(report: Numbers) -> None:
     check_fano(report.present, held, report.null_control, grouped=grouped)
 
 
-def _units(report: Numbers) -> None:
+def _units(report: StatesNumbers) -> None:
     """A group has at least one sequence."""
     for name, n_units in report.n_units.items():
         if n_units > report.n_sequences[name]:
@@ -124,7 +107,7 @@ def _units(report: Numbers) -> None:
             )
 
 
-def _null_control(report: Numbers) -> None:
+def _null_control(report: StatesNumbers) -> None:
     """See ``read_back``."""
     prior, control = report.prior, report.null_control
     level = premise_level(report.confidence)
@@ -132,7 +115,7 @@ def _null_control(report: Numbers) -> None:
     check_counts_bits(control, prior.entropy_bits, prior.n_answers, prior.n_values, sum(report.n_sequences.values()))
 
 
-def _violations(report: Numbers) -> None:
+def _violations(report: StatesNumbers) -> None:
     """Assumptions are all there, and violations are those of the numbers."""
     check_assumptions(report.assumptions)
     found = states_violations(report.prior, report.present, report.retention, report.nominal_bits)
@@ -140,7 +123,7 @@ def _violations(report: Numbers) -> None:
 
 
 #: Relations between the numbers of a report.
-NUMBERS: tuple[Callable[[Numbers], None], ...] = (
+NUMBERS: tuple[Callable[[StatesNumbers], None], ...] = (
     _units,
     _prior,
     _certificates,
@@ -155,12 +138,12 @@ NUMBERS: tuple[Callable[[Numbers], None], ...] = (
 
 
 @dataclass(frozen=True)
-class InRun:
+class ReportInRun:
     """A report with what its run's configuration says.
 
     Attributes
     ----------
-    report : Numbers
+    report : StatesNumbers
     sha256 : str
         Of the file, as the result has it.
     config : StatesConfig
@@ -170,14 +153,14 @@ class InRun:
         The states themselves, where they were read.
     """
 
-    report: Numbers
+    report: StatesNumbers
     sha256: str
     config: StatesConfig
     states: Mapping[str, Any]
     given: GivenStates | None
 
 
-def _settings(run: InRun) -> None:
+def _settings(run: ReportInRun) -> None:
     """The report has the settings of its run, and is of its file."""
     report, decoders = run.report, run.config.decoders
     check_same(run.states["sha256"], run.sha256, "states.sha256")
@@ -190,7 +173,7 @@ def _settings(run: InRun) -> None:
         check_forms({name: bound}, decoders.limit, forms, grouped=grouped or name == "null_control.others")
 
 
-def _stated(run: InRun) -> None:
+def _stated(run: ReportInRun) -> None:
     """The prior is the one that was stated."""
     prior = run.report.prior
     check_same(run.states.get("n_values", prior.n_values), prior.n_values, "prior.n_values")
@@ -203,7 +186,7 @@ def _stated(run: InRun) -> None:
         raise ValueError("`prior` must be uniform where no entropy was stated; got another")
 
 
-def _split(run: InRun) -> None:
+def _split(run: ReportInRun) -> None:
     """The parts have their shares of the sequences, or of the groups."""
     found = run.report.n_units
     n_units = sum(found.values())
@@ -212,7 +195,7 @@ def _split(run: InRun) -> None:
     check_same(made, found, "n_sequences" if run.report.n_groups is None else "n_groups")
 
 
-def _states(run: InRun) -> None:
+def _states(run: ReportInRun) -> None:
     """The report is of the states that were given."""
     if run.given is None:
         return
@@ -226,10 +209,12 @@ def _states(run: InRun) -> None:
 
 
 #: Relations between a report and the configuration of its run.
-IN_RUN: tuple[Callable[[InRun], None], ...] = (_settings, _stated, _split, _states)
+IN_RUN: tuple[Callable[[ReportInRun], None], ...] = (_settings, _stated, _split, _states)
 
 
-def check_in_run(report: Numbers, sha256: str, config: Mapping[str, Any], given: GivenStates | None = None) -> None:
+def check_in_run(
+    report: StatesNumbers, sha256: str, config: Mapping[str, Any], given: GivenStates | None = None
+) -> None:
     """Raise ``ValueError`` unless a report is what its run may have measured.
 
     Parameters
@@ -244,6 +229,6 @@ def check_in_run(report: Numbers, sha256: str, config: Mapping[str, Any], given:
     """
     probe = dict(config["probe"])
     settings = StatesConfig(**probe | {"decoders": DecoderConfig(**probe["decoders"])})
-    run = InRun(report, sha256, settings, config["states"], given)
+    run = ReportInRun(report, sha256, settings, config["states"], given)
     for relation in IN_RUN:
         relation(run)

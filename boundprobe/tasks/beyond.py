@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,6 +43,8 @@ class Beyond(AbstractTask):
     >>> cut.prefix[0, -4:].tolist(), cut.suffixes[0].tolist(), cut.answers[0].tolist()
     ([8, 7, 6, 6], [[6, 6, 2], [6, 6, 3]], [7, 8])
     """
+
+    name: ClassVar[str] = "beyond"
 
     task: AbstractTask
     lag: int
@@ -116,12 +119,20 @@ class Beyond(AbstractTask):
 
     def sample_cut(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
         """Draw prefixes and the far answers, the youngest first; queries stand behind the tokens after the start."""
+        cut, n_far = self.sample_all(n_sequences, rng), self.state_case().n_answers
+        assert cut.suffixes is not None
+        assert cut.places is not None
+        return CutBatch(
+            cut.prefix, self.queries, cut.answers[:, -n_far:], cut.suffixes[:, -n_far:], cut.places[:, -n_far:]
+        )
+
+    def sample_all(self, n_sequences: int, rng: np.random.Generator) -> CutBatch:
+        """Draw the same with all answers of the task, the youngest first: near ones can be told from the suffixes."""
         cut = self.task.sample_cut(n_sequences, rng)
         assert cut.places is not None  # a case with places has them
-        n_far = self.state_case().n_answers
-        far = np.argsort(-cut.places, axis=1, kind="stable")[:, -n_far:]
-        queries = self.task.queries[far]
+        order = np.argsort(-cut.places, axis=1, kind="stable")
+        queries = self.task.queries[order]
         near = cut.prefix[:, self.prefix_len - self.lag :]
         suffixes = np.concatenate([np.broadcast_to(near[:, None], (*queries.shape[:2], self.lag)), queries], axis=2)
-        answers, places = (np.take_along_axis(array, far, axis=1) for array in (cut.answers, cut.places))
+        answers, places = (np.take_along_axis(array, order, axis=1) for array in (cut.answers, cut.places))
         return CutBatch(cut.prefix, self.queries, answers, suffixes, places)

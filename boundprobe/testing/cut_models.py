@@ -15,7 +15,6 @@ from boundprobe.models.cut_model import CutModel, check_members
 from boundprobe.models.memory import CutState, Kind
 
 
-
 @dataclass(frozen=True)
 class _Case:
     model: CutModel
@@ -56,14 +55,13 @@ def check_cut_model(
 
     Notes
     -----
-    What is checked: the state is a ``CutState`` with a row for each sequence, finite, of kinds that are known, and none of
-    its tensors is a view of what a later call overwrites; logits are (B, Q, vocab_size); answers after every cut are
-    those after the first token (so that prefix and suffix may be divided anywhere, and at T - 1 what is read at
-    once is what is read token by token); the same state asked twice answers the same; a state that is given to
-    another sequence, in another batch, takes its answers along; a sequence alone is one among others; answers come
-    from the tensors of the state, not from anything that the model remembers (other calls are made between);
-    the same entries in tensors of their own give the same; no sequence hears of another; and no output
-    depends on a token that ``receptive_field`` says is out of reach.
+    What is checked: the state is a ``CutState`` with a row for each sequence, finite, of kinds that are known, and its
+    size does not depend on what was read; logits are (B, Q, vocab_size); answers after every cut are those after the
+    first token, at once or token by token, so that prefix and suffix may be divided anywhere; a state that is asked
+    again answers the same, whatever was read between; given to another sequence, in another batch, it takes its
+    answers along; another state gives other logits; a sequence alone is one among others; the entries of a state in
+    tensors of their own give the same; and no output depends on a token that ``receptive_field`` says is out of
+    reach.
 
     Examples
     --------

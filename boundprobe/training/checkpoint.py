@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from boundprobe.runs.files import MOST_TENSORS, parse_or_refuse, read_regular, w
 from boundprobe.training import data
 from boundprobe.training.config import MemberId, TrainConfig
 from boundprobe.training.member_queue import Finished
+from boundprobe.training.results import finite
 from boundprobe.training.weights import any_model
 
 N_MATRICES = 3
@@ -45,6 +47,9 @@ class MemberBatch:
         Weights, and the optimizer's first and second moments; none before the first checkpoint.
     stopped : dict of int to Tensor (P,)
         Weights of those that have stopped early.
+    not_finite : list of int
+        Positions in ``ids`` of members that diverged: NaN or infinity is among their weights or moments when a
+        checkpoint is written.  Of the others it is damage.
     """
 
     ids: list[MemberId]
@@ -54,6 +59,13 @@ class MemberBatch:
     step_losses: list[list[float]] = field(default_factory=list)
     matrices: list[Tensor] = field(default_factory=list)
     stopped: dict[int, Tensor] = field(default_factory=dict)
+    not_finite: list[int] = field(default_factory=list)
+
+    def diverged(self) -> list[int]:
+        """Positions in ``ids`` of members whose weights or moments are not finite, in order."""
+        rows = torch.stack([matrix.isfinite().all(1) for matrix in self.matrices]).all(0).tolist()
+        in_training = {i for i, is_finite in zip(self.training, rows, strict=True) if not is_finite}
+        return sorted(in_training | {i for i, weights in self.stopped.items() if not weights.isfinite().all()})
 
 
 @dataclass
@@ -72,6 +84,8 @@ class TrainState:
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
+        if self.batch is not None:
+            self.batch.not_finite = self.batch.diverged()
         document = {
             "finished": [(*member_id, asdict(member)) for member_id, member in self.finished.items()],
             "batch": None if self.batch is None else vars(self.batch) | {"ids": [(*each,) for each in self.batch.ids]},
@@ -142,7 +156,7 @@ class _Check:
     def _finished(self, member_id: MemberId, member: Finished) -> None:
         config = self._id(member_id)
         check_document(member.result, TrainedMember)
-        self._losses(member.losses, range(1, self.n_draws + 1))
+        self._losses(member.losses, range(1, self.n_draws + 1), diverged=True)
         if member.result["steps"] != min(len(member.losses) * data.STEPS_PER_DRAW, self.steps):
             raise ValueError(f"steps of a member must be those of its losses; got {member.result['steps']}")
         reported = member_id.member >= len(config.calibration_members())
@@ -154,6 +168,14 @@ class _Check:
             )
         for name, value in member.weights.items():
             self._tensor(name, value, tuple(self.weights[name].shape))
+        is_finite = all(value.isfinite().all() for value in member.weights.values())
+        of_draw = finite(member.losses[-1])
+        # Weights of calibration members are not kept, and may have become infinite after a finite loss.
+        if member.result["loss"] not in ((of_draw if is_finite else None,) if reported else (of_draw, None)):
+            raise ValueError(
+                f"`loss` of a member must be that of its last draw, none if it diverged; got {member.result['loss']}"
+                + ("" if is_finite else ", and NaN or infinity among its weights")
+            )
 
     def _batch(self, batch: MemberBatch, state: TrainState) -> None:
         for member_id in batch.ids:
@@ -170,19 +192,32 @@ class _Check:
         if len(batch.losses) != len(batch.ids) or set(batch.stopped) != set(range(len(batch.ids))) - {*batch.training}:
             raise ValueError("every member of the batch must have losses, and weights if it has stopped")
         for i, losses in enumerate(batch.losses):
-            self._losses(losses, (n_draws,) if i in batch.training else range(1, n_draws + 1))
+            in_training = i in batch.training
+            self._losses(losses, (n_draws,) if in_training else range(1, n_draws + 1), diverged=not in_training)
         for row in batch.step_losses:
-            self._losses(row, (len(batch.training),))
+            self._row(row, (len(batch.training),))
         for i, weights in batch.stopped.items():
             self._tensor(f"weights of {i}", weights, (self.n_params,))
         if len(batch.matrices) != N_MATRICES:
             raise ValueError("members in training without their weights")
         for matrix in batch.matrices:
             self._tensor("a matrix", matrix, (len(batch.training), self.n_params))
+        if (found := batch.diverged()) != batch.not_finite:
+            raise ValueError(
+                f"weights and moments must be finite but for members that diverged, {batch.not_finite}; got NaN or "
+                f"infinity in those of {found}"
+            )
 
-    def _losses(self, losses: object, lengths: Sequence[int]) -> None:
+    def _losses(self, losses: object, lengths: Sequence[int], *, diverged: bool) -> None:
+        """A member stops after the first draw whose loss is not finite, its last."""
+        read = self._row(losses, lengths)
+        if not all(map(math.isfinite, read[:-1] if diverged else read)):
+            raise ValueError("losses of a member that goes on must be finite; got NaN or infinity")
+
+    def _row(self, losses: object, lengths: Sequence[int]) -> list[float]:
         if not isinstance(losses, list) or len(losses) not in lengths or not all(type(x) is float for x in losses):
             raise ValueError(f"losses must be a list of {lengths} numbers")
+        return losses
 
     def _tensor(self, name: str, value: object, shape: tuple[int, ...]) -> None:
         if not isinstance(value, Tensor) or value.dtype != self.dtype or tuple(value.shape) != shape:

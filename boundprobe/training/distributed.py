@@ -11,6 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from boundprobe.checks import refuse
+from boundprobe.processes import process_rank
+
 T = TypeVar("T")
 
 
@@ -60,20 +63,34 @@ class ProcessGroup:
 
 
 def join_processes(device: str) -> tuple[ProcessGroup, str]:
-    """The process group that torchrun's environment describes, and this process's device in it.
+    """The process group of this process (see ``process_rank``), and its device in it.
 
-    Without torchrun that is one process on ``device``.  NCCL joins GPUs, one for each process of a machine, gloo
-    joins CPUs.
+    Without torchrun, and without a group that is initialised, that is one process on ``device``.  NCCL joins GPUs, one
+    for each process of a machine, gloo joins CPUs.
+
+    Raises
+    ------
+    ValueError
+        As ``process_rank``, and if a variable is missing that torchrun sets as well.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size = process_rank()
     if size == 1:
         return ProcessGroup(), device
     if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        device = f"cuda:{_variable('LOCAL_RANK')}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            _variable(name)
         dist.init_process_group("gloo" if device == "cpu" else "nccl")
-    return ProcessGroup(dist.get_rank(), size), device
+    return ProcessGroup(rank, size), device
+
+
+def _variable(name: str) -> str:
+    """A variable that torchrun sets for each of several processes."""
+    if (value := os.environ.get(name)) is None:
+        refuse(name, "set where WORLD_SIZE is above 1, as torchrun does", "none")
+    return value
 
 
 def leave_processes() -> ProcessGroup:

@@ -39,6 +39,9 @@ def evaluate_members(
     memory = _memory(config, ensemble.skeleton)
     schedule = config.schedule
     n_draws = -(-schedule.steps // STEPS_PER_DRAW)
+    # The step after the last loss may have made weights infinite: such a member has diverged as well.
+    is_finite = ensemble.values.isfinite().all(1).tolist()
+    ends = [own[-1] if finite_weights else math.nan for own, finite_weights in zip(losses, is_finite, strict=True)]
     return [
         {
             "phase": member.phase,
@@ -46,15 +49,15 @@ def evaluate_members(
             "seed_index": member.seed_index,
             "accuracy": accuracy[schedule.distribution],
             "accuracy_by_distribution": accuracy,
-            "loss": finite(own[-1]),
+            "loss": finite(end),
             "steps": min(len(own) * STEPS_PER_DRAW, schedule.steps),
             # One that stopped because it had learned everything has nothing left to improve.
-            "converged": math.isfinite(own[-1]) and (len(own) < n_draws or has_converged(own, n_draws)),
+            "converged": math.isfinite(end) and (len(own) < n_draws or has_converged(own, n_draws)),
             "late_improvement": None if (fall := improvement(own, n_draws)) is None else finite(fall),
             "n_params": ensemble.skeleton.n_params,
             "memory": memory,
         }
-        for member, accuracy, own in zip(members, accuracies, losses, strict=True)
+        for member, accuracy, own, end in zip(members, accuracies, losses, ends, strict=True)
     ]
 
 

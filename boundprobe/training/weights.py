@@ -40,7 +40,8 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
     Raises
     ------
     RunDirectoryError
-        If the weights are missing or damaged, have changed since they were written, or are not those of the models.
+        If the weights are missing or damaged, have changed since they were written, are not those of the models, or
+        are not finite though the result has a loss: only members that diverged have none.
     """
     config = config_of_run(run.config, run.path)
     path = run.path / WEIGHTS
@@ -50,12 +51,16 @@ def load_models(run: Run, device: str = "cpu") -> list[SequenceModel]:
         SequenceModel(config.model, config.task.n_token_ids, config.backend) for _ in range(config.schedule.n_seeds)
     ]
     own: list[dict[str, Tensor]] = [{} for _ in models]
+    members = (run.result() or {}).get("members", [])
+    diverged = {i for i, member in enumerate(members) if member["loss"] is None}
 
     def fill() -> None:
         for name, value in weights.items():
             member, _, parameter = name.removeprefix("member").partition(".")
             if not (name.startswith("member") and member.isdecimal() and int(member) < len(models)):
                 raise ValueError(f"tensors must be those of {len(models)} members; got one named {name!r}")
+            if int(member) not in diverged and not value.isfinite().all():
+                raise ValueError(f"{name} must be finite, as its member has not diverged; got NaN or infinity")
             own[int(member)][parameter] = value
         for model, values in zip(models, own, strict=True):
             load_parameters(model, values)

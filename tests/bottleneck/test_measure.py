@@ -36,6 +36,7 @@ from boundprobe.runs import Run, load_run, open_run
 from boundprobe.seeds import generator
 from boundprobe.tasks import TASKS, SelectiveCopying, StateCase
 from boundprobe.training import Schedule, TrainConfig, load_models, train
+from tests.helpers.runs import StoppedError
 from tests.helpers.strangers import copied, edit
 
 #: Four of eight tokens are asked for: 12 bits, 3 an answer.
@@ -278,10 +279,6 @@ TRAIN = TrainConfig(
     Schedule(steps=150, learning_rates=(0.02,), warmup_steps=10, n_eval=50),
 )
 CURVE = CurveConfig(((1, 1), (2, 1), (1, 3)), steps=40, n_sequences=1000)
-
-
-class StoppedError(Exception):
-    """What a test stops a run with."""
 
 
 @pytest.fixture(scope="module")

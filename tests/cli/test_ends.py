@@ -14,6 +14,7 @@ import pytest
 
 from boundprobe.errors import RunDirectoryError, Terminated, UnfinishedError, describe_error
 from boundprobe.sweep.executors.base import attempt
+from tests.helpers.sweeps import sweep_text
 
 # Unexpected errors
 
@@ -99,25 +100,8 @@ def test_sizes_that_no_memory_holds_are_refused_before_anything_is_made(argv, ca
 
 # What refused commands leave
 
-SWEEP = """
-[task]
-name = "selective-copying"
-n_numbers = 2
-n_letters = 2
-seq_len = 8
-
-[model]
-architecture = "attn"
-d_model = 4
-window = 3
-
-[train]
-steps = 120
-batch = 4
-n_seeds = 1
-n_calibration_seeds = 1
-n_eval = 20
-"""
+TRAIN = {"steps": 120, "batch": 4, "n_seeds": 1, "n_calibration_seeds": 1, "n_eval": 20}
+SWEEP = sweep_text(train=TRAIN, model={"architecture": "attn"})
 
 
 @pytest.mark.parametrize(
@@ -284,7 +268,7 @@ def test_sigterm_ends_training_with_143_and_nothing_is_lost(command, call, tiny,
 
 @pytest.mark.slow
 def test_sigterm_of_a_sweep_reaches_its_workers(command, call, here, tmp_path):
-    (tmp_path / "sweep.toml").write_text(SWEEP.replace("steps = 120", "steps = 300000"))
+    (tmp_path / "sweep.toml").write_text(sweep_text(train=TRAIN | {"steps": 300_000}, model={"architecture": "attn"}))
     root = tmp_path / "runs"
     argv = ["sweep", str(tmp_path / "sweep.toml"), "--out", str(root), "--workers", "1"]
     process = subprocess.Popen([*command["args"], *argv], env=command["env"], stderr=subprocess.PIPE)

@@ -17,39 +17,16 @@ from boundprobe.runs import load_run, open_run
 from boundprobe.sweep import SweepConfig
 from tests.helpers.commands import run_here, run_line
 from tests.helpers.strangers import edit
+from tests.helpers.sweeps import sweep_text
 
-SWEEP = """
-[task]
-name = "selective-copying"
-n_numbers = 2
-n_letters = 2
-seq_len = 6
-
-[model]
-d_model = 4
-window = 3
-mlp_ratio = 1
-
-[train]
-steps = 5
-batch = 2
-learning_rates = [0.003, 0.01]
-n_seeds = 3
-n_calibration_seeds = 2
-n_eval = 40
-
-[grid]
-"model.architecture" = ["attn", "gru"]
-"train.weight_decay" = [0.0, 0.1]
-
-[probe]
-n_sequences = 40
-n_calibration = 20
-n_train = 40
-decoders = ["linear"]
-"""
+TRAIN = {
+    "steps": 5, "batch": 2, "learning_rates": [0.003, 0.01], "n_seeds": 3, "n_calibration_seeds": 2, "n_eval": 40,
+}  # fmt: skip
+GRID = {"model.architecture": ["attn", "gru"], "train.weight_decay": [0.0, 0.1]}
+PROBE = {"n_sequences": 40, "n_calibration": 20, "n_train": 40, "decoders": ["linear"]}
+SWEEP = sweep_text(train=TRAIN, model={"mlp_ratio": 1}, grid=GRID, probe=PROBE)
 #: The same without the seeds' memory, for what is about something else.
-PLAIN = SWEEP.partition("[probe]")[0]
+PLAIN = sweep_text(train=TRAIN, model={"mlp_ratio": 1}, grid=GRID)
 N_SEEDS, N_MODELS = 3, 4 * (2 * 2 + 3)
 Swept = namedtuple("Swept", "path code out err")
 
@@ -322,8 +299,13 @@ def test_ctrl_c(file, call, tmp_path, monkeypatch):
 
 def test_a_violation_is_said_loudly_and_ends_with_1(file, call, here, tmp_path, monkeypatch):
     monkeypatch.setattr("boundprobe.models.memory.StateTensor.bits", 0)  # a state that claims to be empty
-    text = SWEEP.replace('["attn", "gru"]', '["attn"]').replace("[0.0, 0.1]", "[0.0]").replace("= 40", "= 400")
-    argv = ["sweep", file(text.replace("steps = 5", "steps = 100")), "--out", tmp_path / "runs"]
+    text = sweep_text(
+        train=TRAIN | {"steps": 100, "n_eval": 400},
+        model={"mlp_ratio": 1},
+        grid={"model.architecture": ["attn"], "train.weight_decay": [0.0]},
+        probe=PROBE | {"n_sequences": 400, "n_train": 400},
+    )
+    argv = ["sweep", file(text), "--out", tmp_path / "runs"]
     code, out, _ = call(*argv, "--json")
     assert code == 1
     violations = json.loads(out)["violations"]
@@ -478,7 +460,8 @@ def test_plot_draws_a_sweep_and_the_same_bytes_again(swept, document, call, tmp_
 
 
 def test_plot_draws_each_task_of_a_sweep(file, call, here, tmp_path):
-    text = PLAIN.replace('"model.architecture" = ["attn", "gru"]', '"task.seq_len" = [6, 7]')
+    grid = {"task.seq_len": [6, 7], "train.weight_decay": [0.0, 0.1]}
+    text = sweep_text(train=TRAIN, model={"mlp_ratio": 1}, grid=grid)
     assert call("sweep", file(text), "--out", tmp_path / "runs", "-q").code == 0
     (path,) = (tmp_path / "runs").glob("sweep-*")
     code, out, _ = call("plot", path, "--out", tmp_path)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import tomli_w
 
+from boundprobe.probes import run_relations
 from boundprobe.runs import config_hash
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.training import TrainConfig
+from tests.helpers.own_tasks import TWO_BITS
+from tests.helpers.strangers import edit
+from tests.helpers.sweeps import sweep_text
 
 TASK = """
 from pathlib import Path
@@ -23,15 +28,6 @@ Path({mark!r}).touch()  # what would be the damage
 class Cells:
     def __init__(self, n: int = {n}):
         self.n = n
-
-    def prefixes(self):
-        return [(a, b) for a in (0, 1) for b in (0, 1)]
-
-    def queries(self):
-        return [(2,), (3,)]
-
-    def answer(self, prefix, query):
-        return prefix[query[0] - 2]
 """
 TRAIN = ["--model", "attn", "--d-model", "4", "--window", "3", "--steps", "4", "--batch", "4", "--eval-sequences", "20"]
 PROBE = ["-n", "60", "--calibration", "40", "--train", "40", "--decoders", "linear"]
@@ -42,15 +38,14 @@ def own(tmp_path, monkeypatch):
     """A directory to stand in with the task, and the mark that executing it leaves."""
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "executed"
-    (tmp_path / "cells.py").write_text(TASK.format(mark=str(mark), n=2))
-    (tmp_path / "cells_module.py").write_text(TASK.format(mark=str(mark), n=3))
+    (tmp_path / "cells.py").write_text(TASK.format(mark=str(mark), n=2) + TWO_BITS)
+    (tmp_path / "cells_module.py").write_text(TASK.format(mark=str(mark), n=3) + TWO_BITS)
     return mark
 
 
 @pytest.fixture(params=["cells.py:Cells", "cells_module:Cells"])
 def reference(request, monkeypatch):
     yield request.param
-    import sys
 
     sys.modules.pop("cells_module", None)
 
@@ -60,7 +55,6 @@ def run(own, reference, call, tmp_path):
     """A run of that task, as it was sent: nothing of it has been executed since."""
     assert call("train", "--task", reference, *TRAIN, "--out", "runs").code == 0
     (path,) = (tmp_path / "runs").glob("train-*")
-    import sys
 
     sys.modules.pop("cells_module", None)
     own.unlink()
@@ -136,6 +130,76 @@ def test_measured_ladders_are_read_without_executing_anything(run, own, referenc
     assert not own.exists()
 
 
+LIES = {
+    "entropy": lambda document: document.update(entropy_bits=1.7, information_upper_bits=1.7),
+    "ceiling": lambda document: document.update(window_accuracy_ceiling=0.5),
+    "task without the hash of its source": lambda document: document["task"].pop("source_sha256"),
+}
+
+
+#: A file says as much here as a module.
+of_a_file = pytest.mark.parametrize("reference", ["cells.py:Cells"], indirect=True)
+
+
+@of_a_file
+def test_numbers_that_the_task_contradicts_are_refused_with_consent(own, reference, call, tmp_path):
+    """Answers of log2 3 bits.  Without consent nothing is executed, and what nothing else contradicts is believed."""
+    file = tmp_path / "cells.py"
+    file.write_text(file.read_text().replace("for b in (0, 1)]", "for b in (0, 1) if a + b < 2]"))
+    assert call("train", "--task", reference, *TRAIN, "--out", "runs").code == 0
+    (trained,) = (tmp_path / "runs").glob("train-*")
+    assert call("probe", trained, *PROBE, "--trust").code == 0
+    (probe,) = trained.parent.glob("probe-*")
+    whole = (probe / "result.json").read_text()
+    for name, lie in LIES.items():
+        (probe / "result.json").write_text(whole)
+        edit(probe / "result.json", lie)
+        own.unlink(missing_ok=True)
+        run_relations._own_task.cache_clear()
+        assert call("probe", trained, *PROBE).code == (4 if "hash" in name else 0), name
+        assert not own.exists()
+        for given in (["--trust"], ["--task", reference]):
+            outcome = call("probe", trained, *PROBE, *given)
+            assert (outcome.code, outcome.out) == (4, ""), (name, outcome.err)
+            assert "result.json must be as boundprobe wrote it" in outcome.err
+
+
+@of_a_file
+def test_a_ladder_is_not_held_against_another_source_than_its_own(run, own, reference, call, tmp_path):
+    assert call("probe", run, *PROBE, "--trust").code == 0
+    file = tmp_path / "cells.py"
+    file.write_text(file.read_text() + "# changed\n")
+    own.unlink()
+    run_relations._own_task.cache_clear()  # as in another process
+    outcome = call("probe", run, *PROBE, "--trust")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (4, "", 1)
+    assert "must be as it was" in outcome.err
+    assert "Without --task and --trust its ladders are read without it" in outcome.err
+    assert call("probe", run, *PROBE).code == 0
+    assert not own.exists()
+
+
+def test_a_task_whose_answers_fail_now_is_no_damage_of_the_ladder(own, call, tmp_path):
+    """The same source may import what has changed."""
+    (tmp_path / "helper.py").write_text("def right(prefix, query):\n    return prefix[query[0] - 2]\n")
+    source = f"from helper import right\n\n\nclass Cells:{TWO_BITS}".replace(
+        "prefix[query[0] - 2]", "right(prefix, query)"
+    )
+    (tmp_path / "cells.py").write_text(source)
+    assert call("train", "--task", "cells.py:Cells", *TRAIN, "--out", "runs").code == 0
+    (run,) = (tmp_path / "runs").glob("train-*")
+    assert call("probe", run, *PROBE, "--trust").code == 0
+    run_relations._own_task.cache_clear()
+    sys.modules.pop("helper", None)
+    (tmp_path / "helper.py").write_text("def right(prefix, query):\n    raise ArithmeticError('no luck')\n")
+    outcome = call("probe", run, *PROBE, "--trust")
+    sys.modules.pop("helper", None)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (4, "", 1)
+    assert "no luck" in outcome.err
+    assert "damaged" not in outcome.err
+    assert call("probe", run, *PROBE).code == 0
+
+
 def test_a_refusal_after_the_ladder_was_read_draws_nothing(run, own, reference, call, tmp_path):
     """Bottlenecks need the task, which nobody named; the ladder beside it does not."""
     assert call("probe", run, *PROBE, "--trust").code == 0
@@ -158,34 +222,15 @@ def test_a_task_that_ends_the_program_is_refused(call, tmp_path, monkeypatch, wh
     assert f"sys.exit({code or 'None'})" in outcome.err
 
 
-SWEEP = """
-[task]
-name = "{reference}"
-
-[model]
-architecture = "attn"
-d_model = 4
-window = 3
-
-[train]
-steps = 4
-batch = 4
-n_seeds = 1
-n_calibration_seeds = 1
-n_eval = 20
-
-[grid]
-"train.batch" = [4, 8]
-"""
-
-
 def test_a_sweep_from_the_users_own_file_has_named_its_task(own, reference, call, here, tmp_path):
-    (tmp_path / "sweep.toml").write_text(SWEEP.format(reference=reference))
+    few = {"steps": 4, "batch": 4, "n_seeds": 1, "n_calibration_seeds": 1, "n_eval": 20}
+    grid = {"train.batch": [4, 8]}
+    text = sweep_text(train=few, task={"name": reference}, model={"architecture": "attn"}, grid=grid)
+    (tmp_path / "sweep.toml").write_text(text)
     assert call("sweep", "sweep.toml", "--out", "runs").code == 0
     assert own.exists()
     own.unlink()
     (sweep,) = (tmp_path / "runs").glob("sweep-*")
-    import sys
 
     sys.modules.pop("cells_module", None)
     for argv in (["probe", sweep, *PROBE], ["plot", sweep, "--out", "figures"]):

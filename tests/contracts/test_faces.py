@@ -20,7 +20,7 @@ PACKAGES = sorted(".".join(path.relative_to(ROOT).parent.parts) for path in (ROO
 #: The command line is no library: it has no face.
 WITHOUT_FACE = {"boundprobe.cli"}
 #: Modules of the root that are for the package itself.
-INTERNAL = {"text", "termination"}
+INTERNAL = {"processes", "text", "termination"}
 
 
 @pytest.mark.parametrize("name", sorted(set(PACKAGES) - WITHOUT_FACE))

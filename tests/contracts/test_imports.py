@@ -19,7 +19,7 @@ import boundprobe
 PACKAGE = Path(boundprobe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BOTTOM = {"errors", "seeds", "checks", "runs", "settings", "termination", "text", "version"}
+BOTTOM = {"errors", "seeds", "checks", "processes", "runs", "settings", "termination", "text", "version"}
 #: What each part may import of the package; the root re-exports and may import all.
 ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(BOTTOM, BOTTOM),

@@ -19,37 +19,22 @@ from tests.fuzz.arrays import Bomb
 from tests.fuzz.configurations import without_none
 from tests.fuzz.hostile import change_bytes, change_document, pick
 from tests.fuzz.sandbox import Sandbox
+from tests.helpers.own_tasks import TWO_BITS
 from tests.helpers.strangers import forget, record
+from tests.helpers.sweeps import sweep_text
 
 TINY = ["--d-model", "4", "--window", "4", "--steps", "4", "--batch", "4", "--eval-sequences", "20", "-q"]
 PROBE = ["-n", "60", "--calibration", "40", "--train", "40", "--decoders", "linear", "-q"]
 COPYING = ["--task", "selective-copying", "-p", "n_numbers=2", "-p", "n_letters=2", "-p", "seq_len=8"]
 BUDGETS = ["--budgets", "1x2", "--bottleneck-steps", "3"]
-SWEEP = """
-[task]
-name = "selective-copying"
-n_numbers = 2
-n_letters = 2
-seq_len = 6
-[model]
-architecture = "attn"
-d_model = 4
-window = 3
-[train]
-steps = 3
-batch = 2
-n_seeds = 1
-n_eval = 20
-[grid]
-"train.weight_decay" = [0.0, 0.1]
-[probe]
-n_sequences = 40
-n_calibration = 20
-n_train = 40
-decoders = ["linear"]
-"""
+SWEEP = sweep_text(
+    train={"steps": 3, "batch": 2, "n_seeds": 1, "n_eval": 20},
+    model={"architecture": "attn"},
+    grid={"train.weight_decay": [0.0, 0.1]},
+    probe={"n_sequences": 40, "n_calibration": 20, "n_train": 40, "decoders": ["linear"]},
+)
 #: A task that says when it is executed.
-OWN = """
+OWN = f"""
 import os
 from pathlib import Path
 
@@ -57,16 +42,7 @@ if os.environ.get("BOUNDPROBE_FUZZ_MARK"):
     Path(os.environ["BOUNDPROBE_FUZZ_MARK"]).touch()
 
 
-class Cells:
-    def prefixes(self):
-        return [(a, b) for a in (0, 1) for b in (0, 1)]
-
-    def queries(self):
-        return [(2,), (3,)]
-
-    def answer(self, prefix, query):
-        return prefix[query[0] - 2]
-"""
+class Cells:{TWO_BITS}"""
 
 
 def make_templates(place: Path, main: Callable[[list[str]], int]) -> None:

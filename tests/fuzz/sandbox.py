@@ -6,24 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
+from tests.helpers.own_tasks import TWO_BITS
+
 #: Tasks of a user, some of which fail, each in another place.
-TASKS_FILE = """
+TASKS_FILE = (
+    """
 import sys
 
 
 class Good:
     def __init__(self, n: int = 2):
         self.n = n
-
-    def prefixes(self):
-        return [(a, b) for a in (0, 1) for b in (0, 1)]
-
-    def queries(self):
-        return [(2,), (3,)]
-
-    def answer(self, prefix, query):
-        return prefix[query[0] - 2]
-
+"""
+    + TWO_BITS
+    + """
 
 class RaisesBuilding(Good):
     def __init__(self):
@@ -94,6 +90,7 @@ good = Good()
 def function():
     return Good()
 """
+)
 OWN_TASKS = tuple(
     f"tasks.py:{name}"
     for name in (

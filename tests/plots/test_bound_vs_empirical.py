@@ -1,8 +1,5 @@
 """The figure: what is drawn where, and that it is drawn at all."""
 
-import warnings
-
-import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -11,6 +8,7 @@ from boundprobe.bottleneck import MeasuredModel
 from boundprobe.bounds import packing_accuracy_ceiling, window_accuracy_ceiling
 from boundprobe.plots.bound_vs_empirical import draw, save, set_reach_ticks
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying, wrap_task
+from tests.helpers.figures import assert_drawn_twice
 from tests.helpers.ladders import model_ladder
 
 TASKS = [SelectiveCopying(n_numbers=4, n_letters=4, seq_len=16), AssociativeRecallDecoding(word_bits=2, seq_len=12)]
@@ -149,13 +147,4 @@ def test_all_is_inside_the_axes():
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_it_is_rendered_without_a_warning_and_the_same_twice(task, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        first, again = (save(task, PROBES, tmp_path / stem) for stem in ("a.b", "again"))
-    assert [path.name for path in first] == ["a.b.png", "a.b.svg"]
-    for one, other in zip(first, again, strict=True):
-        assert one.read_bytes() == other.read_bytes()
-    height, width, _ = matplotlib.image.imread(first[0]).shape
-    assert width > 900
-    assert 0.35 < height / width < 0.6
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.png", "a.b.svg", "again.png", "again.svg"]
+    assert_drawn_twice(lambda stem: save(task, PROBES, stem), tmp_path, 900, (0.35, 0.6))

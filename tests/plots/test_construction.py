@@ -1,14 +1,12 @@
 """The figure of a construction: its lines are its formulas, its regions the bounds, and it is the same twice."""
 
-import warnings
-
-import matplotlib.image
 import numpy as np
 import pytest
 
 from boundprobe.constructions import SCALES, scaling_row
 from boundprobe.plots.construction import LONGEST, draw, save
 from boundprobe.tasks import AssociativeRecallDecoding, SelectiveCopying
+from tests.helpers.figures import assert_drawn_twice
 
 COPYING, RECALL = SelectiveCopying(), AssociativeRecallDecoding()
 
@@ -108,12 +106,4 @@ def test_every_axis_says_what_it_is(task, found):
 
 @each_case
 def test_it_is_rendered_without_a_warning_and_the_same_twice(task, found, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        first, again = (save(task, found, tmp_path / stem) for stem in ("a.b", "again"))
-    assert [path.name for path in first] == ["a.b.png", "a.b.svg"]
-    for one, other in zip(first, again, strict=True):
-        assert one.read_bytes() == other.read_bytes()
-    height, width, _ = matplotlib.image.imread(first[0]).shape
-    assert width > 900
-    assert 0.35 < height / width < 0.6
+    assert_drawn_twice(lambda stem: save(task, found, stem), tmp_path, 900, (0.35, 0.6))

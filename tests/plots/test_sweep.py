@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -18,6 +16,7 @@ from boundprobe.bounds import fano_accuracy_ceiling, packing_accuracy_ceiling, w
 from boundprobe.plots.figure import FORBIDDEN
 from boundprobe.plots.sweep import draw, save
 from boundprobe.tasks import AbstractTask, AssociativeRecallDecoding, PositionRetrieval, SelectiveCopying
+from tests.helpers.figures import assert_drawn_twice
 
 COPYING = SelectiveCopying(n_numbers=4, n_letters=4, seq_len=16)
 TASKS = [COPYING, AssociativeRecallDecoding(word_bits=2, seq_len=12), PositionRetrieval(seq_len=6)]
@@ -265,16 +264,7 @@ def test_many_series_have_looks_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1]], ids=["a sweep", "one seed of one run"])
 def test_the_same_rows_are_the_same_bytes(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        first, again = (save(COPYING, rows, tmp_path / stem) for stem in ("a.b", "again"))
-    assert [path.name for path in first] == ["a.b.png", "a.b.svg"]
-    for one, other in zip(first, again, strict=True):
-        assert one.read_bytes() == other.read_bytes()
-    height, width, _ = matplotlib.image.imread(first[0]).shape
-    assert width > 1200
-    assert 0.25 < height / width < 0.5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.png", "a.b.svg", "again.png", "again.svg"]
+    assert_drawn_twice(lambda stem: save(COPYING, rows, stem), tmp_path, 1200, (0.25, 0.5))
 
 
 def test_other_rows_are_another_figure(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_truths_and_entropies_of_premise_samples_are_the_channels():
     assert pytest.approx(-8 * (shares * np.log2(shares)).sum()) == premise_samples.BIASED_BITS
 
 
-@pytest.mark.parametrize("name", ["uniform 8x4", "biased answers, entropy stated", "two cuts, named"])
+@pytest.mark.parametrize("name", ["uniform 8x4", "uniform 10x36", "biased answers, entropy stated", "two cuts, named"])
 def test_a_true_prior_is_not_refused(name):
     """The level is 1e-6 for a report, so that one refusal of a few is no chance."""
     line = premises.whole_reports(sample_named(name), 400, 2)

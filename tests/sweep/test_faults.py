@@ -18,41 +18,19 @@ import pytest
 import boundprobe
 from boundprobe.cli.main import main
 from tests.helpers.commands import run_here
+from tests.helpers.sweeps import sweep_text
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through Linux's /proc")
 
 
-SWEEP = """
-[task]
-name = "selective-copying"
-n_numbers = 2
-n_letters = 2
-seq_len = 6
-
-[model]
-d_model = 4
-window = 3
-d_state = 2
-mlp_ratio = 1
-
-[train]
-steps = 520
-batch = 4
-learning_rates = [0.003, 0.01]
-n_seeds = 2
-n_eval = 100
-
-[grid]
-"model.architecture" = ["attn", "mamba-attn"]
-"train.weight_decay" = [0.0, 0.1]
-
-[probe]
-n_sequences = 50
-n_train = 50
-part_decoders = ["linear"]
-decoders = ["linear"]
-n_calibration = 20
-"""
+SWEEP = sweep_text(
+    train={"steps": 520, "batch": 4, "learning_rates": [0.003, 0.01], "n_seeds": 2, "n_eval": 100},
+    model={"d_state": 2, "mlp_ratio": 1},
+    grid={"model.architecture": ["attn", "mamba-attn"], "train.weight_decay": [0.0, 0.1]},
+    probe={
+        "n_sequences": 50, "n_train": 50, "part_decoders": ["linear"], "decoders": ["linear"], "n_calibration": 20,
+    },
+)  # fmt: skip
 
 
 def arguments(root: Path) -> list[str]:

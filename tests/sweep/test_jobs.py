@@ -20,6 +20,7 @@ from boundprobe.sweep.executors import Outcome, available_cores
 from boundprobe.sweep.executors.base import attempt
 from boundprobe.tasks import SelectiveCopying, build_task
 from boundprobe.training import Schedule, TrainConfig
+from tests.helpers.own_tasks import TWO_BITS
 
 CONFIG = TrainConfig(
     SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8),
@@ -155,23 +156,10 @@ def test_every_architecture_has_a_cost(architecture: str, tmp_path: Path) -> Non
     assert job.cost_per_step >= len(model.mixers)
 
 
-OWN = """
-class Recall:
-    def prefixes(self):
-        return [(a, b) for a in (0, 1) for b in (0, 1)]
-
-    def queries(self):
-        return [(2,), (3,)]
-
-    def answer(self, prefix, query):
-        return prefix[query[0] - 2]
-"""
-
-
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A task of one's own, by the path of its file."""
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(f"class Recall:{TWO_BITS}")
     monkeypatch.chdir(tmp_path)
     return build_task("own.py:Recall", {})
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -12,23 +15,20 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from boundprobe.cli.main import main
 from boundprobe.errors import RunDirectoryError, Terminated
-from boundprobe.models import ModelSpec
 from boundprobe.runs import Run
-from boundprobe.tasks import SelectiveCopying
 from boundprobe.termination import deferred, terminable
-from boundprobe.training import Schedule, Stepper, TrainConfig, loop, train
+from boundprobe.training import Stepper, TrainConfig, load_models, loop, train
 from boundprobe.training.loop import train_group
+from boundprobe.training.run_writer import RunWriter
+from tests.helpers.runs import TINY_RUN, StoppedError
 
-TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=6)
-SCHEDULE = Schedule("mixture", steps=120, batch=2, learning_rates=(0.01,), n_seeds=2, n_eval=20)
-CONFIG = TrainConfig(TASK, ModelSpec("mamba-attn", d_model=4, window=3, d_state=2, mlp_ratio=1), SCHEDULE)
+SCHEDULE = replace(TINY_RUN.schedule, n_seeds=2)
+CONFIG = replace(TINY_RUN, schedule=SCHEDULE)
 LEARNED = replace(CONFIG, schedule=replace(SCHEDULE, stop_below=1e9), seed=1)
-
-
-class StoppedError(Exception):
-    """What a test stops a run with."""
 
 
 def interrupted(root: Path, configs: list[TrainConfig], monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -48,6 +48,17 @@ def interrupted(root: Path, configs: list[TrainConfig], monkeypatch: pytest.Monk
 
 def first(matrices: list[torch.Tensor], change: Callable[[torch.Tensor], object]) -> list[Any]:
     return [change(matrices[0]), *matrices[1:]]
+
+
+def with_entry(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A copy of a tensor whose last entry is a value."""
+
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        changed.view(-1)[-1] = value
+        return changed
+
+    return change
 
 
 def of_batch(**changes: Callable[[Any], object]) -> Callable[[dict[str, Any]], None]:
@@ -70,6 +81,12 @@ DAMAGE = {
     "integers": of_batch(matrices=lambda m: first(m, torch.Tensor.long)),
     "bools": of_batch(matrices=lambda m: first(m, torch.Tensor.bool)),
     "turned": of_batch(matrices=lambda m: first(m, lambda x: x.t().contiguous().t())),
+    "NaN among the weights": of_batch(matrices=lambda m: first(m, with_entry(math.nan))),
+    "infinity among the weights": of_batch(matrices=lambda m: first(m, with_entry(math.inf))),
+    "NaN among first moments": of_batch(matrices=lambda m: [m[0], with_entry(math.nan)(m[1]), m[2]]),
+    "infinity among second moments": of_batch(matrices=lambda m: [*m[:2], with_entry(-math.inf)(m[2])]),
+    "a loss of a member that goes on": of_batch(losses=lambda own: [[*own[0][:-1], math.nan], *own[1:]]),
+    "a member that has not diverged": of_batch(not_finite=lambda _: [0]),
     "lists": of_batch(matrices=lambda m: first(m, torch.Tensor.tolist)),
     "two matrices": of_batch(matrices=lambda m: m[:2]),
     "step 10**15": of_batch(step=lambda _: 10**15),
@@ -106,6 +123,18 @@ def test_a_checkpoint_that_is_not_of_its_runs_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_a_version_that_did_not_name_who_diverged_is_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = interrupted(tmp_path, [CONFIG], monkeypatch)
+    state = torch.load(path, weights_only=True)
+    del state["batch"]["not_finite"]
+    torch.save(state, path)
+    steps: list[int] = []
+    train(CONFIG, tmp_path, resumed=lambda step, n_trained: steps.append(step))
+    assert steps == [50]
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])
 def test_what_the_machine_lacks_sets_no_checkpoint_aside(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,11 +159,130 @@ def test_what_the_machine_lacks_sets_no_checkpoint_aside(
 def test_weights_of_stopped_members_are_looked_at_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = interrupted(tmp_path, [CONFIG, LEARNED], monkeypatch)
     state = torch.load(path, weights_only=True)
-    assert sorted(state["batch"]["stopped"]) == [2, 3], "the case is not what it is meant to be"
-    state["batch"]["stopped"][2] = torch.zeros(5)
+    stopped = state["batch"]["stopped"]
+    assert sorted(stopped) == [2, 3], "the case is not what it is meant to be"
+    for damaged in (torch.zeros(5), with_entry(math.nan)(stopped[2])):
+        state["batch"]["stopped"] = stopped | {2: damaged}
+        torch.save(state, path)
+        with pytest.raises(RunDirectoryError, match=r"train_state\.pt must be as boundprobe wrote it"):
+            train_group([CONFIG, LEARNED], tmp_path)
+
+
+def test_a_damaged_checkpoint_ends_the_command_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = interrupted(tmp_path, [CONFIG], monkeypatch)
+    state = torch.load(path, weights_only=True)
+    DAMAGE["infinity among second moments"](state)
+    torch.save(state, path)
+    assert main(["train", "--config", str(path.parent / "config.toml"), "--out", str(tmp_path)]) == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "weights and moments must be finite but for members that diverged, []; got NaN or infinity" in captured.err
+
+
+# Finished members, whose weights are NaN or infinite only if they diverged.
+
+WEIGHT = "embedding.weight"
+
+
+def finished_states(config: TrainConfig, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Train a run until only its result is missing; return where its checkpoint is."""
+
+    def stop(*args: Any) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "finish", stop)
+        with pytest.raises(StoppedError):
+            train(config, root)
+    (path,) = root.glob("*/train_state.pt")
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda member: member["weights"].update({WEIGHT: with_entry(math.nan)(member["weights"][WEIGHT])}),
+        lambda member: member["losses"].__setitem__(0, math.inf),
+        lambda member: member["result"].update(loss=None),
+        lambda member: member["result"].update(loss=member["result"]["loss"] / 2),
+    ],
+    ids=["weights", "an earlier loss", "no loss", "another loss"],
+)
+def test_finished_members_are_finite_unless_they_diverged(
+    change: Callable[[dict[str, Any]], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = finished_states(CONFIG, tmp_path, monkeypatch)
+    state = torch.load(path, weights_only=True)
+    change(state["finished"][0][2])
     torch.save(state, path)
     with pytest.raises(RunDirectoryError, match=r"train_state\.pt must be as boundprobe wrote it"):
-        train_group([CONFIG, LEARNED], tmp_path)
+        train(CONFIG, tmp_path)
+
+
+DIVERGES = replace(CONFIG, schedule=replace(SCHEDULE, learning_rates=(1e30,), clip_norm=1e30))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 20, 49, 50])
+def test_a_run_that_diverges_goes_on_from_its_checkpoint(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights may be infinite before a loss says so; each step of its first draw may be its last before a stop."""
+    whole = train(DIVERGES, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        told_at(step, patch)
+        with pytest.raises(Terminated), terminable():
+            train(DIVERGES, tmp_path / "told")
+    (path,) = (tmp_path / "told").glob("*/train_state.pt")
+    state = torch.load(path, weights_only=True)["batch"]
+    finite = torch.stack(state["matrices"]).isfinite().all(2).all(0).tolist()
+    diverged = [i for i, is_finite in zip(state["training"], finite, strict=True) if not is_finite]
+    assert state["not_finite"] == diverged + sorted(state["stopped"])
+    again = train(DIVERGES, tmp_path / "told")
+    assert [member["loss"] for member in (again.result() or {})["members"]] == [None, None]
+    for name in ("metrics.jsonl", "model.safetensors"):
+        assert (again.path / name).read_bytes() == (whole.path / name).read_bytes()
+    assert not all(value.isfinite().all() for value in load_models(again)[0].parameters())
+
+
+def test_a_member_whose_last_step_made_its_weights_infinite_has_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its losses are finite; without this its weights would be taken for damaged ones."""
+    real, n_steps = Stepper.step, 0
+
+    def step(stepper: Stepper, *args: Any) -> Any:
+        nonlocal n_steps
+        n_steps += 1
+        losses = real(stepper, *args)
+        if n_steps == SCHEDULE.steps:
+            stepper.ensemble.values[0, -1] = math.inf
+        return losses
+
+    monkeypatch.setattr(Stepper, "step", step)
+    run = train(CONFIG, finished_states(CONFIG, tmp_path, monkeypatch).parents[1])
+    first_member, second = (run.result() or {})["members"]
+    assert (first_member["loss"], first_member["converged"]) == (None, False)
+    assert second["loss"] is not None
+    assert len(load_models(run)) == 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_even_with_their_hash(value: float, tmp_path: Path) -> None:
+    run = train(CONFIG, tmp_path)
+    path, manifest = run.path / "model.safetensors", run.path / "manifest.json"
+    weights = load_file(path)
+    name = sorted(weights)[0]
+    save_file(weights | {name: with_entry(value)(weights[name])}, path)
+    document = json.loads(manifest.read_text())
+    document["files_sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(RunDirectoryError, match="must be finite, as its member has not diverged") as caught:
+        load_models(run)
+    assert "\n" not in str(caught.value)
+    assert main(["probe", str(run.path), "--out", str(tmp_path)]) == 4
 
 
 def test_an_optimizer_takes_moments_of_its_own_shape_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

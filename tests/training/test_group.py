@@ -19,6 +19,7 @@ from boundprobe.tasks import AssociativeRecallDecoding
 from boundprobe.training import Schedule, TrainConfig, data, load_models, loop, results, run_writer, train
 from boundprobe.training.checkpoint import TrainState
 from boundprobe.training.loop import train_group
+from tests.helpers.runs import StoppedError, assert_same_run, assert_same_runs, stop_at
 
 TASK = AssociativeRecallDecoding(word_bits=2, seq_len=8)
 MODEL = ModelSpec("attn", d_model=8, window=4, d_state=2, mlp_ratio=1)
@@ -52,38 +53,8 @@ SMALL_STEPS = [
 ]
 
 
-class StoppedError(Exception):
-    """What a test stops a group with."""
-
-
-def stop_at(steps: int) -> loop.Progress:
-    def progress(done: int, what: str) -> None:
-        if done >= steps:
-            raise StoppedError
-
-    return progress
-
-
 def must_not_train(done: int, what: str) -> None:
     raise AssertionError(f"it trained: {what}")
-
-
-def without_clock(document: Any) -> Any:
-    """A result without what may differ between two runs of one configuration."""
-    if isinstance(document, dict):
-        return {k: without_clock(v) for k, v in document.items() if k not in ("run_dir", "tokens_per_second")}
-    return [without_clock(item) for item in document] if isinstance(document, list) else document
-
-
-def assert_same_run(found: Run, expected: Run) -> None:
-    for name in ("model.safetensors", "metrics.jsonl", "config.toml"):
-        assert (found.path / name).read_bytes() == (expected.path / name).read_bytes(), name
-    assert without_clock(found.result()) == without_clock(expected.result())
-
-
-def assert_same_runs(found: list[Run], expected: list[Run]) -> None:
-    for one, other in zip(found, expected, strict=True):
-        assert_same_run(one, other)
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, bytes]]:

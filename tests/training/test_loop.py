@@ -38,6 +38,7 @@ from boundprobe.training import (
 )
 from boundprobe.training.evaluate import count_correct
 from boundprobe.training.member_queue import choose_learning_rate
+from tests.helpers.runs import StoppedError, assert_same_run, stop_at
 
 TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 MODEL = ModelSpec("mamba-attn", d_model=8, window=4, d_state=2, mlp_ratio=2)
@@ -51,31 +52,6 @@ AS_SHIPPED = [
     (loop, "STEPS_PER_CHECKPOINT", loop.STEPS_PER_CHECKPOINT),
     *((module, "STEPS_PER_DRAW", data.STEPS_PER_DRAW) for module in (data, results, run_writer, loop)),
 ]
-
-
-class StoppedError(Exception):
-    """What a test stops a run with."""
-
-
-def stop_at(steps: int) -> loop.Progress:
-    def progress(done: int, what: str) -> None:
-        if done >= steps:
-            raise StoppedError
-
-    return progress
-
-
-def without_clock(document: Any) -> Any:
-    """A result without what may differ between two runs of one configuration."""
-    if isinstance(document, dict):
-        return {k: without_clock(v) for k, v in document.items() if k not in ("run_dir", "tokens_per_second")}
-    return [without_clock(item) for item in document] if isinstance(document, list) else document
-
-
-def assert_same_run(found: Run, expected: Run) -> None:
-    for name in ("model.safetensors", "metrics.jsonl", "config.toml"):
-        assert (found.path / name).read_bytes() == (expected.path / name).read_bytes(), name
-    assert without_clock(found.result()) == without_clock(expected.result())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -44,6 +44,10 @@ TRUE = (
     PremiseSample("uniform 8x64", "true", uniform(8, 64), n_reports=60),
     PremiseSample("uniform 64x2", "true", uniform(64, 2)),
     PremiseSample("uniform 1x50", "true", uniform(1, 50), n_reports=60),
+    *(
+        PremiseSample(f"uniform {n}x{k}", "true", uniform(n, k), n_reports=60)
+        for n, k in ((6, 5), (10, 36), (4, 8), (1, 1000))
+    ),
     PremiseSample("absent answers 8x16, half", "true", absent(0.5), n_reports=60),
     PremiseSample("key-value stream 6x8", "true", of_channel(KEYS, n_values=8), KEYS.true_bits),
     PremiseSample("storage 4x4, kept 0.8", "true", of_channel(STORAGE, n_values=4), STORAGE.true_bits),

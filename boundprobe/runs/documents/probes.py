@@ -129,6 +129,7 @@ class Point(Document):
     entry_bits: Positive
     bits: Positive
     accuracy: Interval
+    all_accuracy: Interval
     accuracy_ceiling: Share
     accuracy_floor_strategy: Share | None
     used_bits: LowerBound

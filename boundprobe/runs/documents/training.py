@@ -117,6 +117,24 @@ class DemoTask(Document):
     models: list[Probe]
 
 
+class PlanePoint(Document):
+    """A model in the trade-off plane."""
+
+    architecture: Text
+    reach: Count
+    bits: Count | None
+
+
+class DemoPlane(Document):
+    """The trade-off plane of the demo, with its models in the order of its points."""
+
+    task: Plain
+    accuracy: Share
+    points: list[PlanePoint]
+    models: list[Probe]
+    figures: list[Text]
+
+
 class Demo(Document):
     """``boundprobe.demo/1``."""
 
@@ -125,6 +143,7 @@ class Demo(Document):
     run_dir: Text
     confidence: Level
     tasks: list[DemoTask]
+    plane: DemoPlane
     violations: list[Text]
 
 

@@ -2,7 +2,8 @@
 
 Slurm may take a node away at any time.  With a warning (a time-out, or preemption with ``send_user_signal``) submitit
 puts the job back into the queue; without one (plain preemption, a lost node) Slurm does, for jobs are submitted with
-``--requeue``; and what is still lost is submitted again from here.  A job goes on from its last checkpoint each time.
+``--requeue``; and what is still lost is submitted again from here.  A job goes on from its last checkpoint each time:
+one of the step it was in if it was told to end (``mailbox.PostedJob``), else at most 500 steps old.
 
 submitit: https://github.com/facebookincubator/submitit.  Slurm: https://slurm.schedmd.com/preempt.html and ``sbatch``.
 """
@@ -263,7 +264,7 @@ class _Watch:
     def _settle_lost(self, job: _Submitted, state: str) -> None:
         if state in STOPPED:
             self._queue.settle(job.index, lost(f"Slurm job {job.slurm_id} was ended: {state.lower()}"))
-        elif state in TAKEN:
+        elif state in TAKEN or job.mailbox.was_terminated(job.index):  # as in the time of grace before a preemption
             self._queue.put_back(job.index)
         else:
             self._queue.bury(job.index, f"as Slurm job {job.slurm_id}: {state.lower()}; its log is {job.log}")

@@ -88,6 +88,15 @@ def consented(reference: str, sha256: str) -> str:
     )
 
 
+def is_consented(reference: str, sha256: str) -> bool:
+    """Return whether a run's task may be executed: the arguments are those of ``consented``."""
+    try:
+        consented(reference, sha256)
+    except ValueError:
+        return False
+    return True
+
+
 def _hash_of(reference: str) -> str | None:
     """The sha256 of the source that a reference names; None if there is none."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import multiprocessing
 import os
 import pickle
@@ -37,13 +36,6 @@ if __name__ == "__main__":
     jobs = [Steps(folder, name, 1, {seconds}, reports=False) for name in "ab"]
     LocalExecutor(2).run(jobs, lambda *news: None)
 """
-
-
-@pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module ``toy_jobs``, from a path that spawned processes inherit."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("toy_jobs")
 
 
 def ignore(index: int, done: float, what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -17,20 +18,13 @@ import pytest
 
 from boundprobe.errors import MissingDependencyError
 from boundprobe.sweep.executors import EXECUTORS, Outcome, SlurmExecutor, slurm
-from boundprobe.sweep.executors.job_queue import JobQueue
+from boundprobe.sweep.executors.job_queue import MOST_DEATHS, JobQueue
 from boundprobe.sweep.executors.mailbox import Mailbox
 from boundprobe.sweep.executors.slurm import allocation_variables, import_submitit
 from boundprobe.sweep.executors.slurm_states import OVER, STOPPED, TAKEN, parse_states, read_states
+from tests.helpers.runs import TINY_RUN
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module ``toy_jobs``, from a path that Slurm's jobs inherit."""
-    monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    return importlib.import_module("toy_jobs")
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +163,17 @@ def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.services
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=["before a time limit", "without a requeue"])
+def test_a_training_that_is_told_to_end_repeats_no_step(
+    toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor], number: int
+) -> None:
+    """Far from its next checkpoint; submitit puts it back after the first signal, the driver after the second."""
+    job = toys.Trains(TINY_RUN, tmp_path, number, 77)
+    assert make().run([job], ignore) == [Outcome()]
+    assert len((tmp_path / "steps").read_text().split()) == TINY_RUN.schedule.steps
+
+
+@pytest.mark.services
 def test_a_job_that_was_cancelled_is_not_submitted_again(
     toys: Any, tmp_path: Path, make: Callable[..., SlurmExecutor]
 ) -> None:
@@ -241,6 +246,23 @@ def lost_in(state: str | None, monkeypatch: pytest.MonkeyPatch, folder: Path) ->
 def test_lost_jobs_are_submitted_again(state: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = lost_in(state, monkeypatch, tmp_path)
     assert queue.take() == 0
+
+
+def test_jobs_that_were_told_to_end_are_submitted_again_however_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the time of grace before a preemption they end with 143, which Slurm calls failed; that is no death."""
+    monkeypatch.setattr(slurm, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "read_states", lambda ids: {"7_0": ("FAILED", "NonZeroExitCode")})
+    mailbox, queue = Mailbox(tmp_path), JobQueue(1, retry_seconds=1)
+    mailbox.put_terminated(0, terminated=True)
+    for _ in range(MOST_DEATHS + 1):
+        assert queue.take() == 0
+        watch = slurm._Watch(queue, ignore)
+        watch.add([slurm._Submitted(0, "7_0", mailbox, tmp_path / "log")])
+        watch.ask()
+        watch.ask()
+    assert queue.unfinished
 
 
 @pytest.mark.parametrize("state", sorted(STOPPED))

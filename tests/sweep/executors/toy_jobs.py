@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from boundprobe.errors import RunInUseError
+from boundprobe.training import Stepper, TrainConfig, train
 
 Report = Callable[[float, str], None]
 
@@ -139,3 +141,29 @@ class TellsDevices:
         import torch
 
         report(torch.cuda.device_count(), str(torch.ones(2, device="cuda:0").sum().item()))
+
+
+@dataclass(frozen=True)
+class Trains:
+    """Train a run, a line in ``steps`` for each step that was done; the step ``at`` meets a signal, once."""
+
+    config: TrainConfig
+    root: Path
+    number: int
+    at: int
+
+    def __call__(self, report: Report) -> None:
+        real, notes = Stepper.step, self.root / "steps"
+
+        def step(stepper: Stepper, *args: Any) -> Any:
+            with notes.open("a") as file:
+                file.write("step\n")
+            if len(notes.read_text().split()) == self.at:
+                os.kill(os.getpid(), self.number)
+            return real(stepper, *args)
+
+        Stepper.step = step  # type: ignore[method-assign]
+        try:
+            train(self.config, self.root)
+        finally:
+            Stepper.step = real  # type: ignore[method-assign]
