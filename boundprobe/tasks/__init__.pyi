@@ -22,4 +22,5 @@ from .ngram_retrieval import NgramRetrieval as NgramRetrieval
 from .position_retrieval import PositionRetrieval as PositionRetrieval
 from .registry import TASKS as TASKS
 from .registry import build_task as build_task
+from .rewritten import Rewritten as Rewritten
 from .selective_copying import SelectiveCopying as SelectiveCopying
