@@ -26,8 +26,7 @@ def print_ladder(model: ModelLadder) -> None:
     ladder = model.ladder
     beyond = f" beyond a lag of {ladder.lag}" if ladder.lag else ""
     entropy = f"H(Y{beyond})" if ladder.stream == "keys-once" else f"{ladder.stream}, H(Y | which are defined)"
-    say(f"{model.task_name}, {model.model.architecture}, member {model.member} of "
-          f"{model.trained}: {entropy} = {ladder.entropy_bits:.2f} bits\n")  # fmt: skip
+    say(f"{model.task_name}, {model.label}: {entropy} = {ladder.entropy_bits:.2f} bits\n")
     print_pairs(_rows(ladder))
     say("\nby layer and kind, certified (parts may hold the same, so they do not add up):")
     print_table(

@@ -11,16 +11,17 @@ from boundprobe.checks import MOST_VALUES, check_integer
 from boundprobe.cli.options import (
     BOTTLENECK_OPTIONS,
     LADDER_OPTIONS,
+    TASK_NAME,
     Option,
     add_device,
     add_options,
-    add_trusted_task,
     number,
     resolve,
     whole_number,
     word,
 )
 from boundprobe.cli.output import find_device, note, note_earlier, print_config, print_json
+from boundprobe.cli.probe_hf import HF_OPTIONS, run_hf
 
 if TYPE_CHECKING:
     from boundprobe.probes.settings import ProbeConfig
@@ -42,6 +43,7 @@ OPTIONS = (
     *LADDER_OPTIONS,
     *STATES_OPTIONS,
     *BOTTLENECK_OPTIONS,
+    *HF_OPTIONS,
 )  # fmt: skip
 
 #: Settings that mean something for an array of states.
@@ -54,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN", nargs="?", help="directory of a finished training run, or of a sweep"
     )
-    add_options(parser, OPTIONS, task=False)
-    add_trusted_task(parser)
+    add_options(parser, OPTIONS, task=True)
     add_device(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the result is kept (default: beside RUN, or runs)"
@@ -65,12 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and exit with 1 if an inequality that must hold does not."""
     given = resolve(OPTIONS, args)
+    if "hf" in given:
+        return run_hf(args, given)
+    _check_no_task(args, given.pop("task", {}))
     states = given.pop("states", {})
     if states:
         return _run_states(args, given, states)
     if args.run_dir is None and not args.print_config:
-        raise ValueError("RUN or --states FILE.npz must be given; got nothing to measure.")
+        raise ValueError("RUN, --states FILE.npz or --hf MODEL must be given; got nothing to measure.")
     return _run_model(args, given)
+
+
+def _check_no_task(args: argparse.Namespace, table: dict[str, Any]) -> None:
+    """Raise ``ValueError`` for a task without ``--hf``, but for the name by which a run's own task is trusted."""
+    allowed = {"name"} if hasattr(args, TASK_NAME) else set()
+    if others := sorted(set(table) - allowed):
+        flag = {"name": "--task", "preset": "--preset"}.get(others[0], f"-p {others[0]}")
+        raise ValueError(f"`{flag}` must be given with --hf, or left out, as a run has its task; got it without --hf.")
 
 
 def _run_states(args: argparse.Namespace, given: dict[str, Any], states: dict[str, Any]) -> int:

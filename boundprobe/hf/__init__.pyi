@@ -8,8 +8,15 @@ from .layer_size import DTYPE_BITS as DTYPE_BITS
 from .layer_size import LayerSize as LayerSize
 from .layer_size import StateSizes as StateSizes
 from .loading import load as load
+from .loading import load_tokenizer as load_tokenizer
 from .sizes import layer_windows as layer_windows
 from .sizes import model_sizes as model_sizes
 from .sizes import state_sizes as state_sizes
 from .sizes import state_stages as state_stages
+from .source import ForeignModel as ForeignModel
+from .source import Source as Source
+from .source import find_source as find_source
+from .vocabulary import check_vocabulary as check_vocabulary
+from .vocabulary import in_vocabulary as in_vocabulary
+from .vocabulary import tokens_of as tokens_of
 from .wrapped import wrap as wrap

@@ -66,8 +66,7 @@ def check_continuation(model: HuggingFaceModel, tolerance: float | None = None) 
     if tolerance is None:
         tolerance = TOLERANCE if weight.element_size() >= 4 else SHORT_TOLERANCE
     check_number("tolerance", tolerance, above=0)
-    vocab_size = model.model.get_input_embeddings().num_embeddings
-    tokens = torch.randint(vocab_size, (3, 9), generator=torch.Generator().manual_seed(0)).to(weight.device)
+    tokens = torch.randint(model.vocab_size, (3, 9), generator=torch.Generator().manual_seed(0)).to(weight.device)
     try:
         error, why = continuation_error(model, tokens), ""
     except Exception as raised:  # the model's own code may raise anything

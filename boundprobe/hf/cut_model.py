@@ -16,6 +16,12 @@ from boundprobe.hf.sizes import layer_windows, state_stages
 from boundprobe.models.memory import CutState
 
 
+#: Logits of one position that are computed at a time, over all sequences of a piece.
+MOST_LOGITS = 2**22
+#: Sequences of a piece, at most.
+MOST_SEQUENCES = 256
+
+
 class HuggingFaceModel:
     """A transformers model whose state at the cut is an object (``boundprobe.CutModel``).
 
@@ -30,6 +36,12 @@ class HuggingFaceModel:
         not know.
     stages : tuple of Stage or None
         Bits that cross diagonal cuts (D1), with the model's types; None in a family that boundprobe does not know.
+    vocab_size : int
+        Token ids that it reads.
+    dtype : str
+        Type of its weights, such as ``"float32"``.
+    chunk : int
+        Sequences that are read at a time when it is measured; fewer with a large vocabulary.
 
     Notes
     -----
@@ -46,8 +58,10 @@ class HuggingFaceModel:
         values = model.config.to_dict()
         known = self.family in FAMILIES
         self.receptive_field = receptive_field(layer_windows(values)) if known else None
-        dtype = str(model.dtype).removeprefix("torch.")
-        self.stages = state_stages(values, dtype=dtype) if known else None
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.stages = state_stages(values, dtype=self.dtype) if known else None
+        self.vocab_size = int(model.get_input_embeddings().num_embeddings)
+        self.chunk = min(MOST_SEQUENCES, max(1, MOST_LOGITS // self.vocab_size))
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Parameters; the first says on which device the model is."""

@@ -164,7 +164,7 @@ def _entropy_name(ladder: Ladder) -> str:
 
 
 def _name(model: ModelLadder) -> str:
-    return f"{model.model.architecture}\nseed {model.seed_index}"
+    return f"{model.model.architecture}\n{model.which}"
 
 
 def _color(kind: str) -> str:

@@ -3,6 +3,7 @@ from . import decoders as decoders
 from . import quantised as quantised
 from .decoder_choice import Decoded as Decoded
 from .decoder_choice import decode as decode
+from .foreign import probe_source as probe_source
 from .ladder import Ladder as Ladder
 from .measurement import measure as measure
 from .model_answers import Reading as Reading

@@ -16,6 +16,13 @@ from boundprobe.tasks.base import IGNORE, CutBatch
 from boundprobe.training.evaluate import model_device
 
 CHUNK = 256  # prefixes at a time: bounds memory, does not change the result
+#: Bytes of states that are copied for the suffixes that follow them, at a time: the same.
+MOST_COPIED = 2**28
+
+
+def _chunk_of(model: CutModel) -> int:
+    """Prefixes at a time: those that a model asks for (``chunk``), or ``CHUNK``."""
+    return int(getattr(model, "chunk", CHUNK))
 
 
 def unchanged(state: CutState) -> CutState:
@@ -25,9 +32,9 @@ def unchanged(state: CutState) -> CutState:
 
 @torch.no_grad()
 def states_at_cut(model: CutModel, prefix: NDArray[np.int64]) -> list[CutState]:
-    """States after prefixes (n, P), in pieces of ``CHUNK`` sequences."""
+    """States after prefixes (n, P), in pieces of ``CHUNK`` sequences, or of the model's own ``chunk``."""
     tokens = torch.from_numpy(prefix).to(model_device(model))
-    return [model.prefill(piece) for piece in tokens.split(CHUNK)]
+    return [model.prefill(piece) for piece in tokens.split(_chunk_of(model))]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class Reading:
     scores: NDArray[np.float32]
 
 
+def _rows_of(state: CutState, rows: slice) -> CutState:
+    """The states of some of the sequences."""
+    return state.map(lambda value: value[rows])
+
+
 @torch.no_grad()
 def answer_suffixes(model: CutModel, state: CutState, suffixes: Tensor, n_told: int) -> Tensor:
     """Logits after suffixes (batch, n_suffixes, Q) read from each state, (batch, n_suffixes * n_told, vocab_size).
@@ -54,19 +66,23 @@ def answer_suffixes(model: CutModel, state: CutState, suffixes: Tensor, n_told: 
     prefix reaches the answers (assumption A4).
     """
     n_suffixes = suffixes.shape[1]
+    at_once = max(1, MOST_COPIED * 8 // max(1, state.bits().total_bits * n_suffixes))
+    if at_once < state.batch:
+        pieces = [slice(start, start + at_once) for start in range(0, state.batch, at_once)]
+        return torch.cat([answer_suffixes(model, _rows_of(state, rows), suffixes[rows], n_told) for rows in pieces])
     copies = state.map(lambda value: value.repeat_interleave(n_suffixes, dim=0))
     logits = model.answer(copies, suffixes.flatten(0, 1))[:, -n_told:]
     return logits.reshape(state.batch, n_suffixes * n_told, -1)
 
 
 def asked_suffixes(model: CutModel, cut: CutBatch) -> tuple[Iterable[Tensor], int]:
-    """Suffixes for each piece of ``CHUNK`` sequences, on the model's device, and the answers that each asks for."""
+    """Suffixes for each piece of sequences, as ``states_at_cut`` has them, on the model's device, and the answers that each asks for."""
     n_sequences, n_answers = cut.answers.shape
     if cut.suffixes is None:
         suffixes, n_told = torch.from_numpy(cut.queries).expand(n_sequences, -1, -1), 1
     else:
         suffixes, n_told = torch.from_numpy(cut.suffixes), n_answers // cut.suffixes.shape[1]
-    return suffixes.to(model_device(model)).split(CHUNK), n_told
+    return suffixes.to(model_device(model)).split(_chunk_of(model)), n_told
 
 
 def read_answers(

@@ -9,9 +9,11 @@ from typing import Any
 
 from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
+from boundprobe.hf.source import ForeignModel
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.measurement import measure
+from boundprobe.probes.read_back import check_same
 from boundprobe.probes.run_relations import check_in_run
 from boundprobe.probes.settings import ProbeConfig
 from boundprobe.runs.documents.probes import Probe
@@ -25,7 +27,7 @@ from boundprobe.training.weights import WEIGHTS, load_models
 
 @dataclass(frozen=True)
 class ModelLadder:
-    """The ladder of one reported model of a training run: the document ``boundprobe.probe/1``.
+    """The ladder of one reported model of a training run, or of a foreign one: the document ``boundprobe.probe/1``.
 
     Attributes
     ----------
@@ -33,32 +35,48 @@ class ModelLadder:
     run_dir : Path
         Of the measurement.
     trained : str
-        Run of the training.
+        Run of the training; the name of a foreign model.
     task : dict
         Its name and parameters, as the configuration of the run has them.
-    model : ModelSpec
+    model : ModelSpec or ForeignModel
     member, seed_index, n_params : int
-        Index among the reported models of the run, index of its seed, and number of its parameters.
+        Index among the reported models of the run, index of its seed, and number of its parameters; of a foreign model
+        the first two are 0.
     ladder : Ladder
     measured_earlier : str or None
         When it was measured, where it was read back and not measured now; no part of the document.
+    tokens : dict or None
+        Ids in which a foreign model was given the task (``boundprobe.hf.tokens_of``); None if they were the task's own.
     """
 
     run_id: str
     run_dir: Path
     trained: str
     task: dict[str, Any]
-    model: ModelSpec
+    model: ModelSpec | ForeignModel
     member: int
     seed_index: int
     n_params: int
     ladder: Ladder
     measured_earlier: str | None = field(default=None, compare=False)
+    tokens: dict[str, Any] | None = None
 
     @property
     def task_name(self) -> str:
         """Name of the task."""
         return str(self.task["name"])
+
+    @property
+    def label(self) -> str:
+        """The model in words: its architecture and where it comes from."""
+        if isinstance(self.model, ForeignModel):
+            return f"{self.model.family}, {self.model.name}"
+        return f"{self.model.architecture}, member {self.member} of {self.trained}"
+
+    @property
+    def which(self) -> str:
+        """Which of the models of its architecture it is, for figures."""
+        return self.model.name if isinstance(self.model, ForeignModel) else f"seed {self.seed_index}"
 
     @property
     def violations(self) -> tuple[str, ...]:
@@ -88,6 +106,7 @@ class ModelLadder:
             "member": self.member,
             "seed_index": self.seed_index,
             "n_params": self.n_params,
+            **({} if self.tokens is None else {"tokens": self.tokens}),
             **self.ladder.to_json(),
         }
 
@@ -101,16 +120,18 @@ class ModelLadder:
             If it is none, or its numbers cannot be of one measurement.
         """
         check_document(document, Probe)
+        foreign = "sha256" in document["model"]
         return cls(
             document["run_id"],
             Path(document["run_dir"]),
             document["trained"],
             document["task"],
-            ModelSpec(**document["model"]),
+            ForeignModel.from_json(document["model"]) if foreign else ModelSpec(**document["model"]),
             document["member"],
             document["seed_index"],
             document["n_params"],
             Ladder.from_json(document),
+            tokens=document.get("tokens"),
         )
 
     def __hash__(self) -> int:
@@ -196,6 +217,7 @@ def read_ladder(run: Run) -> ModelLadder | None:
     def read(document: dict[str, Any]) -> ModelLadder:
         known = ModelLadder.from_json(document)
         check_in_run(known.ladder, known.model, known.task, run.config)
+        check_same(run.config.get("tokens"), known.tokens, "tokens")
         return known
 
     return run.read_result(read)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from boundprobe.bounds import DiagonalCuts, receptive_field, window_accuracy_ceiling
+from boundprobe.bounds import DiagonalCuts, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.sizes import FLOAT32_BITS, model_stages, nominal_bits
+from boundprobe.hf.source import ForeignModel
+from boundprobe.hf.vocabulary import rewritten_of
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
@@ -25,6 +26,7 @@ from boundprobe.probes.counts import MOST_COUNTS, errors_of, most_certified_bits
 from boundprobe.probes.diagonal import diagonal_of, greatest_lag, lag_of
 from boundprobe.probes.ladder import Ladder
 from boundprobe.probes.ladder_relations import certificates_of
+from boundprobe.probes.model_sizes import ModelSizes, check_model, sizes_of
 from boundprobe.probes.part_relations import check_retention_counts, check_rounded_counts
 from boundprobe.probes.read_back import check_counts_bits, check_most, check_named, check_same
 from boundprobe.probes.settings import LADDER_PARTS, VERTICAL, ProbeConfig, certificate_level
@@ -48,7 +50,8 @@ class LadderInRun:
     ----------
     ladder : Ladder
     config : ProbeConfig
-    spec : ModelSpec
+    sizes : ModelSizes or None
+        None without a task.
     task : AbstractTask or None
         None for a user's own that the user has neither named nor trusted: it is not executed.  Along a diagonal cut the
         answers beyond its lag.
@@ -56,7 +59,7 @@ class LadderInRun:
 
     ladder: Ladder
     config: ProbeConfig
-    spec: ModelSpec
+    sizes: ModelSizes | None
     task: AbstractTask | None
 
     @property
@@ -101,33 +104,31 @@ def _sizes(run: LadderInRun) -> None:
 
     Sizes that violate a bound are said as that, loudly, and not as damage.
     """
-    if run.task is None or run.cut is None:
+    if run.task is None or run.sizes is None:
         return
-    ceiling = window_accuracy_ceiling(run.task.window_case(), receptive_field(run.spec.windows))
-    check_same(ceiling, run.ladder.window_ceiling, "window_accuracy_ceiling")
-    check_same(lag_of(run.task), run.ladder.lag, "lag")
-    stages = model_stages(run.spec, FLOAT32_BITS)
-    cuts = diagonal_of(stages, run.task, run.ladder.stream, run.ladder.errors.accuracy), run.ladder.diagonal
+    sizes, ladder = run.sizes, run.ladder
+    ceiling = window_accuracy_ceiling(run.task.window_case(), sizes.receptive_field)
+    check_same(ceiling, ladder.window_ceiling, "window_accuracy_ceiling")
+    check_same(lag_of(run.task), ladder.lag, "lag")
+    cuts = diagonal_of(sizes.stages, run.task, ladder.stream, ladder.errors.accuracy), ladder.diagonal
     made, found_cut = (None if cut is None else cut.to_json() for cut in cuts)
     check_same(made, found_cut, "diagonal")
-    if run.ladder.violations:
+    if ladder.violations:
         return
-    if run.ladder.lag:
-        crossing = DiagonalCuts(stages, run.task.prefix_len, run.ladder.lag).crossing(run.ladder.lag)
-        of_kind = {name: getattr(crossing, name) for name in asdict(run.ladder.memory)}
-        check_same(of_kind, asdict(run.ladder.memory), "memory")
+    if ladder.lag:
+        assert sizes.stages is not None  # of the package's own models
+        crossing = DiagonalCuts(sizes.stages, run.task.prefix_len, ladder.lag).crossing(ladder.lag)
+        of_kind = {name: getattr(crossing, name) for name in asdict(ladder.memory)}
+        check_same(of_kind, asdict(ladder.memory), "memory")
         return
-    sizes: dict[str, int] = {}
-    for i, mixers in enumerate(run.spec.layers):
-        of_layer = replace(run.spec, architecture="|".join(mixers))
-        bits = nominal_bits(of_layer, run.cut.prefix.shape[1], FLOAT32_BITS)
-        sizes |= {f"{kind} of layer {i}": n for kind, n in zip(("recurrent", "conv", "cache"), bits, strict=True)}
-    found = {f"{part.kind} of layer {part.layer}": part.nominal_bits for part in run.ladder.parts}
-    made = {name: bits for name, bits in sizes.items() if bits}
-    check_same(sorted(made.items()), sorted(found.items()), "present_by_part")
-    n_entries, most = run.ladder.rounded[0].total_bits, sum(made.values()) // FLOAT32_BITS
-    if n_entries > most:
-        raise ValueError(f"`rounded.0.bits` must be at most {most}, the entries of the state; got {n_entries}")
+    if sizes.parts is None or sizes.n_entries is None:
+        return
+    found = {f"{part.kind} of layer {part.layer}": part.nominal_bits for part in ladder.parts}
+    check_same(sorted(sizes.parts.items()), sorted(found.items()), "present_by_part")
+    if (n_entries := ladder.rounded[0].total_bits) > sizes.n_entries:
+        raise ValueError(
+            f"`rounded.0.bits` must be at most {sizes.n_entries}, the entries of the state; got {n_entries}"
+        )
 
 
 def _counts(run: LadderInRun) -> None:
@@ -228,22 +229,29 @@ IN_RUN: tuple[Callable[[LadderInRun], None], ...] = (
 )
 
 
-def check_in_run(ladder: Ladder, spec: ModelSpec, task: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def check_in_run(
+    ladder: Ladder, model: ModelSpec | ForeignModel, task: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
     """Raise ``ValueError`` unless a ladder is what its run may have measured.
 
     Parameters
     ----------
     ladder : Ladder
-    spec : ModelSpec
+    model : ModelSpec or ForeignModel
     task : mapping
         Its name and parameters.
     config : mapping
         ``config.toml`` of the probe's run.
     """
     settings, seen = ProbeConfig(**config["probe"]), _task_of(task)
+    check_model(model, config)
+    if seen is not None and "tokens" in config:
+        seen = rewritten_of(seen, config["tokens"])
+    sizes = None if seen is None else sizes_of(model, config, seen.prefix_len)
     if seen is not None and settings.cut != VERTICAL:
-        seen = Beyond(seen, greatest_lag(spec, seen))
-    run = LadderInRun(ladder, settings, spec, seen)
+        assert isinstance(model, ModelSpec)  # others are measured across vertical cuts alone
+        seen = Beyond(seen, greatest_lag(model, seen))
+    run = LadderInRun(ladder, settings, sizes, seen)
     for relation in IN_RUN:
         relation(run)
 

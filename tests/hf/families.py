@@ -107,3 +107,38 @@ def tiny_model(family: str, seed: int = 0, **changes: Any) -> Any:
 
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(tiny_config(family, **changes)).eval()
+
+
+WORDS = "the of and to in for is on that by this with from are was all new more has not one our can home about"
+
+
+def byte_tokenizer() -> Any:
+    """A byte-level tokenizer with words that begin with a space, single digits, and ``<s>`` in front of every text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        [f" {WORDS}"] * 20,
+        trainers.BpeTrainer(
+            vocab_size=600, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")
+
+
+def word_tokenizer() -> Any:
+    """A tokenizer of whole words and digits, without marks of spaces."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<unk>", *(f"{digit}" for digit in range(10)), *WORDS.split()]
+    made = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")

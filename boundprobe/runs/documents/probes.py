@@ -154,6 +154,15 @@ class Bottleneck(Document):
     violations: list[Text]
 
 
+class Tokens(Document):
+    """Ids of a foreign model in which it was given a task: of each token, and fixed ones."""
+
+    ids: Annotated[list[list[Count]], Field(min_length=1)]
+    before: list[Count]
+    between: list[Count]
+    after: list[Count]
+
+
 class Probe(Ladder):
     """``boundprobe.probe/1``."""
 
@@ -166,6 +175,7 @@ class Probe(Ladder):
     member: Count
     seed_index: Count
     n_params: Positive
+    tokens: Tokens | None = None
     bottleneck: Bottleneck | None = None
 
 
