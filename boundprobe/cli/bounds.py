@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boundprobe.checks import MOST_CURVE_POINTS
-from boundprobe.cli.bounds_diagonal import (
-    frontier_document,
-    model_document,
-    print_frontier,
-    print_model,
-    reaches,
-)
+from boundprobe.cli.bounds_diagonal import frontier_document, print_frontier, print_model, reaches
+from boundprobe.cli.bounds_model import HF_OPTIONS, judge, judged_model, print_verdict
 from boundprobe.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -25,7 +19,6 @@ from boundprobe.cli.options import (
     whole_number,
 )
 from boundprobe.cli.output import exact, note, print_config, print_json, print_pairs, say
-from boundprobe.models.sizes import FLOAT32_BITS
 from boundprobe.tasks.custom.source import shown_parameter
 from boundprobe.tasks.registry import task_of
 
@@ -78,6 +71,7 @@ OPTIONS = (
     ),
     *_JUDGED_MODEL_OPTIONS,
     Option("--entry-bits", ("entry_bits",), whole_number(1), "bits of one state entry, for a model (default 32)", "N"),
+    *HF_OPTIONS,
 )
 
 
@@ -98,12 +92,11 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(config.get("task", {}))
     error, curve_points = config.get("error", 0.0), config.get("curve_points")
     report = bounds_report(task, error, curve_points)
-    judged = _judge(task, config, error)
+    judged = judge(task, config, error)
     resolved = {"task": {"name": task.name, **task.parameters()}, "error": error, "curve_points": curve_points}
     if "frontier" in config:
         resolved["frontier"] = config["frontier"]
-    if judged:
-        resolved |= {"model": judged["verdict"]["model"], "entry_bits": judged["verdict"]["entry_bits"]}
+    resolved |= judged_model(config, judged)
     if args.print_config:
         return print_config(resolved)
     enumeration = custom_enumeration(task, error)
@@ -141,49 +134,12 @@ def print_enumeration(task: AbstractTask, enumeration: CustomReport, *, quiet: b
         note(f"warning: {warning}", quiet=quiet)
 
 
-def _judge(task: AbstractTask, config: Mapping[str, Any], error: float) -> dict[str, Any]:
-    """Verdicts and cuts of the model that is asked about; empty if none is."""
-    if "model" not in config:
-        if "entry_bits" in config:
-            raise ValueError("`--entry-bits` must be given with --model, such as --model mamba-attn; got no model.")
-        return {}
-    entry_bits = config.get("entry_bits", FLOAT32_BITS)
-    verdict = model_verdict(task, config["model"], error, entry_bits)
-    said = {each["distribution"]: each["verdict"] for each in verdict["distributions"]}
-    return {"verdict": verdict, "model": {**model_document(task, config["model"], error, entry_bits), "verdict": said}}
-
-
 def custom_enumeration(task: AbstractTask, error: float) -> CustomReport | None:
     """Bounds of a user's own task, found by enumeration; None for the package's tasks."""
     from boundprobe.bounds.table.report import custom_report
     from boundprobe.tasks.custom.task import CustomTask
 
     return custom_report(task, error) if isinstance(task, CustomTask) else None
-
-
-def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, entry_bits: int) -> dict[str, Any]:
-    """Verdicts of a model's sizes on each hard distribution, as plain data."""
-    from boundprobe.bounds.report.verdict import model_verdicts
-    from boundprobe.bounds.window import receptive_field
-    from boundprobe.constructions.theorems import witnesses
-    from boundprobe.models.sizes import model_stages, nominal_bits
-    from boundprobe.models.spec import ModelSpec
-
-    spec = ModelSpec(**model)
-    prefix_len = task.prefix_len
-    bits = nominal_bits(spec, prefix_len, entry_bits)
-    # Constructions are proved in float32: with entries of fewer bits they say nothing.
-    known = witnesses(task, spec) if entry_bits >= FLOAT32_BITS else ()
-    stages = model_stages(spec, entry_bits)
-    verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error, known, stages)
-    return {
-        "model": dataclasses.asdict(spec),
-        "entry_bits": entry_bits,
-        "prefix_len": prefix_len,
-        "receptive_field": receptive_field(spec.windows),
-        "nominal_bits": {**bits._asdict(), "total_bits": bits.total_bits},
-        "distributions": [verdict.to_json() for verdict in verdicts],
-    }
 
 
 def print_report(task: AbstractTask, report: BoundsReport) -> None:
@@ -254,25 +210,6 @@ def print_statements(report: BoundsReport) -> None:
         sign = "at least" if statement.direction == "lower" else "at most"
         say(f"{bound.theorem}: {statement.of} {sign} {shown}{' (vacuous)' if bound.vacuous else ''}")
         say(f"    {bound.evidence}; if {'; '.join(bound.assumptions)}")
-
-
-def print_verdict(verdict: Mapping[str, Any]) -> None:
-    """Print what the model's sizes say."""
-    bits, sees = verdict["nominal_bits"], verdict["receptive_field"]
-    say(f"\n{verdict['model']['architecture']}, from its sizes alone:")
-    parts = f"{bits['recurrent_bits']} recurrent, {bits['conv_bits']} convolution, {bits['cache_bits']} cache"
-    print_pairs(
-        [
-            ("state at the cut", f"{bits['total_bits']} bits", parts),
-            ("receptive field", "all" if sees is None else f"{sees} tokens", "windows and recurrent layers together"),
-            *(
-                (v["distribution"], v["verdict"],
-                 f"accuracy at most {exact(v['ceiling_accuracy'], '.6f')}, "
-                 f"wanted {exact(v['target_accuracy'], '.6f')}; {v['theorem']}: {v['reason']}")
-                for v in verdict["distributions"]
-            ),
-        ]
-    )  # fmt: skip
 
 
 def print_catalogue(*, as_json: bool) -> int:

@@ -46,7 +46,8 @@ def model_document(task: AbstractTask, model: Mapping[str, Any], error: float, e
 def print_model(document: Mapping[str, Any]) -> None:
     """Print the size of a model, and its diagonal cuts with the binding one marked."""
     binding, cuts = document["diagonal"], document["diagonal_cuts"]
-    say(f"{document['n_params']} parameters, embedding and read-out included")
+    if document["n_params"] is not None:  # a configuration of Hugging Face does not tell
+        say(f"{document['n_params']} parameters, embedding and read-out included")
     say("\nbits that cross the diagonal cuts (D1), and bits that the answers beyond them take:")
     rows = sorted(_some(cuts, binding), key=lambda cut: int(cut["lag"]))
     columns = ["lag", "far answers", "recurrent", "conv", "cache", "required", "accuracy at most", ""]

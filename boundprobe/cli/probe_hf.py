@@ -26,14 +26,14 @@ HF_OPTIONS = (
         "model of Hugging Face on this machine: folder, .gguf file, or name in the cache", "MODEL",
     ),
     *(
-        dataclasses.replace(option, help=f"with --hf: {option.help}; else the own task of the run, executed by your word")
+        dataclasses.replace(option, help=f"with --hf: {option.help}; else the own task of the run: it is executed")
         if option.flag == "--task"
         else dataclasses.replace(option, help=f"with --hf: {option.help}")
         for option in TASK_OPTIONS
     ),
     Option(
         "--token-map", ("hf", "token_map"), word,
-        "with --hf: ids or texts for the task's tokens, a JSON file, or auto (default: the task's own ids)", "auto|FILE",
+        "with --hf: ids or texts for the task's tokens, in JSON, or auto (default: the task's own ids)", "auto|FILE",
     ),
     Option(
         "--template", ("hf", "template"), word,

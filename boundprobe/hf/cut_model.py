@@ -15,7 +15,6 @@ from boundprobe.hf.family_caches import ADAPTERS
 from boundprobe.hf.sizes import layer_windows, state_stages
 from boundprobe.models.memory import CutState
 
-
 #: Logits of one position that are computed at a time, over all sequences of a piece.
 MOST_LOGITS = 2**22
 #: Sequences of a piece, at most.

@@ -76,7 +76,7 @@ def answer_suffixes(model: CutModel, state: CutState, suffixes: Tensor, n_told: 
 
 
 def asked_suffixes(model: CutModel, cut: CutBatch) -> tuple[Iterable[Tensor], int]:
-    """Suffixes for each piece of sequences, as ``states_at_cut`` has them, on the model's device, and the answers that each asks for."""
+    """Suffixes for each piece of sequences of ``states_at_cut``, on the model's device, and the answers of each."""
     n_sequences, n_answers = cut.answers.shape
     if cut.suffixes is None:
         suffixes, n_told = torch.from_numpy(cut.queries).expand(n_sequences, -1, -1), 1

@@ -149,7 +149,8 @@ class Rewritten(AbstractTask):
 
     def _spelled(self, tokens: np.ndarray) -> np.ndarray:
         """Tokens (.., T) as ids (.., T * width)."""
-        return np.array(self.ids, np.int64)[tokens].reshape(*tokens.shape[:-1], tokens.shape[-1] * self._width)
+        spelled: np.ndarray = np.array(self.ids, np.int64)[tokens]
+        return spelled.reshape(*tokens.shape[:-1], tokens.shape[-1] * self._width)
 
     def _prefix(self, tokens: np.ndarray) -> np.ndarray:
         return _around(self.before, self._spelled(tokens), self.between)
