@@ -155,10 +155,9 @@ def print_verdict(verdict: Mapping[str, Any]) -> None:
         ]
     )  # fmt: skip
     if n_unlimited := verdict.get("unlimited_attention"):
-        grows = f"{verdict['cache_bits_per_token']:g} bits a token"
         say(
-            f"\nAttention has no window in {n_unlimited} of {verdict['n_layers']} layers: its sight is not limited, and "
-            f"its memory neither, as the cache grows by {grows}."
+            f"\nAttention has no window in {n_unlimited} of {verdict['n_layers']} layers: its sight is not limited, "
+            f"nor is its memory, as the cache grows by {verdict['cache_bits_per_token']:g} bits a token."
         )
     if taken := ", ".join(f"{name} = {value}" for name, value in verdict.get("defaults", {}).items()):
         say(f"\nNot in the configuration, so that transformers' default is taken: {taken}")

@@ -67,7 +67,7 @@ def _measure(
 ) -> int:
     """The ladder of a model that is there."""
     from boundprobe.cli.ladder import print_ladder
-    from boundprobe.hf.loading import load_tokenizer
+    from boundprobe.hf.readers import load_tokenizer
     from boundprobe.hf.vocabulary import in_vocabulary
     from boundprobe.runs.files import check_output_directory
 

@@ -8,7 +8,7 @@ from .layer_size import DTYPE_BITS as DTYPE_BITS
 from .layer_size import LayerSize as LayerSize
 from .layer_size import StateSizes as StateSizes
 from .loading import load as load
-from .loading import load_tokenizer as load_tokenizer
+from .readers import load_tokenizer as load_tokenizer
 from .sizes import layer_windows as layer_windows
 from .sizes import model_sizes as model_sizes
 from .sizes import state_sizes as state_sizes

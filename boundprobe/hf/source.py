@@ -16,11 +16,8 @@ from boundprobe.errors import MissingDependencyError
 from boundprobe.hf.configuration import read_configuration
 from boundprobe.hf.families import FAMILIES
 from boundprobe.hf.layer_size import StateSizes
+from boundprobe.hf.readers import NO_TRANSFORMERS, gguf_configuration
 from boundprobe.hf.sizes import layer_windows, state_sizes, state_stages
-
-NO_TRANSFORMERS = (
-    "a model of Hugging Face needs the package transformers, which is not installed. Run: pip install 'boundprobe[hf]'."
-)
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def find_source(source: Path | str) -> Source:
     """
     path = Path(source)
     if path.suffix == ".gguf" and path.is_file():
-        return Source(path, path.name, _of_gguf(path), _digest([path]), (path,))
+        return Source(path, path.name, gguf_configuration(path), _digest([path]), (path,))
     folder = path if path.is_dir() else _in_cache(str(source))
     values = read_configuration(folder)
     weights = sorted(folder.glob("*.safetensors"))
@@ -149,13 +146,6 @@ def _in_cache(name: str) -> Path:
     if not isinstance(found, str):
         refuse("--hf", must, name, "; nothing is downloaded")
     return Path(found).parent
-
-
-def _of_gguf(path: Path) -> Mapping[str, Any]:
-    """The configuration that transformers reads from a ``.gguf`` file."""
-    from boundprobe.hf.loading import gguf_configuration
-
-    return gguf_configuration(path)
 
 
 def configuration_text(values: Mapping[str, Any]) -> str:

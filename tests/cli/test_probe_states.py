@@ -239,7 +239,7 @@ def test_files_that_are_no_arrays(refused, file, tmp_path, kind):
         (["--states", "GOOD", "--n-values", "2", "--budgets", "1x2"], "; got bottleneck"),
         (["RUN", "--states", "GOOD", "--n-values", "2"], "one of RUN and --states must be given; got both"),
         (["--n-values", "2"], "a prior must be given with --states; got no --states FILE.npz"),
-        ([], "RUN or --states FILE.npz must be given; got nothing to measure"),
+        ([], "RUN, --states FILE.npz or --hf MODEL must be given; got nothing to measure"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -30,12 +30,12 @@ ALLOWED: dict[str, set[str]] = {
     "models": BOTTOM | {"tasks", "bounds", "kernels"},
     "constructions": BOTTOM | {"tasks", "bounds", "kernels", "models"},
     "training": BOTTOM | {"tasks", "bounds", "kernels", "models"},
-    "probes": BOTTOM | {"tasks", "bounds", "models", "training"},
+    "probes": BOTTOM | {"tasks", "bounds", "models", "hf", "training"},
     "bottleneck": BOTTOM | {"tasks", "bounds", "models", "training", "probes"},
     "sweep": BOTTOM | {"tasks", "bounds", "models", "training", "probes", "bottleneck"},
     "plots": BOTTOM | {"tasks", "bounds", "models", "constructions", "probes", "bottleneck"},
     "export": BOTTOM | {"tasks"},
-    "hf": BOTTOM | {"bounds", "models"},
+    "hf": BOTTOM | {"tasks", "bounds", "models"},
     "testing": BOTTOM | {"tasks", "bounds", "models"},
     "cli": BOTTOM
     | {"tasks", "bounds", "kernels", "models", "constructions", "training", "bottleneck", "probes", "sweep", "plots"}

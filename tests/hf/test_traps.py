@@ -210,7 +210,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_gguf_file_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boundprobe.hf.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("boundprobe.hf.readers.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="pip install gguf accelerate"):
         load(tmp_path / "model.gguf")
 
