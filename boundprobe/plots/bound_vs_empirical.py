@@ -120,7 +120,7 @@ def draw_window_panel(ax: Axes, task: AbstractTask, models: Sequence[MeasuredMod
     everything = task.window_case().seq_len
     draw_window_region(ax, task)
     looks = _looks(models)
-    seen = [receptive_field(model.of_model.model.windows) or everything for model in models]
+    seen = [receptive_field(model.of_model.spec.windows) or everything for model in models]
     for i, (model, look) in enumerate(zip(models, looks, strict=True)):
         # Models that see everything would hide each other: they stand side by side, right of the edge.
         rank = sum(field >= everything for field in seen[:i])

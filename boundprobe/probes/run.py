@@ -67,6 +67,17 @@ class ModelLadder:
         return str(self.task["name"])
 
     @property
+    def spec(self) -> ModelSpec:
+        """The model, where it is one of the package's own.
+
+        Raises
+        ------
+        ValueError
+            For a foreign one.
+        """
+        return check_kind("model", self.model, ModelSpec)
+
+    @property
     def label(self) -> str:
         """The model in words: its architecture and where it comes from."""
         if isinstance(self.model, ForeignModel):

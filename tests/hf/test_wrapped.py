@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from boundprobe.models import CutModel, CutState
 from boundprobe.testing import check_cut_model
 from tests.hf.families import TINY, VOCAB, tiny_model
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "hugging-face.md").read_text(encoding="utf-8")
 #: Weights large enough that every part of the state is heard; with the default ones recurrent states drown in rounding.
 HEARD = {"initializer_range": 0.2}
 FAMILIES = sorted(family for family in TINY if "text_config" not in TINY[family])
@@ -173,6 +175,21 @@ def test_a_state_that_is_saved_and_read_answers_alike(tmp_path: Path) -> None:
         state.save(tmp_path / "state.safetensors")
         again = CutState.load(tmp_path / "state.safetensors")
         assert torch.equal(model.answer(again, sequences[:, 9:]), model.answer(state, sequences[:, 9:]))
+
+
+ROWS = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| [\d.]* \|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+@torch.no_grad()
+def test_the_table_of_families_is_what_states_say(row: tuple[str, ...]) -> None:
+    family, *said = row
+    bits = model_of(family).prefill(tokens()[:, :9]).bits()
+    assert [bits.recurrent_bits, bits.conv_bits, bits.cache_bits] == [int(each.replace(",", "")) for each in said]
+
+
+def test_the_table_of_families_has_all() -> None:
+    assert sorted(row[0] for row in ROWS) == sorted(family for family in TINY if not family.endswith("_text"))
 
 
 def test_windows_limit_what_is_heard_and_recurrences_do_not() -> None:
