@@ -20,7 +20,7 @@ FLAGS = ["--task", "mqar", *(word for name, value in PARAMETERS.items() for word
 FEW = ["-n", "300", "--calibration", "100", "--train", "300", "--decoders", "linear"]
 #: Family, changes of its tiny configuration, steps and learning rate.
 TRAINED = {
-    "llama": ({}, 250, 3e-3),
+    "llama": ({}, 200, 3e-3),
     "mamba": ({}, 100, 1e-2),
     "lfm2": ({}, 150, 1e-2),
     "qwen3_next": ({"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]}, 200, 1e-2),
@@ -65,7 +65,7 @@ def folder(probed):
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=pytest.mark.slow if name == "qwen3_next" else ()) for name in TRAINED]
+    "family", [pytest.param(name, marks=() if name in ("llama", "mamba") else pytest.mark.slow) for name in TRAINED]
 )
 def test_a_trained_model_has_certified_bits(probed, family):
     folder, run = probed(family)
