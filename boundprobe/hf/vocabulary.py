@@ -70,7 +70,7 @@ def in_vocabulary(
     parts = {name: _encoded(f"template.{name}", given[name], tokenizer) for name in PARTS if name in given}
     separator = parts.pop("separator", [])
     if not isinstance(given.get("before"), list):
-        parts["before"] = [*_start(tokenizer), *parts.get("before", [])]
+        parts["before"] = [*start_ids(tokenizer), *parts.get("before", [])]
     if isinstance(token_map, str) and token_map == AUTO:
         ids = [[each] for each in _chosen(task, tokenizer)]
     else:
@@ -141,7 +141,7 @@ def _mapped(task: AbstractTask, given: Mapping[str, Any], tokenizer: Any) -> lis
     return [_encoded(f"token-map.{name}", given[name], tokenizer) for name in names]
 
 
-def _start(tokenizer: Any) -> list[int]:
+def start_ids(tokenizer: Any) -> list[int]:
     """What a tokenizer puts in front of every text: the id of ``<s>`` or the like, or nothing."""
     if tokenizer is None or tokenizer.bos_token_id is None:
         return []

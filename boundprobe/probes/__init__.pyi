@@ -30,4 +30,7 @@ from .states_report import certify_read as certify_read
 from .states_report import certify_states as certify_states
 from .sweep import probe_sweep as probe_sweep
 from .sweep import read_ladders as read_ladders
+from .text import ReadBack as ReadBack
+from .text import TextReport as TextReport
+from .text import read_back_text as read_back_text
 from .violations import find_violations as find_violations

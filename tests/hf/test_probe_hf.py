@@ -12,7 +12,7 @@ from boundprobe.cli.main import main
 from boundprobe.hf import ForeignModel, find_source, in_vocabulary, load_tokenizer, shifted_labels, state_sizes
 from boundprobe.probes import ModelLadder, probe_source, read_ladders
 from boundprobe.tasks import build_task
-from tests.hf.families import byte_tokenizer, tiny_model
+from tests.hf.families import WORDS, byte_tokenizer, tiny_model
 
 PARAMETERS = {"n_pairs": 2, "n_keys": 2, "n_values": 4, "seq_len": 7}
 TASK = build_task("mqar", PARAMETERS)
@@ -244,3 +244,55 @@ def test_a_family_without_known_sizes_is_measured_and_read_back(tmp_path):
     long = probe_source(source, TASK, settings, tmp_path, dtype="float32")
     assert long.run_id != short.run_id
     assert long.ladder.nominal_bits == 2 * short.ladder.nominal_bits
+
+
+def test_a_text_is_read_back_as_an_estimate(words, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(np.random.default_rng(0).choice(WORDS.split(), size=2500)))
+    command = ["probe", "--hf", str(words), "--text", str(text), "--passage", "8"]
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "boundprobe.probe-text/1"
+    assert document["certified"] is None
+    assert 2500 <= document["text"]["n_tokens"] < 2510  # the first word has no space before it
+    assert document["model"]["sha256"] == find_source(words).sha256
+    last = document["by_distance"][0]
+    assert (last["distance"], document["passage_len"]) == (1, 8)
+    assert last["estimate_bits"] > 3
+    assert last["control_bits"] < 0.1  # the state of another passage misleads
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "An estimate, not a certificate" in out
+    assert "certified" not in out
+    assert f"{last['estimate_bits']:.3f}" in out
+    assert not list(tmp_path.glob("**/probe-*"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--task", "mqar"], "one of `--task` and `--text` must be given; got both"),
+        (["--token-map", "auto"], "`--token-map` must be left out with --text"),
+        (["--confidence", "0.9"], "with `--text` settings must be n_sequences, n_calibration, n_train, seed; got conf"),
+        ([], "`--text` must be of at least 180 passages of 64 tokens; got 0. Give a longer text"),
+    ],
+)
+def test_texts_are_refused(words, tmp_path, argv, says, capsys):
+    (tmp_path / "text.txt").write_text("the of")
+    assert main(["probe", "--hf", str(words), "--text", str(tmp_path / "text.txt"), *argv]) == 2
+    assert capsys.readouterr().err.startswith(f"boundprobe: {says}")
+
+
+def test_a_text_needs_a_tokenizer_and_is_utf8(folder, words, tmp_path, capsys):
+    (tmp_path / "text.txt").write_bytes(b"\xff")
+    for model, says in (
+        (folder, "`--hf` must be a model with its tokenizer"),
+        (words, "`--text` must be a file of UTF-8"),
+    ):
+        if model == folder:
+            (tmp_path / "good.txt").write_text("the of")
+        text = tmp_path / ("good.txt" if model == folder else "text.txt")
+        assert main(["probe", "--hf", str(model), "--text", str(text)]) == 2
+        assert capsys.readouterr().err.startswith(f"boundprobe: {says}")
+    assert main(["probe", "--hf", str(folder), *FLAGS, "--passage", "3"]) == 2
+    assert capsys.readouterr().err.startswith("boundprobe: `--text` must be given with --passage")
