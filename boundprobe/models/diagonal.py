@@ -177,7 +177,8 @@ class _LaggedLayer:
         if time > span.before:
             return tensor
         if carried.kind == "conv":  # a buffer is always as long; what is missing is not needed after the lag
-            missing = self.spec.d_conv - 1 - carried.value.shape[-2]
+            assert span.window is not None  # the phase of chunks, the one tensor without a window, is public
+            missing = span.window.reach - carried.value.shape[-2]
             return replace(carried, value=F.pad(carried.value, (0, 0, missing, 0)))
         return carried
 

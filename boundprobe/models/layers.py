@@ -10,7 +10,7 @@ from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 from boundprobe.models.operations import backend_for
 from boundprobe.models.registry import BUILDERS, build_norm
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models.spec import WINDOWED, ModelSpec
 
 
 class Branch(nn.Module):
@@ -44,7 +44,7 @@ class Layer(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(Branch(spec, mixer, backend) for mixer in mixers)
         hidden = spec.mlp_ratio * spec.d_model
-        with_mlp = hidden and (spec.mlp_after == "every" or "attn" in mixers)
+        with_mlp = hidden and (spec.mlp_after == "every" or set(mixers) & set(WINDOWED))
         self.mlp = (
             nn.Sequential(
                 nn.LayerNorm(spec.d_model) if spec.norm == "pre" else nn.Identity(),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from boundprobe.bounds.diagonal.stages import Stage, Window
 from boundprobe.checks import check_integer
+from boundprobe.models.heads import KeyValueHeads, check_shared
 from boundprobe.models.spec import ModelSpec
 
 #: Bits of an entry of a state that is measured.
@@ -37,7 +38,8 @@ StageBuilder = Callable[[ModelSpec, int], tuple[Stage, ...]]
 
 
 def _attention(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
-    return (Stage((Window("cache", 2 * spec.d_model * entry, spec.window - 1),)),)
+    n_cached = check_shared("n_kv_heads", spec.n_kv_heads, spec.n_heads) * (spec.d_model // spec.n_heads)
+    return (Stage((Window("cache", 2 * n_cached * entry, spec.window - 1),)),)
 
 
 def _convolved(channels: int, recurrent: int, spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
@@ -52,12 +54,17 @@ def _mamba(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
 
 def _mamba2(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
     d_inner = spec.expand * spec.d_model
-    return _convolved(d_inner + 2 * spec.d_state, d_inner * spec.d_state, spec, entry)
+    return _convolved(d_inner + 2 * (spec.n_groups or 1) * spec.d_state, d_inner * spec.d_state, spec, entry)
 
 
-def _deltanet(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
-    convolved = 2 * spec.n_heads * spec.d_state + spec.d_model  # queries, keys and values
-    return _convolved(convolved, spec.d_state * spec.d_model, spec, entry)
+def _delta_rule(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    heads = KeyValueHeads.of(spec.d_model, spec.n_heads, spec.d_state, spec.d_value, spec.n_groups)
+    return _convolved(heads.n_convolved, heads.n_state, spec, entry)
+
+
+def _rwkv7(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    """The token before, as a convolution of width 2 would keep it."""
+    return (Stage((Window("conv", spec.d_model * entry, 1),), spec.d_state * spec.d_model * entry),)
 
 
 def _mamba_chunks(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
@@ -78,11 +85,14 @@ def _recurrent(entries: Callable[[ModelSpec], int]) -> StageBuilder:
 #: What each mixer carries past a cut; a test counts it in the modules' own tensors.
 STAGES: dict[str, StageBuilder] = {
     "attn": _attention,
+    "gated-attn": _attention,
     "mamba": _mamba,
     "mamba2": _mamba2,
     "gla": _recurrent(lambda spec: spec.d_state * spec.d_model),
-    "deltanet": _deltanet,
-    "gated-deltanet": _deltanet,
+    "deltanet": _delta_rule,
+    "gated-deltanet": _delta_rule,
+    "kda": _delta_rule,
+    "rwkv7": _rwkv7,
     "lstm": _recurrent(lambda spec: 2 * spec.expand * spec.d_model),
     "gru": _recurrent(lambda spec: spec.expand * spec.d_model),
     "ssm": _recurrent(lambda spec: spec.n_heads * spec.d_state),
@@ -136,8 +146,8 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
     """Entries of the state after a prefix times their precision.
 
     A Mamba layer has expand * d_model * d_state recurrent entries and expand * d_model * (d_conv - 1) in its
-    convolution's buffer; an attention layer caches keys and values, 2 * d_model entries, of the last
-    min(window - 1, prefix_len) tokens; the others are in ``STAGES``.
+    convolution's buffer; an attention layer caches keys and values, 2 * d_model entries (n_kv_heads / n_heads of them
+    where they are shared), of the last min(window - 1, prefix_len) tokens; the others are in ``STAGES``.
 
     Parameters
     ----------

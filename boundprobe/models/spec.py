@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from boundprobe.checks import check_word, refuse
+from boundprobe.models.heads import check_shared
 from boundprobe.settings import check_settings, setting
 from boundprobe.text import one_line
 
@@ -17,6 +18,9 @@ MIXERS = (
     "gla",
     "deltanet",
     "gated-deltanet",
+    "gated-attn",
+    "kda",
+    "rwkv7",
     "lstm",
     "gru",
     "ssm",
@@ -24,7 +28,14 @@ MIXERS = (
     "mamba+attnstep",
 )
 #: Mixers that look back through a window of attention and through nothing else.
-WINDOWED = ("attn",)
+WINDOWED = ("attn", "gated-attn")
+#: Mixers whose heads share the width equally, and those of them whose values may have another width.
+WITH_HEADS = (*WINDOWED, "gla", "deltanet", "gated-deltanet", "kda", "rwkv7", "ssm", "mamba+attnstep", "mamba+chunks")
+WITH_VALUES = ("deltanet", "gated-deltanet", "kda")
+#: Mixers that attend with rotary encoding where ``position`` says so.
+ROTARY = (*WINDOWED, "mamba+attnstep")
+#: Settings that came later.  Records leave them out at their defaults, so that earlier runs keep their names.
+LATER = ("n_kv_heads", "d_value", "n_groups", "beta_max")
 #: Layers of one model, so that a number of them that was mistyped is no list that fills the memory.
 MOST_LAYERS = 10_000
 
@@ -81,12 +92,23 @@ class ModelSpec:
         Attention window in tokens: a position sees itself and the ``window - 1`` before it.  In
         ``mamba+chunks`` the number of chunk states that are kept.
     n_heads : int
-        Heads of attention, gla, the deltanets and ssm; must divide ``d_model``.
+        Heads of attention, gla, the deltanets, kda, rwkv7 and ssm; must divide ``d_model`` (not where ``d_value`` is
+        given).
+    n_kv_heads : int
+        Heads of keys and values in attention, each shared by ``n_heads / n_kv_heads`` heads of queries; 0: ``n_heads``.
     position : str
         Position encoding of attention: ``rope`` (``d_model / n_heads`` must be even), ``learned`` (relative
         key vectors), ``none``.
     d_state : int
-        State entries per channel of a recurrent layer, N; key width of gla and the deltanets.
+        State entries per channel of a recurrent layer, N; key width of a head of gla, the deltanets, kda and rwkv7.
+    d_value : int
+        Value width of a head of the deltanets and kda; 0: ``d_model / n_heads``.
+    n_groups : int
+        Groups of heads that share queries and keys in the deltanets and kda, and B and C in mamba2; 0: one in mamba2,
+        ``n_heads`` in the others.
+    beta_max : int
+        Upper limit of the deltanets' and kda's ``beta``: 1, or 2, with which the transition of the state may have
+        negative eigenvalues.
     d_conv : int
         Width of a recurrent layer's causal convolution; it sees itself and the ``d_conv - 1`` inputs before it.
     expand : int
@@ -116,6 +138,9 @@ class ModelSpec:
     d_model: int = setting(16, "width of the residual stream", metavar="N", least=1)
     window: int = setting(32, "attention window in tokens, itself included", metavar="N", least=1)
     n_heads: int = setting(1, "attention heads", flag="--heads", metavar="N", least=1)
+    n_kv_heads: int = setting(
+        0, "heads of keys and values of attention; 0: as many as --heads", flag="--kv-heads", metavar="N", least=0
+    )
     position: str = setting(
         "rope",
         "position encoding of attention: rope, learned or none",
@@ -123,6 +148,13 @@ class ModelSpec:
         words=("rope", "learned", "none"),
     )
     d_state: int = setting(16, "state entries per channel of a recurrent layer", metavar="N", least=1)
+    d_value: int = setting(
+        0, "value width of a head of the deltanets and kda; 0: d_model over heads", metavar="N", least=0
+    )
+    n_groups: int = setting(
+        0, "groups of heads that share queries and keys; 0: one in mamba2, one a head elsewhere", metavar="N", least=0
+    )
+    beta_max: int = setting(1, "upper limit of beta in the deltanets and kda: 1, or 2", metavar="N", least=1, most=2)
     d_conv: int = setting(4, "width of a recurrent layer's convolution", metavar="N", least=1)
     expand: int = setting(2, "inner width of Mamba, lstm and gru over d_model", metavar="N", least=1)
     d_head: int = setting(16, "channels of a Mamba-2 head", metavar="N", least=1)
@@ -136,9 +168,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
         check_settings(self)
-        with_heads = mixers & {"attn", "gla", "deltanet", "gated-deltanet", "ssm", "mamba+attnstep", "mamba+chunks"}
-        rotary = mixers & {"attn", "mamba+attnstep"} and self.position == "rope"
-        if with_heads and self.d_model % (heads := 2 * self.n_heads if rotary else self.n_heads):
+        free = set(WITH_VALUES) if self.d_value else set()
+        rotary = mixers & set(ROTARY) and self.position == "rope"
+        if mixers & (set(WITH_HEADS) - free) and self.d_model % (heads := self.n_heads * (2 if rotary else 1)):
             why = "rotary encoding turns pairs" if rotary else "heads share the width equally"
             raise ValueError(
                 f"`d_model` must be a multiple of {heads} ({why}); got {self.d_model} with n_heads={self.n_heads}."
@@ -147,6 +179,24 @@ class ModelSpec:
             raise ValueError(
                 f"`d_head` must divide expand * d_model = {self.expand * self.d_model}; got {self.d_head}."
             )
+        if mixers & set(ROTARY):
+            check_shared("n_kv_heads", self.n_kv_heads, self.n_heads)
+        if mixers & set(WITH_VALUES):
+            check_shared("n_groups", self.n_groups, self.n_heads)
+        if "mamba2" in mixers:
+            check_shared("n_groups", self.n_groups, self.expand * self.d_model // self.d_head)
+
+    def to_dict(self) -> dict[str, str | int]:
+        """The settings as records have them, without those of ``LATER`` that are at their defaults.
+
+        Examples
+        --------
+        >>> "n_groups" in ModelSpec("mamba2").to_dict(), ModelSpec("mamba2", n_groups=2).to_dict()["n_groups"]
+        (False, 2)
+        """
+        plain = {key: value if isinstance(value, str) else int(value) for key, value in asdict(self).items()}
+        unchanged = [field.name for field in fields(self) if plain[field.name] == field.default]
+        return {key: value for key, value in plain.items() if key not in LATER or key not in unchanged}
 
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:

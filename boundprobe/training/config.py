@@ -203,7 +203,7 @@ class TrainConfig:
             "seed": int(self.seed),
             "scan": self.backend,
             "task": {"name": self.task.name, **self.task.parameters()},
-            "model": {key: x if isinstance(x, str) else int(x) for key, x in asdict(self.model).items()},
+            "model": self.model.to_dict(),
             "train": self._train_table(),
         }
 

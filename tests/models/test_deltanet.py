@@ -9,6 +9,7 @@ from torch import Tensor
 
 from boundprobe.models import DeltaNet, GatedDeltaNet
 from boundprobe.models.deltanet import split_heads
+from boundprobe.models.heads import KeyValueHeads
 from tests.helpers.models import draw, make
 
 T = 6
@@ -31,7 +32,7 @@ def sequential(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Output (B, T, d_model), last inputs (B, c-1, 2HK + d_model), S transposed (B, H, K, V)."""
     weight = dict(layer.named_parameters())
     batch, n_tokens, d_model = x.shape
-    heads, d_state, d_conv = layer.n_heads, layer.d_state, weight["conv1d.weight"].shape[-1]
+    heads, d_state, d_conv = len(weight["beta_proj.weight"]), layer.heads.d_key, weight["conv1d.weight"].shape[-1]
     u = x @ weight["in_proj.weight"].T
     padded = F.pad(u.transpose(1, 2), (d_conv - 1, 0))
     convolved = F.conv1d(padded, weight["conv1d.weight"], groups=u.shape[-1]).transpose(1, 2)
@@ -85,7 +86,7 @@ def test_the_state_is_the_last_inputs_and_s(layer_class: type[Layer], size: tupl
 def test_queries_and_keys_have_length_one_and_values_are_left_alone() -> None:
     u = torch.randn(2, T, 2 * 2 * 3 + 8, generator=torch.Generator().manual_seed(0)).double()
     u[..., 6:9] = torch.tensor([1.0, 2.0, 2.0])  # the first head's keys
-    q, k, v = split_heads(u, n_heads=2, d_state=3)
+    q, k, v = split_heads(u, KeyValueHeads.of(d_model=8, n_heads=2, d_key=3))
     torch.testing.assert_close(k[0, 0, 0], torch.tensor([1.0, 2.0, 2.0]).double() / 3)
     torch.testing.assert_close(torch.cat([q, k]).norm(dim=-1), torch.ones(4, T, 2).double())
     assert torch.equal(v.flatten(-2), u[..., 12:])

@@ -21,6 +21,7 @@ ARCHITECTURES = [
     "mamba|attn-gru",
     "mamba+chunks|lstm",
     "gated-deltanet|attn|gla",
+    "rwkv7|kda-gated-attn",
     "mamba+chunks-attn",
 ]
 
