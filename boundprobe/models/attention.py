@@ -114,13 +114,18 @@ def attend_from_cache(
     """
     if cache:
         k, v = (torch.cat([cached.value, new], dim=2) for cached, new in zip(cache, (k, v), strict=True))
-    of_heads = [k, v]
-    if (n_sharing := q.shape[1] // k.shape[1]) > 1:
-        of_heads = [x[:, :, None].expand(-1, -1, n_sharing, -1, -1).flatten(1, 2) for x in of_heads]
-    y = windowed_attention(q, *of_heads, window, position, backend=backend)  # (B, H, T, E)
+    n_heads = q.shape[1]
+    y = windowed_attention(q, _for_heads(k, n_heads), _for_heads(v, n_heads), window, position, backend=backend)
     # The next token sees window - 1 tokens before it, and no later one sees further back.
     first = max(k.shape[2] - (window - 1), 0)
     return y.transpose(1, 2).flatten(2), (
         StateTensor("keys", "cache", k[:, :, first:]),
         StateTensor("values", "cache", v[:, :, first:]),
     )
+
+
+def _for_heads(x: Tensor, n_heads: int) -> Tensor:
+    """Keys or values (B, G, P, E) for each head of queries: (B, H, P, E)."""
+    if (n_shared := x.shape[1]) == n_heads:
+        return x
+    return x[:, :, None].expand(-1, -1, n_heads // n_shared, -1, -1).flatten(1, 2)

@@ -8,7 +8,7 @@ value width of a head (d_model / H unless given);
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from boundprobe.checks import check_integer
@@ -20,15 +20,24 @@ from boundprobe.models.heads import KeyValueHeads
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 
+LENGTH_EPS = 1e-6  # added to squared lengths, as in flash-linear-attention and transformers
+
 
 def split_heads(u: Tensor, heads: KeyValueHeads) -> tuple[Tensor, Tensor, Tensor]:
     """Queries and keys of length 1 (B, T, H, K) and values (B, T, H, V) from (B, T, 2 G K + H V).
 
     Keys of length 1 make I - beta k k^T a contraction for beta in [0, 2], and a projection for beta 1.
     """
-    q, k, v = split_groups(u, heads)
-    q, k = (F.normalize(part, dim=-1, eps=1e-6) for part in (q, k))
-    return share_groups(q, heads), share_groups(k, heads), v
+    q, k, v = u.split([heads.n_keys, heads.n_keys, heads.n_values], dim=-1)
+    q, k = (share_groups(of_unit_length(part.unflatten(-1, (heads.n_groups, -1))), heads) for part in (q, k))
+    return q, k, v.unflatten(-1, (heads.n_heads, -1))
+
+
+def of_unit_length(x: Tensor) -> Tensor:
+    """x / sqrt(sum of squares + 1e-6) in the last axis, as the published layers have it, half precision in float32."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    scaled: Tensor = wide * (wide.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
+    return scaled.to(x.dtype)
 
 
 def split_groups(u: Tensor, heads: KeyValueHeads) -> tuple[Tensor, Tensor, Tensor]:

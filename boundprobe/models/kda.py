@@ -17,14 +17,12 @@ from boundprobe.kernels.backends import check_backend
 from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION, short_convolution
 from boundprobe.kernels.linear.operations import DELTA_RULE, delta_rule
 from boundprobe.kernels.narrow_linear import NarrowLinear
-from boundprobe.models.deltanet import share_groups, split_groups
+from boundprobe.models.deltanet import split_heads
 from boundprobe.models.gates import sigmoid
 from boundprobe.models.heads import KeyValueHeads
 from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
-
-LENGTH_EPS = 1e-6  # added to squared lengths, as in flash-linear-attention
 
 
 class KimiDeltaAttention(AbstractMixer):
@@ -92,8 +90,7 @@ class KimiDeltaAttention(AbstractMixer):
         u, buffer = short_convolution(
             self.conv1d, self.in_proj(x), buffer, backend=SHORT_CONVOLUTION.own_or_auto(self.backend)
         )
-        q, k, v = split_groups(u, self.heads)
-        q, k = (share_groups(_of_length_one(part), self.heads) for part in (q, k))
+        q, k, v = split_heads(u, self.heads)
         beta = sigmoid(self.beta_proj(x)) * self.beta_max  # (B, T, H)
         dt = self.decay_proj(x)
         wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
@@ -104,13 +101,6 @@ class KimiDeltaAttention(AbstractMixer):
         )
         out: Tensor = self.out_proj(self.norm(o).flatten(-2) * sigmoid(self.gate_proj(x)))
         return out, (StateTensor("inputs", "conv", buffer), StateTensor("s", "recurrent", s))
-
-
-def _of_length_one(x: Tensor) -> Tensor:
-    """x / sqrt(sum of squares + LENGTH_EPS), in the last axis; as published, and not ``F.normalize``."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    scaled: Tensor = wide * (wide.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
-    return scaled.to(x.dtype)
 
 
 def _low_rank(d_in: int, rank: int, d_out: int) -> nn.Sequential:

@@ -123,4 +123,5 @@ class Mamba2(AbstractMixer):
             whole: Tensor = self.norm(y)
             return whole
         grouped = y.unflatten(-1, (self.n_groups, -1))
-        return F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps).flatten(-2) * self.norm.weight
+        each: Tensor = F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps).flatten(-2) * self.norm.weight
+        return each

@@ -60,7 +60,7 @@ def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, s
         If the one that was named cannot be used here.
     """
     check_backend_of(spec, name)
-    chosen = {}
+    chosen: dict[str, str] = {}
     for of_mixer in (of_mixer for mixer in spec.mixers for of_mixer in OPERATIONS_OF.get(mixer, ())):
         # The order of the backends of attention depends on sizes.
         at_size = of_mixer is WINDOWED_ATTENTION

@@ -26,8 +26,6 @@ from boundprobe.models.ranks import gate_rank, rate_rank
 
 FASTEST_DECAY = math.exp(-0.5)  # -log w is at most this
 GROUP_NORM_EPS = 64e-5
-#: What is made of a token mixed with the one before it, each with coefficients of its own.
-MIXED = ("r", "w", "k", "v", "a", "g")
 
 
 class RWKV7(AbstractMixer):
@@ -64,7 +62,7 @@ class RWKV7(AbstractMixer):
         heads = KeyValueHeads.of(d_model, n_heads, d_state)
         self.n_heads, self.backend = n_heads, check_backend(backend, GENERALISED_DELTA_RULE)
         n_rows, along = heads.n_keys, torch.arange(d_model) / d_model
-        # Channels mix in the token before them from wholly to not at all.
+        # Coefficients for r, w, k, v, a and g: channels mix in the token before them from wholly to not at all.
         self.mix = nn.Parameter(torch.stack([1 - along**power for power in (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)]))
         self.r_proj, self.k_proj = (nn.Linear(d_model, n_rows, bias=False) for _ in range(2))
         self.v_proj = nn.Linear(d_model, d_model, bias=False)
@@ -106,7 +104,8 @@ class RWKV7(AbstractMixer):
         return out, (StateTensor("inputs", "conv", x[:, -1:]), StateTensor("s", "recurrent", s))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1))
+        each: Tensor = x.unflatten(-1, (self.n_heads, -1))
+        return each
 
 
 class _LowRank(nn.Module):
