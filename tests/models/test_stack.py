@@ -43,8 +43,6 @@ SPECS |= {
         ("mamba2-attn", "d_conv", 1),
         ("mamba2-kda", "n_groups", 2),
         ("gated-attn|attn-gru", "n_kv_heads", 1),
-        ("deltanet-kda", "d_value", 5),
-        ("deltanet-gated-deltanet", "beta_max", 2),
         ("mamba-attn", "window", 1),
         ("mamba-attn", "window", 32),
     )
