@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 from boundprobe.models.operations import backend_for
-from boundprobe.models.registry import BUILDERS, build_norm
+from boundprobe.models.registry import build_mixer, build_norm
 from boundprobe.models.spec import WINDOWED, ModelSpec
 
 
@@ -19,7 +19,7 @@ class Branch(nn.Module):
     def __init__(self, spec: ModelSpec, mixer: str, backend: str) -> None:
         super().__init__()
         self.norm = build_norm(spec, mixer)
-        self.mixer: AbstractMixer = BUILDERS[mixer](spec, backend_for(mixer, backend))
+        self.mixer: AbstractMixer = build_mixer(spec, mixer, backend_for(mixer, backend))
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
         """(B, T, d_model) and the state before it -> (B, T, d_model) and the state after it."""

@@ -123,5 +123,5 @@ class Mamba2(AbstractMixer):
             whole: Tensor = self.norm(y)
             return whole
         grouped = y.unflatten(-1, (self.n_groups, -1))
-        each: Tensor = F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps).flatten(-2) * self.norm.weight
-        return each
+        normed: Tensor = F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps).flatten(-2)
+        return normed * self.norm.weight

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from boundprobe.checks import check_integer
 from boundprobe.models.heads import KeyValueHeads
 from boundprobe.models.ranks import gate_rank, rate_rank
-from boundprobe.models.spec import WINDOWED, ModelSpec
+from boundprobe.models.spec import WINDOWED, ModelSpec, is_own
 
 Count = Callable[[ModelSpec], int]
 
@@ -114,6 +114,15 @@ COUNTS: dict[str, Count] = {
 }
 
 
+def _count(spec: ModelSpec, mixer: str) -> int:
+    """Parameters of one mixer; those of the user's own are counted in one that is built."""
+    if is_own(mixer):
+        from boundprobe.models.own import own_params  # with torch, as a mixer's own source has it
+
+        return own_params(spec, mixer)
+    return COUNTS[mixer](spec)
+
+
 def n_params(spec: ModelSpec, n_token_ids: int) -> int:
     """Number of trainable parameters, as ``SequenceModel.n_params`` counts them in a model that was built.
 
@@ -132,7 +141,7 @@ def n_params(spec: ModelSpec, n_token_ids: int) -> int:
     d, hidden, with_norm = spec.d_model, spec.mlp_ratio * spec.d_model, spec.norm == "pre"
     total = 2 * n_token_ids * d + 2 * d * with_norm
     for layer in spec.layers:
-        total += sum(COUNTS[mixer](spec) + d * (1 + (mixer == "attn")) * with_norm for mixer in layer)
+        total += sum(_count(spec, mixer) + d * (1 + (mixer == "attn")) * with_norm for mixer in layer)
         if hidden and (spec.mlp_after == "every" or set(layer) & set(WINDOWED)):
             total += 2 * d * hidden + hidden + d + 2 * d * with_norm
     return total

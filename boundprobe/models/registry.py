@@ -19,8 +19,9 @@ from boundprobe.models.mamba2 import Mamba2
 from boundprobe.models.mamba_attention_step import MambaAttentionStep
 from boundprobe.models.mamba_chunks import MambaChunks
 from boundprobe.models.mixer import AbstractMixer
+from boundprobe.models.own import build_own
 from boundprobe.models.rwkv7 import RWKV7
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models.spec import ModelSpec, is_own
 from boundprobe.models.ssm import SelectiveSSM
 
 #: Builders of the mixers of ``spec.MIXERS``: called with the sizes and the name of a backend.
@@ -52,6 +53,11 @@ BUILDERS: dict[str, Callable[[ModelSpec, str], AbstractMixer]] = {
         s.d_model, s.d_state, s.d_conv, s.expand, s.n_heads, s.window, s.position, backend, s.n_kv_heads
     ),
 }
+
+
+def build_mixer(spec: ModelSpec, mixer: str, backend: str) -> AbstractMixer:
+    """A mixer by its name, the user's own included, which is called with the spec alone."""
+    return build_own(spec, mixer) if is_own(mixer) else BUILDERS[mixer](spec, backend)
 
 
 def _delta_rule_options(s: ModelSpec) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from boundprobe.bounds.diagonal.stages import Stage, Window
 from boundprobe.checks import check_integer
 from boundprobe.models.heads import KeyValueHeads, check_shared
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models.spec import ModelSpec, is_own
 
 #: Bits of an entry of a state that is measured.
 FLOAT32_BITS = 32
@@ -101,6 +101,15 @@ STAGES: dict[str, StageBuilder] = {
 }
 
 
+def mixer_stages(spec: ModelSpec, mixer: str, entry_bits: int) -> tuple[Stage, ...]:
+    """The stages of one mixer; of the user's own as it states them, or as its tensors have them."""
+    if is_own(mixer):
+        from boundprobe.models.own import own_stages  # with torch, as a mixer's own source has it
+
+        return own_stages(spec, mixer, entry_bits)
+    return STAGES[mixer](spec, entry_bits)
+
+
 def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
     """The stages of a stack, from input to output, as diagonal cuts see them.
 
@@ -125,7 +134,7 @@ def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
     check_integer("entry_bits", entry_bits, 1)
     stages: list[Stage] = []
     for layer in spec.layers:
-        branches = [STAGES[mixer](spec, entry_bits) for mixer in layer]
+        branches = [mixer_stages(spec, mixer, entry_bits) for mixer in layer]
         stages += branches[0] if len(branches) == 1 else [_side_by_side(branches)]
     return tuple(stages)
 
@@ -134,11 +143,12 @@ def _side_by_side(branches: Sequence[tuple[Stage, ...]]) -> Stage:
     """The branches of a parallel layer, at one lag."""
     inner = [window for branch in branches for stage in branch[:-1] for window in stage.windows]
     of = {kind: sum(w.bits * w.reach for w in inner if w.kind == kind) for kind in ("conv", "cache")}
+    stages = [stage for branch in branches for stage in branch]
     return Stage(
         tuple(window for branch in branches for window in branch[-1].windows),
-        sum(stage.recurrent_bits for branch in branches for stage in branch),
-        of["conv"],
-        of["cache"],
+        sum(stage.recurrent_bits for stage in stages),
+        of["conv"] + sum(stage.conv_bits for stage in stages),
+        of["cache"] + sum(stage.cache_bits for stage in stages),
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from boundprobe.checks import check_word, refuse
 from boundprobe.models.heads import check_shared
+from boundprobe.models.own_sources import named_of, sources_of
 from boundprobe.settings import check_settings, setting
+from boundprobe.tasks.custom.consent import name_task
 from boundprobe.text import one_line
 
 #: Mixers that an architecture string may name.
@@ -40,10 +44,20 @@ LATER = ("n_kv_heads", "d_value", "n_groups", "beta_max")
 MOST_LAYERS = 10_000
 
 
+#: A mixer of the user's own: ``module:name`` or ``file.py:name``.
+OWN = re.compile(r"[^:\s]+:[A-Za-z_]\w*")
+
+
+def is_own(mixer: str) -> bool:
+    """True of the name of a user's own mixer."""
+    return OWN.fullmatch(mixer) is not None
+
+
 def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
     """Layers of an architecture string, from input to output; each is the tuple of its parallel branches.
 
-    ``layer-layer`` stacks, ``3xlayer`` repeats, ``mixer|mixer`` reads one input twice and adds the outputs.
+    ``layer-layer`` stacks, ``3xlayer`` repeats, ``mixer|mixer`` reads one input twice and adds the outputs.  A mixer of
+    your own is ``module:name`` or ``file.py:name``, with no ``-`` or ``|`` in it; nothing of it is executed here.
 
     Raises
     ------
@@ -56,6 +70,8 @@ def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
     (('mamba',), ('mamba',), ('attn',))
     >>> parse_architecture("gated-deltanet-mamba|attn")
     (('gated-deltanet',), ('mamba', 'attn'))
+    >>> parse_architecture("2xmixers.py:Mine-attn")
+    (('mixers.py:Mine',), ('mixers.py:Mine',), ('attn',))
     """
     with_hyphens = str(architecture).replace("_", "-")
     if with_hyphens != architecture and all(part in MIXERS for part in re.split(r"(?<!gated)-", with_hyphens)):
@@ -70,7 +86,10 @@ def parse_architecture(architecture: str) -> tuple[tuple[str, ...], ...]:
         branches = tuple(layer.split("|"))
         for mixer in branches:
             advice = "join layers from input to output with '-', as in mamba-attn, 3xmamba-attn or mamba|attn-mamba"
-            check_word("mixer", mixer, MIXERS, advice, of=f" of architecture {architecture!r}")
+            if ":" in str(architecture):
+                advice = "name your own by module:name or file.py:name, with no '-' or '|' in it"
+            if not is_own(mixer):
+                check_word("mixer", mixer, MIXERS, advice, of=f" of architecture {architecture!r}")
         if len(layers) + times > MOST_LAYERS:
             refuse("architecture", f"of at most {MOST_LAYERS} layers", one_line(repr(architecture), 80))
         layers += [branches] * times
@@ -123,6 +142,10 @@ class ModelSpec:
         ``attn``: an MLP after each layer with attention and none after others, as in the paper; ``every`` layer.
     norm : str
         ``pre``: a norm before each mixer, each MLP and the read-out; ``none``.
+    sources : tuple of str
+        ``reference sha256`` of each mixer of the user's own.  Without them the user has named the mixers, and they are
+        read off their sources; with them, as records have them, nothing of a mixer is executed that the user has not
+        named (docs/trust.md).
 
     Examples
     --------
@@ -164,10 +187,12 @@ class ModelSpec:
         "attn", "MLPs after 'attn' layers or 'every' layer", metavar="NAME", words=("attn", "every")
     )
     norm: str = setting("pre", "'pre': a norm before each mixer; 'none'", metavar="NAME", words=("pre", "none"))
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
         check_settings(self)
+        object.__setattr__(self, "sources", sources_of(sorted(filter(is_own, mixers)), self.sources))
         free = set(WITH_VALUES) if self.d_value else set()
         rotary = mixers & set(ROTARY) and self.position == "rope"
         if mixers & (set(WITH_HEADS) - free) and self.d_model % (heads := self.n_heads * (2 if rotary else 1)):
@@ -186,7 +211,11 @@ class ModelSpec:
         if "mamba2" in mixers:
             check_shared("n_groups", self.n_groups, self.expand * self.d_model // self.d_head)
 
-    def to_dict(self) -> dict[str, str | int]:
+    def __reduce__(self) -> tuple[object, tuple[dict[str, Any], tuple[str, ...]]]:
+        """Another process of the user's executes what the user has named in this one, and nothing else."""
+        return _read_again, (asdict(self), named_of(self.sources))
+
+    def to_dict(self) -> dict[str, str | int | list[str]]:
         """The settings as records have them, without those of ``LATER`` that are at their defaults.
 
         Examples
@@ -194,9 +223,31 @@ class ModelSpec:
         >>> "n_groups" in ModelSpec("mamba2").to_dict(), ModelSpec("mamba2", n_groups=2).to_dict()["n_groups"]
         (False, 2)
         """
-        plain = {key: value if isinstance(value, str) else int(value) for key, value in asdict(self).items()}
-        unchanged = [field.name for field in fields(self) if plain[field.name] == field.default]
-        return {key: value for key, value in plain.items() if key not in LATER or key not in unchanged}
+        plain: dict[str, str | int | list[str]] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "sources":
+                plain |= {"sources": list(value)} if value else {}
+            elif field.name not in LATER or value != field.default:
+                plain[field.name] = value if isinstance(value, str) else int(value)
+        return plain
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> ModelSpec:
+        """The model that a record has; its author has named none of its mixers on your behalf.
+
+        Raises
+        ------
+        ValueError
+            If a setting is not allowed, or a mixer of its author's own has no source.
+        """
+        check_recorded(record)
+        return cls(**record)
+
+    @property
+    def may_be_built(self) -> bool:
+        """False if it has a mixer of somebody's own that the user has not named in this process."""
+        return len(named_of(self.sources)) == len(self.sources)
 
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:
@@ -212,3 +263,31 @@ class ModelSpec:
     def windows(self) -> tuple[int | None, ...]:
         """Window of each layer in tokens; None for a layer with recurrence, which hears of everything before it."""
         return tuple(self.window if set(layer) <= set(WINDOWED) else None for layer in self.layers)
+
+
+def _read_again(settings: dict[str, Any], named: tuple[str, ...]) -> ModelSpec:
+    """The model that another process has passed on to this one, with the mixers that were named there."""
+    for reference in named:
+        name_task(reference)
+    return ModelSpec(**settings)
+
+
+def check_recorded(record: Mapping[str, Any]) -> None:
+    """Hold the ``[model]`` of a record to naming a source for each mixer of its author's own.
+
+    Without one, building the model would count as your having named the mixer.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    sources = record.get("sources", ())
+    has = {str(source).split(" ")[0] for source in sources} if isinstance(sources, list | tuple) else set()
+    for mixer in re.split(r"[-|]", str(record.get("architecture", ""))):
+        own = re.sub(r"^[0-9]+x", "", mixer)
+        if ":" in own and own not in has:
+            raise ValueError(
+                f"`sources` must have the sha256 of the mixer {own!r}, as boundprobe writes it; got none, and executed "
+                "nothing."
+            )

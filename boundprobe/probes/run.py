@@ -106,7 +106,7 @@ class ModelLadder:
             Path(document["run_dir"]),
             document["trained"],
             document["task"],
-            ModelSpec(**document["model"]),
+            ModelSpec.from_dict(document["model"]),
             document["member"],
             document["seed_index"],
             document["n_params"],

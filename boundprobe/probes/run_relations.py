@@ -101,7 +101,7 @@ def _sizes(run: LadderInRun) -> None:
 
     Sizes that violate a bound are said as that, loudly, and not as damage.
     """
-    if run.task is None or run.cut is None:
+    if run.task is None or run.cut is None or not run.spec.may_be_built:
         return
     ceiling = window_accuracy_ceiling(run.task.window_case(), receptive_field(run.spec.windows))
     check_same(ceiling, run.ladder.window_ceiling, "window_accuracy_ceiling")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from boundprobe.checks import MOST_SEED, check_number, check_word
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models.spec import ModelSpec, check_recorded
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.seeds import generator
 from boundprobe.settings import check_settings, setting, settings_of
@@ -229,8 +229,10 @@ class TrainConfig:
                 raise ValueError(f"`{name}` must be a table, [{name}] with its keys below it; got {config[name]!r}.")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
+            known = [f.name for f, _ in settings_of(keys)]
             for key in tables[name]:
-                check_word("key", key, [f.name for f, _ in settings_of(keys)], of=f" of [{name}]")
+                if (name, key) != ("model", "sources"):  # which boundprobe wrote
+                    check_word("key", key, known, of=f" of [{name}]")
         rates = tables["train"].get("learning_rates")
         if rates is not None:
             tables["train"]["learning_rates"] = tuple(rates) if isinstance(rates, list | tuple) else (rates,)
@@ -268,8 +270,14 @@ def config_of_run(table: Mapping[str, Any], place: Path) -> TrainConfig:
                 f"{place} must have the {HASH_KEY} of its task {name!r}, as boundprobe writes it; got none, and "
                 "executed nothing; name another directory"
             )
+        parse_or_refuse(place / "config.toml", lambda: check_recorded(table.get("model", {})))
         return TrainConfig.from_dict(table)
-    return parse_or_refuse(place / "config.toml", lambda: TrainConfig.from_dict(table))
+
+    def read() -> TrainConfig:
+        check_recorded(table.get("model", {}))
+        return TrainConfig.from_dict(table)
+
+    return parse_or_refuse(place / "config.toml", read)
 
 
 class ActiveMember(NamedTuple):

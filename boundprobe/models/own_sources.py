@@ -1,0 +1,50 @@
+"""Sources of a user's own mixers: read and hashed, never executed here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from boundprobe.checks import refuse
+from boundprobe.tasks.custom.consent import consented, name_task
+from boundprobe.tasks.custom.source import source_of
+
+
+def sources_of(mixers: Sequence[str], given: Any) -> tuple[str, ...]:
+    """``reference sha256`` of each mixer: as given, else read off its source, which the user has then named.
+
+    Parameters
+    ----------
+    mixers : sequence of str
+        References, ``module:name`` or ``file.py:name``.
+    given : sequence of str
+        What is known, maybe of other mixers too; those are left out.
+
+    Raises
+    ------
+    ValueError
+        If a source is not there, or ``given`` is something else.
+    """
+    if isinstance(given, str) or not all(isinstance(source, str) and source.count(" ") == 1 for source in given):
+        refuse("sources", "'reference sha256' of each mixer of your own", repr(given))
+    known = dict(source.split(" ") for source in given)
+    found = []
+    for mixer in mixers:
+        if mixer not in known:
+            name_task(mixer)
+            known[mixer] = hashlib.sha256(source_of(mixer, "mixer")).hexdigest()
+        found.append(f"{mixer} {known[mixer]}")
+    return tuple(found)
+
+
+def named_of(sources: Sequence[str]) -> tuple[str, ...]:
+    """References by which the user has named mixers in this process: those that may be executed."""
+    named = []
+    for source in sources:
+        reference, sha256 = source.split(" ")
+        try:
+            named.append(consented(reference, sha256, "mixer"))
+        except ValueError:
+            continue
+    return tuple(named)
