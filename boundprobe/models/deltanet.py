@@ -59,7 +59,7 @@ class DeltaNet(AbstractMixer):
 
     q, k and v are SiLU(convolution(x W)), q and k brought to length 1; beta_t = beta_max sigmoid(x_t W_beta); the
     output is RMSNorm(o_t) W_O.  With ``beta_max`` 2 the transition I - beta_t k_t k_t^T has eigenvalues down to -1,
-    with which the state can count modulo 2 (Grazzi et al. 2024, arXiv 2411.12537).
+    with which the state can keep a parity (Grazzi et al. 2024, arXiv 2411.12537).
 
     The state has H K V recurrent entries, d_state * d_model unless ``d_value`` is given, and
     (d_conv - 1) * (2 G K + H V) in the convolution's buffer.

@@ -115,7 +115,8 @@ class Mamba2(AbstractMixer):
     def _share(self, x: Tensor) -> Tensor:
         """b or c of all groups (B, T, G N) for each head: (B, T, H, N)."""
         grouped = x.unflatten(-1, (self.n_groups, 1, self.d_state))
-        return grouped.expand(-1, -1, -1, self.n_heads // self.n_groups, -1).flatten(2, 3)
+        of_heads: Tensor = grouped.expand(-1, -1, -1, self.n_heads // self.n_groups, -1).flatten(2, 3)
+        return of_heads
 
     def _norm_groups(self, y: Tensor) -> Tensor:
         """(B, T, D), each group of channels divided by its root mean square."""
@@ -123,5 +124,5 @@ class Mamba2(AbstractMixer):
             whole: Tensor = self.norm(y)
             return whole
         grouped = y.unflatten(-1, (self.n_groups, -1))
-        normed: Tensor = F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps).flatten(-2)
+        normed = F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps).flatten(-2)
         return normed * self.norm.weight

@@ -38,6 +38,24 @@ def sources_of(mixers: Sequence[str], given: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def check_sources(sources: Sequence[str]) -> None:
+    """Compare the sources of the mixers that the user has named with those that a record has; nothing is executed.
+
+    Raises
+    ------
+    ValueError
+        If one has changed.
+    """
+    for source in sources:
+        reference, sha256 = source.split(" ")
+        for place in named_of([source]):
+            if (found := hashlib.sha256(source_of(place, "mixer")).hexdigest()) != sha256:
+                raise ValueError(
+                    f"the source of mixer {reference} must be as it was, with sha256 {sha256[:12]}...; got "
+                    f"{found[:12]}.... Restore it, or start a new run."
+                )
+
+
 def named_of(sources: Sequence[str]) -> tuple[str, ...]:
     """References by which the user has named mixers in this process: those that may be executed."""
     named = []

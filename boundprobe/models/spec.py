@@ -9,7 +9,7 @@ from typing import Any
 
 from boundprobe.checks import check_word, refuse
 from boundprobe.models.heads import check_shared
-from boundprobe.models.own_sources import named_of, sources_of
+from boundprobe.models.own_sources import check_sources, named_of, sources_of
 from boundprobe.settings import check_settings, setting
 from boundprobe.tasks.custom.consent import name_task
 from boundprobe.text import one_line
@@ -246,7 +246,11 @@ class ModelSpec:
 
     @property
     def may_be_built(self) -> bool:
-        """False if it has a mixer of somebody's own that the user has not named in this process."""
+        """False if a mixer of somebody's own is not named in this process, or its source is not there as it was."""
+        try:
+            check_sources(self.sources)
+        except ValueError:
+            return False
         return len(named_of(self.sources)) == len(self.sources)
 
     @property
@@ -272,7 +276,7 @@ def _read_again(settings: dict[str, Any], named: tuple[str, ...]) -> ModelSpec:
     return ModelSpec(**settings)
 
 
-def check_recorded(record: Mapping[str, Any]) -> None:
+def check_recorded(record: object) -> None:
     """Hold the ``[model]`` of a record to naming a source for each mixer of its author's own.
 
     Without one, building the model would count as your having named the mixer.
@@ -282,6 +286,8 @@ def check_recorded(record: Mapping[str, Any]) -> None:
     ValueError
         If it does not.
     """
+    if not isinstance(record, Mapping):
+        return  # which is refused where its settings are read
     sources = record.get("sources", ())
     has = {str(source).split(" ")[0] for source in sources} if isinstance(sources, list | tuple) else set()
     for mixer in re.split(r"[-|]", str(record.get("architecture", ""))):

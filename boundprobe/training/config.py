@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from boundprobe.checks import MOST_SEED, check_number, check_word
 from boundprobe.errors import RunDirectoryError
+from boundprobe.models.own_sources import check_sources
 from boundprobe.models.spec import ModelSpec, check_recorded
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.seeds import generator
@@ -260,24 +261,23 @@ def config_of_run(table: Mapping[str, Any], place: Path) -> TrainConfig:
     RunDirectoryError
         If the configuration is none, or names a user's own task without the hash of its source.
     ValueError
-        If it names a user's own task that the user has not named and does not trust.
+        If it names a user's own task that the user has not named and does not trust, or the source of a mixer that
+        was named has changed.
     """
     task = table.get("task")
     name = str(task.get("name", "")) if isinstance(task, Mapping) else ""
+    parse_or_refuse(place / "config.toml", lambda: check_recorded(table.get("model")))
     if ":" in name:  # a user's own
         if HASH_KEY not in table["task"]:
             raise RunDirectoryError(
                 f"{place} must have the {HASH_KEY} of its task {name!r}, as boundprobe writes it; got none, and "
                 "executed nothing; name another directory"
             )
-        parse_or_refuse(place / "config.toml", lambda: check_recorded(table.get("model", {})))
-        return TrainConfig.from_dict(table)
-
-    def read() -> TrainConfig:
-        check_recorded(table.get("model", {}))
-        return TrainConfig.from_dict(table)
-
-    return parse_or_refuse(place / "config.toml", read)
+        config = TrainConfig.from_dict(table)
+    else:
+        config = parse_or_refuse(place / "config.toml", lambda: TrainConfig.from_dict(table))
+    check_sources(config.model.sources)
+    return config
 
 
 class ActiveMember(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boundprobe.models import DeltaNet, GatedDeltaNet
+from boundprobe.models import DeltaNet, GatedDeltaNet, StateTensor
 from boundprobe.models.deltanet import split_heads
 from boundprobe.models.heads import KeyValueHeads
 from tests.helpers.models import draw, make
@@ -116,6 +116,31 @@ def test_without_decay_the_gated_net_is_the_plain_one_with_a_gate() -> None:
         torch.testing.assert_close(found.value, expected.value, atol=1e-10, rtol=1e-10)
     gated.A_log.fill_(1.0)
     assert not torch.allclose(gated(x)[1][1].value, plain(x)[1][1].value)  # the control: decay shows
+
+
+@each_class
+@torch.no_grad()
+def test_beta_up_to_two_keeps_a_parity(layer_class: type[Layer]) -> None:
+    """A token whose beta is 2 turns the sign of what its key finds; one whose beta is 0 leaves it, and 1 erases it."""
+    layer = make(lambda: layer_class(4, 1, 3, 1, beta_max=2))
+    layer.conv1d.weight.fill_(1.0)
+    layer.in_proj.weight.zero_()
+    layer.in_proj.weight[3:6, 0] = 5.0  # every key is the same, and values are 0
+    layer.beta_proj.weight[0] = torch.tensor([0.0, 100.0, 0.0, 0.0]).double()  # + 2, - 0, and 0 is in between
+    if isinstance(layer, GatedDeltaNet):
+        layer.A_log.fill_(-100.0)
+    signs = torch.tensor([1, -1, 1, 1, -1, 1, 1]).double()
+    x = torch.stack([torch.ones(7).double(), signs, *torch.zeros(2, 7).double()], dim=-1)[None]
+    key = torch.full((3,), 1 / 3**0.5).double()
+    start = torch.outer(key, torch.arange(1.0, 5.0).double())[None, None]
+    state = (StateTensor("inputs", "conv", x[:, :0].new_zeros(1, 0, 10)), StateTensor("s", "recurrent", start))
+    for t in range(1, 8):
+        _, (_, s) = layer(x[:, :t], state)
+        parity = (-1) ** int((signs[:t] > 0).sum())
+        torch.testing.assert_close(s.value, parity * start, atol=1e-5, rtol=0)
+    plain = make(lambda: layer_class(4, 1, 3, 1))
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(plain(x, state)[1][1].value, 0 * start, atol=1e-5, rtol=0)  # the control
 
 
 @each_class

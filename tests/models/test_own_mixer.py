@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import torch
 
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models import CutState, DiagonalCut, ModelSpec, SequenceModel, model_stages, n_params, nominal_bits
+from boundprobe.models.own_sources import check_sources
 from boundprobe.runs import load_run
 from boundprobe.tasks import SelectiveCopying
 from boundprobe.tasks.custom.consent import consenting
 from boundprobe.testing import check_mixer
 from boundprobe.training import Schedule, TrainConfig, load_models, train
 from tests.helpers import own_mixers
+from tests.helpers.commands import run_line
 
 PLACE = "tests.helpers.own_mixers"
 SIZES = {"d_model": 8, "mlp_ratio": 1, "window": 3, "d_state": 2}
@@ -188,3 +191,30 @@ def test_a_run_without_the_source_of_its_mixer_is_damaged(file: Path, tmp_path: 
     with consenting(), pytest.raises(RunDirectoryError, match="`sources` must have the sha256 of the mixer"):
         config_of_run(json.loads(json.dumps(config)), tmp_path)
     assert not Path("executed").exists()
+
+
+def test_a_model_may_be_built_where_its_mixers_are_named_and_as_they_were(file: Path) -> None:
+    with consenting():
+        spec = ModelSpec("mixers.py:Leaky", **SIZES)
+        assert spec.may_be_built
+        assert ModelSpec("gru").may_be_built
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text + "# another\n", encoding="utf-8")
+        assert not spec.may_be_built
+        with pytest.raises(ValueError, match=r"the source of mixer mixers.py:Leaky must be as it was"):
+            check_sources(spec.sources)
+        file.unlink()
+        assert not spec.may_be_built
+        file.write_text(text, encoding="utf-8")
+    with consenting():
+        assert not spec.may_be_built
+
+
+def test_the_example_of_the_documentation_is_trained(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    section = page.partition("## A mixer of your own")[2]
+    (source,) = re.findall(r"^```python\n(.*?)^```$", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(r"^boundprobe train .*mixers.py:Sums.*$", section, re.MULTILINE)
+    (tmp_path / "mixers.py").write_text(source, encoding="utf-8")
+    done = run_line(command, tmp_path)
+    assert done.code == 0, done.err

@@ -37,7 +37,7 @@ def test_all_tables_name_the_same_mixers() -> None:
     assert set(MIXERS) == set(BUILDERS) == set(STAGES)
     assert len(set(MIXERS)) == len(MIXERS)
     assert set(WINDOWED) <= set(MIXERS)
-    assert set(WHOLE) | set(WORDS) | {"architecture"} == {field.name for field in fields(ModelSpec)}
+    assert set(WHOLE) | set(WORDS) | {"architecture", "sources"} == {field.name for field in fields(ModelSpec)}
 
 
 @given(layers, st.booleans(), st.integers(1, 100))
