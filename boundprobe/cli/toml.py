@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.checks import meant
-from boundprobe.models.spec import check_recorded
+from boundprobe.models.own_sources import check_recorded
 from boundprobe.runs.files import MOST_CONFIG, read_regular
 from boundprobe.runs.given import read_given
 from boundprobe.tasks.custom.source import HASH_KEY

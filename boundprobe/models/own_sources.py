@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boundprobe.checks import refuse
@@ -66,3 +67,26 @@ def named_of(sources: Sequence[str]) -> tuple[str, ...]:
         except ValueError:
             continue
     return tuple(named)
+
+
+def check_recorded(record: object) -> None:
+    """Hold the ``[model]`` of a record to naming a source for each mixer of its author's own.
+
+    Without one, building the model would count as your having named the mixer.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if not isinstance(record, Mapping):
+        return  # which is refused where its settings are read
+    sources = record.get("sources", ())
+    has = {str(source).split(" ")[0] for source in sources} if isinstance(sources, list | tuple) else set()
+    for mixer in re.split(r"[-|]", str(record.get("architecture", ""))):
+        own = re.sub(r"^[0-9]+x", "", mixer)
+        if ":" in own and own not in has:
+            raise ValueError(
+                f"`sources` must have the sha256 of the mixer {own!r}, as boundprobe writes it; got none, and executed "
+                "nothing."
+            )

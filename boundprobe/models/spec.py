@@ -9,7 +9,7 @@ from typing import Any
 
 from boundprobe.checks import check_word, refuse
 from boundprobe.models.heads import check_shared
-from boundprobe.models.own_sources import check_sources, named_of, sources_of
+from boundprobe.models.own_sources import check_recorded, check_sources, named_of, sources_of
 from boundprobe.settings import check_settings, setting
 from boundprobe.tasks.custom.consent import name_task
 from boundprobe.text import one_line
@@ -274,26 +274,3 @@ def _read_again(settings: dict[str, Any], named: tuple[str, ...]) -> ModelSpec:
     for reference in named:
         name_task(reference)
     return ModelSpec(**settings)
-
-
-def check_recorded(record: object) -> None:
-    """Hold the ``[model]`` of a record to naming a source for each mixer of its author's own.
-
-    Without one, building the model would count as your having named the mixer.
-
-    Raises
-    ------
-    ValueError
-        If it does not.
-    """
-    if not isinstance(record, Mapping):
-        return  # which is refused where its settings are read
-    sources = record.get("sources", ())
-    has = {str(source).split(" ")[0] for source in sources} if isinstance(sources, list | tuple) else set()
-    for mixer in re.split(r"[-|]", str(record.get("architecture", ""))):
-        own = re.sub(r"^[0-9]+x", "", mixer)
-        if ":" in own and own not in has:
-            raise ValueError(
-                f"`sources` must have the sha256 of the mixer {own!r}, as boundprobe writes it; got none, and executed "
-                "nothing."
-            )

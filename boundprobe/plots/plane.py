@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from boundprobe.bottleneck.curve import BottleneckCurve
 from boundprobe.bounds.diagonal.ceiling import frontier
+from boundprobe.models.spec import WINDOWED, parse_architecture
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks.base import AbstractTask
 
@@ -44,10 +45,10 @@ class PlanePoint:
     @property
     def kind(self) -> str:
         """Attention, recurrent or hybrid, by the mixers of its name."""
-        mixers = set(self.architecture.replace("|", "-").split("-"))
-        if mixers <= {"attn"}:
+        mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
+        if mixers <= set(WINDOWED):
             return "attention"
-        return "hybrid" if "attn" in mixers else "recurrent"
+        return "hybrid" if mixers & set(WINDOWED) else "recurrent"
 
 
 def least_bits(curve: BottleneckCurve, accuracy: float) -> int | None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from boundprobe.checks import MOST_SEED, check_number, check_word
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.own_sources import check_sources
-from boundprobe.models.spec import ModelSpec, check_recorded
+from boundprobe.models.own_sources import check_recorded, check_sources
+from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.seeds import generator
 from boundprobe.settings import check_settings, setting, settings_of
