@@ -27,7 +27,8 @@ def sources_of(mixers: Sequence[str], given: Any) -> tuple[str, ...]:
     ValueError
         If a source is not there, or ``given`` is something else.
     """
-    if isinstance(given, str) or not all(isinstance(source, str) and source.count(" ") == 1 for source in given):
+    of_form = isinstance(given, list | tuple) and all(isinstance(x, str) and x.count(" ") == 1 for x in given)
+    if not of_form:
         refuse("sources", "'reference sha256' of each mixer of your own", repr(given))
     known = dict(source.split(" ") for source in given)
     found = []

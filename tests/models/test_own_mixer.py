@@ -218,3 +218,14 @@ def test_the_example_of_the_documentation_is_trained(tmp_path: Path) -> None:
     (tmp_path / "mixers.py").write_text(source, encoding="utf-8")
     done = run_line(command, tmp_path)
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    "sources", [3, "mixers.py:Leaky abc", ["mixers.py:Leaky"], [4], {"mixers.py:Leaky": "abc"}, None]
+)
+def test_sources_of_another_form_are_refused(sources: object) -> None:
+    with pytest.raises(
+        ValueError, match=r"^`sources` must be 'reference sha256' of each mixer of your own; got "
+    ) as caught:
+        ModelSpec("gru", sources=sources)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

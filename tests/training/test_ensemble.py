@@ -29,7 +29,7 @@ TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 SIZES = {"d_model": 8, "window": 4, "d_state": 2, "d_head": 8, "mlp_ratio": 2}
 ARCHITECTURES = {
     "mamba-attn": 200, "mamba|attn": 200, "mamba2-gla": 50, "deltanet-gated-deltanet": 50, "lstm-gru": 50, "ssm": 50,
-    "mamba+chunks": 50, "kda-rwkv7": 50, "gated-attn": 50,
+    "mamba+chunks": 50, "kda-rwkv7": 20, "gated-attn": 20,
 }  # fmt: skip
 SCHEDULE = Schedule("mixture", steps=200, batch=8, warmup_steps=20)
 
@@ -81,9 +81,8 @@ def test_company_does_not_matter_bit_for_bit(architecture: str) -> None:
 
 LEARNERS = {
     "gated-attn": {"n_heads": 2, "n_kv_heads": 1},
-    "kda": {"beta_max": 2},
+    "kda": {"n_heads": 2, "d_value": 6, "n_groups": 1, "beta_max": 2},
     "rwkv7": {"d_state": 8},
-    "gated-deltanet": {"n_heads": 2, "d_value": 6, "n_groups": 1, "beta_max": 2},
     "mamba2": {"d_head": 4, "n_groups": 2},
 }
 
