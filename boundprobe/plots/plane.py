@@ -103,9 +103,7 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
                 marker, color=colors[place], mfc=colors[place] if filled else "none", ms=7, ls="none", clip_on=False,
                 zorder=4,
             )  # fmt: skip
-            marks.set_in_layout(
-                False
-            )  # their extent is another before the limits are final
+            marks.set_in_layout(False)  # their extent is another before the limits are final
         if of_kind:
             names = ", ".join(dict.fromkeys(point.architecture for point in of_kind))
             ax.plot([], [], marker, color=colors[place], ms=7, ls="none", label=f"{kind}: {names}")
