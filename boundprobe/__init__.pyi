@@ -6,6 +6,7 @@ from . import cli as cli
 from . import constructions as constructions
 from . import errors as errors
 from . import export as export
+from . import hf as hf
 from . import kernels as kernels
 from . import models as models
 from . import plots as plots

@@ -11,8 +11,8 @@ PAGE = ROOT / "docs" / "architecture.md"
 #: From the lowest layer to the highest.
 LAYERS = (
     "version", "checks", "text", "errors", "termination", "processes", "seeds", "settings", "runs", "tasks", "bounds",
-    "channels", "kernels", "models", "constructions", "training", "probes", "bottleneck", "sweep", "plots", "export",
-    "testing", "cli",
+    "channels", "kernels", "models", "hf", "constructions", "training", "probes", "bottleneck", "sweep", "plots",
+    "export", "testing", "cli",
 )  # fmt: skip
 
 HEAD = """# Imports between packages

@@ -30,6 +30,7 @@ from boundprobe.checks import check_integer, check_kind, check_number
 from boundprobe.models.cut_model import CutModel
 from boundprobe.seeds import generator, seed_sequence
 from boundprobe.tasks.base import IGNORE, AbstractTask
+from boundprobe.tasks.beyond import Beyond
 from boundprobe.training.evaluate import CHUNK, model_device
 from boundprobe.training.optimizer import AdamW
 
@@ -146,7 +147,12 @@ class _Annealer:
 
     def __init__(self, model: CutModel, task: AbstractTask, config: BottleneckConfig, seed: int) -> None:
         self.config, key = config, (config.n_entries, config.entry_bits)
-        cut = task.sample_cut(config.n_states, generator(seed, "bottleneck", *key))
+        rng = generator(seed, "bottleneck", *key)
+        cut = (
+            task.sample_all(config.n_states, rng) if isinstance(task, Beyond) else task.sample_cut(config.n_states, rng)
+        )
+        # Near answers pass through what crosses as well: an entry that disturbs them is a bad one.
+        self.n_near = cut.answers.shape[1] - task.state_case().n_answers
         device = model_device(model)
         with torch.no_grad():
             states = [model.prefill(piece) for piece in torch.from_numpy(cut.prefix).to(device).split(CHUNK)]
@@ -196,7 +202,7 @@ class _Annealer:
                 gained = _gained_shared(log_p, answers)
             else:
                 gained = _gained(log_p.unflatten(0, (self.batch, -1)), answers)
-            weights = _shares(answers.shape[1], entry, n_entries, done).to(self.entries.device)
+            weights = _shares(answers.shape[1], entry, n_entries, done, self.n_near).to(self.entries.device)
             utility = (gained * weights).sum(-1)  # (batch, 2^b)
             choice = (utility / temperature).softmax(1).detach()
             loss = loss - temperature * torch.logsumexp(utility / temperature, 1).mean()
@@ -268,9 +274,11 @@ def _gained(log_p: Tensor, answers: Tensor) -> Tensor:
     return _worth(told.gather(-1, index)[..., 0], answers[:, None])
 
 
-def _shares(n_answers: int, entry: int, n_entries: int, done: float) -> Tensor:
-    """Weights of the answers for one entry: its own share at first, all answers later."""
+def _shares(n_answers: int, entry: int, n_entries: int, done: float, n_near: int) -> Tensor:
+    """Weights of the answers for one entry: its own share of the far ones at first, all later; near ones always."""
     weights = torch.full((n_answers,), max(0.0, (done - OWN_SHARE) / (1 - OWN_SHARE)))
-    first = entry * n_answers // n_entries
-    weights[first : max((entry + 1) * n_answers // n_entries, first + 1)] = 1.0
+    n_far = n_answers - n_near
+    first, last = (n_near + at * n_far // n_entries for at in (entry, entry + 1))
+    weights[first : max(last, first + 1)] = 1.0
+    weights[:n_near] = 1.0
     return weights

@@ -21,7 +21,7 @@ from boundprobe.text import logging_lines, one_line, printable
 from boundprobe.version import __version__
 
 #: One module of boundprobe.cli per verb; each has HELP, add_arguments(parser) and run(args) -> exit code.
-VERBS = ("demo", "bounds", "construct", "sample", "train", "sweep", "probe", "plot", "doctor")
+VERBS = ("demo", "bounds", "size", "construct", "sample", "train", "sweep", "probe", "plot", "doctor")
 
 
 def build_parser() -> OneLineParser:

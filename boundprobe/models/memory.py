@@ -117,7 +117,7 @@ class CutState:
     @property
     def batch(self) -> int:
         """Number of sequences."""
-        return self.layers[0][0].value.shape[0]
+        return next(tensor.value.shape[0] for layer in self.layers for tensor in layer)
 
     def bits(self) -> MemoryBits:
         """Nominal bits of one sequence, counted from the tensors themselves."""

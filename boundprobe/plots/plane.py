@@ -98,12 +98,13 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
         of_kind = [point for point in points if point.kind == kind]
         for filled in (True, False):
             shown = [point for point in of_kind if (point.bits is not None) == filled]
-            ax.plot(
+            (marks,) = ax.plot(
                 [point.reach for point in shown],
                 [top if point.bits is None else point.bits for point in shown],
                 marker, color=colors[place], mfc=colors[place] if filled else "none", ms=7, ls="none", clip_on=False,
                 zorder=4,
             )  # fmt: skip
+            marks.set_in_layout(False)  # their extent is another before the limits are final
         if of_kind:
             names = ", ".join(dict.fromkeys(point.architecture for point in of_kind))
             ax.plot([], [], marker, color=colors[place], ms=7, ls="none", label=f"{kind}: {names}")

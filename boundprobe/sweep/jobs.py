@@ -112,6 +112,7 @@ class TrainAndProbe:
                     n_sequences=CURVE_SEQUENCES * self.probe.n_sequences,
                     confidence=self.probe.confidence,
                     seed=self.probe.seed,
+                    cut=self.probe.cut,
                 )
                 curve = probe_bottleneck(run, member, config_of_curve, self.root, device=self.device)
             yield MeasuredModel(ladder, curve)

@@ -265,13 +265,13 @@ def test_gradients_of_hopeless_answers_are_finite() -> None:
 
 @pytest.mark.parametrize(("n_answers", "n_entries"), [(1, 1), (4, 1), (5, 2), (2, 3), (1, 4), (7, 7)])
 def test_an_entry_looks_at_its_own_answers_first_and_at_all_later(n_answers: int, n_entries: int) -> None:
-    first = torch.stack([training._shares(n_answers, entry, n_entries, 0.0) for entry in range(n_entries)])
+    first = torch.stack([training._shares(n_answers, entry, n_entries, 0.0, 0) for entry in range(n_entries)])
     assert set(first.unique().tolist()) <= {0.0, 1.0}
     assert (first.sum(1) >= 1).all()
     assert (first.sum(0) >= 1).all(), "an answer that no entry looks at"
     if n_entries <= n_answers:
         assert (first.sum(0) == 1).all()
-    last = [training._shares(n_answers, entry, n_entries, 0.999).min() for entry in range(n_entries)]
+    last = [training._shares(n_answers, entry, n_entries, 0.999, 0).min() for entry in range(n_entries)]
     assert min(last) > 0.99
 
 

@@ -35,10 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": BOTTOM | {"tasks", "bounds", "models", "training", "probes", "bottleneck"},
     "plots": BOTTOM | {"tasks", "bounds", "models", "constructions", "probes", "bottleneck"},
     "export": BOTTOM | {"tasks"},
+    "hf": BOTTOM | {"bounds", "models"},
     "testing": BOTTOM | {"tasks", "bounds", "models"},
     "cli": BOTTOM
     | {"tasks", "bounds", "kernels", "models", "constructions", "training", "bottleneck", "probes", "sweep", "plots"}
-    | {"export"},
+    | {"export", "hf"},
     "__main__": {"cli"},
 }
 
@@ -204,7 +205,10 @@ def python(code: str) -> str:
     return done.stdout
 
 
-LOADED = "import sys; print('loaded:', *sorted({'torch', 'matplotlib', 'sklearn', 'rich'} & set(sys.modules)))"
+LOADED = (
+    "import sys; print('loaded:', "
+    "*sorted({'torch', 'transformers', 'matplotlib', 'sklearn', 'rich'} & set(sys.modules)))"
+)
 
 
 def main_with(*argv: str) -> str:
@@ -218,6 +222,14 @@ def main_with(*argv: str) -> str:
     )
 
 
+#: A program that writes the configuration of a small hybrid into a directory of its own, and stands in it.
+WITH_CONFIGURATION = """
+import json, os, tempfile
+os.chdir(tempfile.mkdtemp())
+with open("config.json", "w") as file:
+    json.dump({"model_type": "qwen3_next", "hidden_size": 8, "num_hidden_layers": 4, "num_attention_heads": 2}, file)
+"""
+
 FREE_OF_TORCH = {
     "the package": f"import boundprobe; {LOADED}",
     "tasks": f"import boundprobe.tasks; {LOADED}",
@@ -226,6 +238,8 @@ FREE_OF_TORCH = {
     "train --help": main_with("train", "--help"),
     "bounds --task": main_with("bounds", "--task", "ar-decoding"),
     "bounds --json": main_with("bounds", "--task", "selective-copying", "--json"),
+    "size --hf": WITH_CONFIGURATION + main_with("size", "--hf", "config.json", "--json"),
+    "size --model": main_with("size", "--model", "mamba-attn"),
     "print-config": main_with("train", "--task", "ar-decoding", "--print-config"),
 }
 

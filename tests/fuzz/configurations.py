@@ -45,6 +45,8 @@ def document(rng: np.random.Generator, verb: str) -> dict[str, Any]:
     if verb == "bounds":
         model = {"model": dict(MODEL), "entry_bits": 16} if rng.random() < 0.5 else {}
         return {"error": 0.1, "curve_points": 5, "task": task(rng)} | model
+    if verb == "size":
+        return {"n_tokens": 9, "model": dict(MODEL)} if rng.random() < 0.5 else {"n_tokens": 9, "hf": "."}
     if verb == "sample":
         return {"seed": 1, "n": 3, "distribution": "mixture", "format": "jsonl", "task": task(rng)}
     if verb == "train":
@@ -70,7 +72,9 @@ def document(rng: np.random.Generator, verb: str) -> dict[str, Any]:
 
 def configuration(rng: np.random.Generator, sandbox: Sandbox) -> list[str]:
     """Write a configuration; the command line that reads it."""
-    verb = pick(rng, ["bounds", "sample", "train", "construct", "demo", "probe", "plot", "doctor", *["sweep"] * 4])
+    verb = pick(
+        rng, ["bounds", "size", "sample", "train", "construct", "demo", "probe", "plot", "doctor", *["sweep"] * 4]
+    )
     found = document(rng, verb)
     for _ in range(int(rng.integers(3))):
         found = change_document(rng, found)

@@ -95,7 +95,7 @@ def argument(rng: np.random.Generator, action: argparse.Action) -> str:
     name = action.dest
     if name in WRITE_FLAGS:
         return str(pick(rng, WRITE))
-    if name in READ_FLAGS or action.type is Path or name == "states.file":
+    if name in READ_FLAGS or action.type is Path or name in ("states.file", "hf"):
         return str(pick(rng, READ))
     if name == "task.name":
         return str(pick(rng, [*TASKS, *OWN_TASKS, text(rng)]))

@@ -70,6 +70,13 @@ n_eval = 50
 "model.architecture" = ["attn-attn", "mamba-attn"]
 """
 
+#: A hybrid of transformers: recurrent and convolution states, and a cache with grouped queries.
+HYBRID = {
+    "model_type": "qwen3_next", "dtype": "bfloat16", "hidden_size": 2048, "num_hidden_layers": 8,
+    "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+}  # fmt: skip
+
 #: Name of a document to the command that prints it.  Exact: every number is a number of theory.
 EXACT = {
     **{f"bounds-{task}": f"bounds --task {task} --error 0.1 --curves 5" for task in sorted(TASKS)},
@@ -81,6 +88,8 @@ EXACT = {
     "construct-copying": "construct --task selective-copying -p n_numbers=3 -p n_letters=3 -p seq_len=12 --inputs 200",
     "construct-recall": "construct --task ar-decoding -p word_bits=2 -p seq_len=12 --inputs 200 --layers 3",
     "sample-state-hard": "sample --task ar-decoding -p word_bits=3 -p seq_len=22 --distribution state-hard -n 2",
+    "size-hf": "size --hf hybrid.json --tokens 100",
+    "size-model": "size --model mamba-attn|gla-mamba+chunks --window 4 --tokens 100",
     "sample-mixture": "sample --task mqar --distribution mixture -n 3 --seed 5",
 }
 #: These measure what was trained: the last digits are those of one machine.
@@ -134,6 +143,7 @@ def prepare() -> None:
 
     Path("own_task.py").write_text(OWN_TASK, encoding="utf-8")
     Path("sweep.toml").write_text(SWEEP, encoding="utf-8")
+    Path("hybrid.json").write_text(json.dumps(HYBRID), encoding="utf-8")
     rng = np.random.default_rng(0)
     answers = rng.integers(4, size=(600, 3))
     np.savez("states.npz", state=np.eye(4)[answers[:, :2]].reshape(600, -1), answers=answers)

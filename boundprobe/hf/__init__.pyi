@@ -1,0 +1,15 @@
+from .contract import ContinuationError as ContinuationError
+from .contract import check_continuation as check_continuation
+from .contract import continuation_error as continuation_error
+from .cut_model import HuggingFaceModel as HuggingFaceModel
+from .families import FAMILIES as FAMILIES
+from .labels import shifted_labels as shifted_labels
+from .layer_size import DTYPE_BITS as DTYPE_BITS
+from .layer_size import LayerSize as LayerSize
+from .layer_size import StateSizes as StateSizes
+from .loading import load as load
+from .sizes import layer_windows as layer_windows
+from .sizes import model_sizes as model_sizes
+from .sizes import state_sizes as state_sizes
+from .sizes import state_stages as state_stages
+from .wrapped import wrap as wrap
