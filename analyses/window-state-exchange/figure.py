@@ -26,7 +26,7 @@ TASKS: tuple[AbstractTask, ...] = (
     MultiQueryRecall(n_pairs=4, n_keys=4, n_values=8, gap=4, seq_len=16),
 )
 #: Accuracy over all answers that marks stand for, and the state size whose models are drawn.
-LEVEL, D_STATE = 0.85, 8
+LEVELS, D_STATE = {"selective-copying": 0.85, "mqar": 0.7}, 8
 Table = list[dict[str, float]]
 
 
@@ -41,7 +41,7 @@ def reaches(exchange: Table) -> dict[int, int]:
     return {int(row["window"]): int(row["lag"]) for row in exchange}
 
 
-def plane_points(exchange: Table, level: float = LEVEL) -> list[PlanePoint]:
+def plane_points(exchange: Table, level: float) -> list[PlanePoint]:
     """Least bits of each window with which the mean accuracy over all answers is certainly so high.
 
     Certain for each window by itself, at 95 per cent for its sizes together.
@@ -93,8 +93,8 @@ def main() -> None:
         FigureCanvasAgg(figure)
         for task, (left, right) in zip(TASKS, figure.subplots(2, 2), strict=True):
             retention, exchange = read(task, "retention.csv"), read(task, "exchange.csv")
-            reach_of, points = reaches(exchange), plane_points(exchange)
-            draw_plane(left, task, points, LEVEL)
+            reach_of, points = reaches(exchange), plane_points(exchange, LEVELS[task.name])
+            draw_plane(left, task, points, LEVELS[task.name])
             draw_retention(right, retention, reach_of)
             print(task.name)
             for point in points:

@@ -132,11 +132,47 @@ def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
     [3, 5]
     """
     check_integer("entry_bits", entry_bits, 1)
-    stages: list[Stage] = []
+    return tuple(stage for layer in layer_stages(spec, entry_bits) for stage in layer)
+
+
+def layer_stages(spec: ModelSpec, entry_bits: int = FLOAT32_BITS) -> tuple[tuple[Stage, ...], ...]:
+    """The same stages, those of each layer by themselves."""
+    layers = []
     for layer in spec.layers:
         branches = [mixer_stages(spec, mixer, entry_bits) for mixer in layer]
-        stages += branches[0] if len(branches) == 1 else [_side_by_side(branches)]
-    return tuple(stages)
+        layers.append(branches[0] if len(branches) == 1 else (_side_by_side(branches),))
+    return tuple(layers)
+
+
+def crossing_by_layer(
+    spec: ModelSpec, lags: Sequence[int], prefix_len: int, entry_bits: int = FLOAT32_BITS
+) -> tuple[NominalBits, ...]:
+    """Bits of each layer that cross a diagonal cut, by kind.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    lags : sequence of int, in tokens
+        One for each stage of ``model_stages``.
+    prefix_len : int, in tokens
+        P, where the cut ends.
+    entry_bits : int, in bits
+
+    Examples
+    --------
+    >>> attention, gru = crossing_by_layer(ModelSpec("attn-gru", d_model=4, window=3), (2, 0), prefix_len=8)
+    >>> attention.total_bits, gru.recurrent_bits
+    (0, 256)
+    """
+    left, time, layers = list(lags), prefix_len - sum(lags), []
+    for stages in layer_stages(spec, entry_bits):
+        kinds = []
+        for stage in stages:
+            lag = left.pop(0)
+            kinds.append(stage.by_kind(time, time + lag))
+            time += lag
+        layers.append(NominalBits(*(sum(bits) for bits in zip(*kinds, strict=True))))
+    return tuple(layers)
 
 
 def _side_by_side(branches: Sequence[tuple[Stage, ...]]) -> Stage:

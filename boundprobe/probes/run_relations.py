@@ -17,7 +17,7 @@ import numpy as np
 from boundprobe.bounds import DiagonalCuts, receptive_field, window_accuracy_ceiling
 from boundprobe.bounds.state.fano import fano_bits
 from boundprobe.errors import RunDirectoryError
-from boundprobe.models.sizes import FLOAT32_BITS, model_stages, nominal_bits
+from boundprobe.models.sizes import FLOAT32_BITS, NominalBits, crossing_by_layer, model_stages, nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.certificates.binomial import clopper_pearson
 from boundprobe.probes.certificates.retention import ALONE, GIVEN_EARLIER
@@ -112,15 +112,16 @@ def _sizes(run: LadderInRun) -> None:
     check_same(made, found_cut, "diagonal")
     if run.ladder.violations:
         return
+    prefix_len = run.cut.prefix.shape[1]
+    by_layer: list[NominalBits] = []
     if run.ladder.lag:
-        crossing = DiagonalCuts(stages, run.task.prefix_len, run.ladder.lag).crossing(run.ladder.lag)
-        of_kind = {name: getattr(crossing, name) for name in asdict(run.ladder.memory)}
-        check_same(of_kind, asdict(run.ladder.memory), "memory")
-        return
+        crossing = DiagonalCuts(stages, prefix_len, run.ladder.lag).crossing(run.ladder.lag)
+        by_layer += crossing_by_layer(run.spec, crossing.lags, prefix_len, FLOAT32_BITS)
+    else:
+        of_layers = (replace(run.spec, architecture="|".join(mixers)) for mixers in run.spec.layers)
+        by_layer += [nominal_bits(of_layer, prefix_len, FLOAT32_BITS) for of_layer in of_layers]
     sizes: dict[str, int] = {}
-    for i, mixers in enumerate(run.spec.layers):
-        of_layer = replace(run.spec, architecture="|".join(mixers))
-        bits = nominal_bits(of_layer, run.cut.prefix.shape[1], FLOAT32_BITS)
+    for i, bits in enumerate(by_layer):
         sizes |= {f"{kind} of layer {i}": n for kind, n in zip(("recurrent", "conv", "cache"), bits, strict=True)}
     found = {f"{part.kind} of layer {part.layer}": part.nominal_bits for part in run.ladder.parts}
     made = {name: bits for name, bits in sizes.items() if bits}
