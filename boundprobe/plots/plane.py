@@ -21,6 +21,8 @@ from boundprobe.tasks.base import AbstractTask
 
 #: Accuracy that models are marked at and the grey region forbids, and those of contour lines.
 ACCURACY, CONTOURS = 0.9, (0.99, 0.5)
+#: Height of hollow marks, of that of the axes.
+HOLLOW = 0.96
 #: Marker and colour (of the project's cycle) of each kind of stack, those of the demo's figures.
 LOOKS = {"attention": ("o", 0), "recurrent": ("s", 1), "hybrid": ("D", 2)}
 
@@ -100,7 +102,7 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
             shown = [point for point in of_kind if (point.bits is not None) == filled]
             (marks,) = ax.plot(
                 [point.reach for point in shown],
-                [top if point.bits is None else point.bits for point in shown],
+                [HOLLOW * top if point.bits is None else point.bits for point in shown],
                 marker, color=colors[place], mfc=colors[place] if filled else "none", ms=7, ls="none", clip_on=False,
                 zorder=4,
             )  # fmt: skip
@@ -116,7 +118,7 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
     ax.set_xlabel("reach D in tokens: sum of (window - 1)")
     ax.set_ylabel(f"bits across the diagonal cut\n(markers: least for accuracy {accuracy:g})")
     ax.set_title(f"{task.name}: window against state", fontsize=10)
-    ax.legend(fontsize=8, loc="upper right")
+    ax.legend(fontsize=8, loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=1)
     return ax
 
 
