@@ -113,21 +113,11 @@ class ModelSpec:
     n_heads : int
         Heads of attention, gla, the deltanets, kda, rwkv7 and ssm; must divide ``d_model`` (not where ``d_value`` is
         given).
-    n_kv_heads : int
-        Heads of keys and values in attention, each shared by ``n_heads / n_kv_heads`` heads of queries; 0: ``n_heads``.
     position : str
         Position encoding of attention: ``rope`` (``d_model / n_heads`` must be even), ``learned`` (relative
         key vectors), ``none``.
     d_state : int
         State entries per channel of a recurrent layer, N; key width of a head of gla, the deltanets, kda and rwkv7.
-    d_value : int
-        Value width of a head of the deltanets and kda; 0: ``d_model / n_heads``.
-    n_groups : int
-        Groups of heads that share queries and keys in the deltanets and kda, and B and C in mamba2; 0: one in mamba2,
-        ``n_heads`` in the others.
-    beta_max : int
-        Upper limit of the deltanets' and kda's ``beta``: 1, or 2, with which the transition of the state may have
-        negative eigenvalues.
     d_conv : int
         Width of a recurrent layer's causal convolution; it sees itself and the ``d_conv - 1`` inputs before it.
     expand : int
@@ -142,6 +132,16 @@ class ModelSpec:
         ``attn``: an MLP after each layer with attention and none after others, as in the paper; ``every`` layer.
     norm : str
         ``pre``: a norm before each mixer, each MLP and the read-out; ``none``.
+    n_kv_heads : int
+        Heads of keys and values in attention, each shared by ``n_heads / n_kv_heads`` heads of queries; 0: ``n_heads``.
+    d_value : int
+        Value width of a head of the deltanets and kda; 0: ``d_model / n_heads``.
+    n_groups : int
+        Groups of heads that share queries and keys in the deltanets and kda, and B and C in mamba2; 0: one in mamba2,
+        ``n_heads`` in the others.
+    beta_max : int
+        Upper limit of the deltanets' and kda's ``beta``: 1, or 2, with which the transition of the state may have
+        negative eigenvalues.
     sources : tuple of str
         ``reference sha256`` of each mixer of the user's own.  Without them the user has named the mixers, and they are
         read off their sources; with them, as records have them, nothing of a mixer is executed that the user has not
@@ -161,9 +161,6 @@ class ModelSpec:
     d_model: int = setting(16, "width of the residual stream", metavar="N", least=1)
     window: int = setting(32, "attention window in tokens, itself included", metavar="N", least=1)
     n_heads: int = setting(1, "attention heads", flag="--heads", metavar="N", least=1)
-    n_kv_heads: int = setting(
-        0, "heads of keys and values of attention; 0: as many as --heads", flag="--kv-heads", metavar="N", least=0
-    )
     position: str = setting(
         "rope",
         "position encoding of attention: rope, learned or none",
@@ -171,13 +168,6 @@ class ModelSpec:
         words=("rope", "learned", "none"),
     )
     d_state: int = setting(16, "state entries per channel of a recurrent layer", metavar="N", least=1)
-    d_value: int = setting(
-        0, "value width of a head of the deltanets and kda; 0: d_model over heads", metavar="N", least=0
-    )
-    n_groups: int = setting(
-        0, "groups of heads that share queries and keys; 0: one in mamba2, one a head elsewhere", metavar="N", least=0
-    )
-    beta_max: int = setting(1, "upper limit of beta in the deltanets and kda: 1, or 2", metavar="N", least=1, most=2)
     d_conv: int = setting(4, "width of a recurrent layer's convolution", metavar="N", least=1)
     expand: int = setting(2, "inner width of Mamba, lstm and gru over d_model", metavar="N", least=1)
     d_head: int = setting(16, "channels of a Mamba-2 head", metavar="N", least=1)
@@ -187,6 +177,16 @@ class ModelSpec:
         "attn", "MLPs after 'attn' layers or 'every' layer", metavar="NAME", words=("attn", "every")
     )
     norm: str = setting("pre", "'pre': a norm before each mixer; 'none'", metavar="NAME", words=("pre", "none"))
+    n_kv_heads: int = setting(
+        0, "heads of keys and values of attention; 0: as many as --heads", flag="--kv-heads", metavar="N", least=0
+    )
+    d_value: int = setting(
+        0, "value width of a head of the deltanets and kda; 0: d_model over heads", metavar="N", least=0
+    )
+    n_groups: int = setting(
+        0, "groups of heads that share queries and keys; 0: one in mamba2, one a head elsewhere", metavar="N", least=0
+    )
+    beta_max: int = setting(1, "upper limit of beta in the deltanets and kda: 1, or 2", metavar="N", least=1, most=2)
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
