@@ -35,7 +35,7 @@ from boundprobe.training import TrainConfig, load_models
 N_SEQUENCES = 4000
 #: State size whose models are measured behind bottlenecks, and bits of one entry of these for each task.
 MEASURED_D_STATE = 8
-ENTRY_BITS = {"selective-copying": (3, 4, 5, 6), "mqar": (1, 2, 3, 4)}
+ENTRY_BITS = {"selective-copying": (3, 4, 5), "mqar": (2, 3, 4)}
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,11 @@ class BottleneckCurve:
             document["lag"],
             document["n_answers"],
         )
+        for point in curve.points:
+            if not curve.lag and point.all_accuracy != point.accuracy:
+                raise ValueError(
+                    f"`all_accuracy` must be `accuracy` at a vertical cut; got {point.all_accuracy.estimate!r}"
+                )
         if list(curve.violations) != document["violations"]:
             raise ValueError(f"`violations` must be those of the points; got {len(document['violations'])}")
         return curve

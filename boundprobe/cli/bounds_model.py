@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +127,7 @@ def model_verdict(task: AbstractTask, model: Mapping[str, Any], error: float, en
     stages = model_stages(spec, entry_bits)
     verdicts = model_verdicts(task, spec.windows, bits.total_bits, 1.0 - error, known, stages)
     return {
-        "model": dataclasses.asdict(spec),
+        "model": spec.to_dict(),
         "entry_bits": entry_bits,
         "prefix_len": prefix_len,
         "receptive_field": receptive_field(spec.windows),

@@ -91,7 +91,7 @@ def describe(built: Construction, seed: int, n_inputs: int, *, quiet: bool) -> d
         "schema": SCHEMA,
         "task": {"name": task.name, "parameters": task.parameters()},
         "theorem": built.theorem,
-        "model": asdict(spec),
+        "model": spec.to_dict(),
         "n_layers": len(spec.layers),
         "n_params": built.n_params,
         "n_nonzero": built.n_nonzero,

@@ -11,13 +11,11 @@ from boundprobe.checks import check_integer
 from boundprobe.cli.demo_report import print_attack, print_summary
 from boundprobe.cli.demo_settings import (
     BOTTLENECK_STEPS,
-    BUDGETS,
     PLANE_ACCURACY,
-    PLANE_STEPS,
     budgets_of,
     build_configs,
     build_plane,
-    plane_budgets,
+    plane_bottlenecks,
 )
 from boundprobe.cli.options import SEED_OPTION, Option, add_device, add_options, resolve, whole_number
 from boundprobe.cli.output import find_device, print_config, print_json
@@ -61,8 +59,11 @@ def run(args: argparse.Namespace) -> int:
         check_integer(name, given[name], 1)
     configs = build_configs(given)
     plane = build_plane(given)
+    bottlenecks = [(budgets_of(config), BOTTLENECK_STEPS) for config in configs]
+    bottlenecks += [plane_bottlenecks(config) for config in plane]
+    bottlenecks = [(budgets, min(steps, given.get("steps", steps))) for budgets, steps in bottlenecks]
     # A ladder for each model and a curve of bottlenecks for each that has one share what may fail.
-    n_reports = len(configs) * given["n_seeds"] + len(BUDGETS) + 2 * len(plane)
+    n_reports = len(configs) * given["n_seeds"] + sum(bool(budgets) for budgets, _ in bottlenecks) + len(plane)
     probe = ProbeConfig(
         n_sequences=given["n_sequences"],
         n_train=max(4, given["n_sequences"]),
@@ -70,14 +71,13 @@ def run(args: argparse.Namespace) -> int:
         confidence=1 - (1 - CONFIDENCE) / n_reports,
         seed=given["seed"],
     )
-    budgets = {name: [f"{m}x{b}" for m, b in pairs] for name, pairs in BUDGETS.items()}
-    budget_steps, plane_steps = (min(n, given.get("steps", n)) for n in (BOTTLENECK_STEPS, PLANE_STEPS))
     settings = {
         "probe": probe.to_dict(),
-        "budgets": budgets,
-        "budget_steps": budget_steps,
+        "bottlenecks": [
+            {"budgets": [f"{m}x{b}" for m, b in budgets], "steps": steps} for budgets, steps in bottlenecks
+        ],
         "runs": [config.to_dict() for config in (*configs, *plane)],
-        "plane": {"accuracy": PLANE_ACCURACY, "budget_steps": plane_steps},
+        "plane_accuracy": PLANE_ACCURACY,
     }
     if args.print_config:
         return print_config(given)
@@ -93,13 +93,10 @@ def run(args: argparse.Namespace) -> int:
         from boundprobe.sweep.executors.local import LocalExecutor
         from boundprobe.sweep.jobs import TrainAndProbe, run_jobs
 
+        along = replace(probe, cut=DIAGONAL)
         jobs = [
-            TrainAndProbe((config,), probe, args.out, device, budgets_of(config), budget_steps) for config in configs
-        ] + [
-            TrainAndProbe(
-                (config,), replace(probe, cut=DIAGONAL) if budgets else probe, args.out, device, budgets, plane_steps
-            )
-            for config, budgets in ((config, plane_budgets(config)) for config in plane)
+            TrainAndProbe((config,), along if config in plane and budgets else probe, args.out, device, budgets, steps)
+            for config, (budgets, steps) in zip((*configs, *plane), bottlenecks, strict=True)
         ]
         with demo.session(device=device, seeds={"seed": given["seed"]}):
             executor = LocalExecutor(args.workers or available_cores())

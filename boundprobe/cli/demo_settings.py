@@ -44,10 +44,17 @@ PLANE: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 PLANE_MODELS = (("mamba-mamba", 1), ("mamba-attn", 2), ("mamba-attn", 3), ("mamba-attn", 4), ("attn-attn", 3))
-#: Accuracy over all answers that marks of the plane stand for, and bits of the entry that each far answer gets.
+#: Accuracy over all answers that marks of the plane stand for.
 PLANE_ACCURACY = 0.8
-PLANE_ENTRY_BITS = (1, 2, 3)
-PLANE_STEPS = 800
+#: Bottlenecks (entries, bits of an entry) along the diagonal for each number of answers beyond it, and training steps.
+#: The frontier of that accuracy lies between the first and the last of each, or below the first.
+PLANE_BUDGETS: dict[int, tuple[tuple[int, int], ...]] = {
+    4: ((4, 2), (4, 3)),
+    3: ((3, 2), (3, 3)),
+    2: ((2, 2), (2, 3)),
+    1: ((1, 1), (1, 2), (1, 3)),
+}
+PLANE_STEPS: dict[int, int] = {4: 1600, 3: 800, 2: 800, 1: 800}
 
 
 def build_configs(given: dict[str, Any]) -> list[TrainConfig]:
@@ -91,9 +98,9 @@ def build_plane(given: dict[str, Any]) -> list[TrainConfig]:
     ]
 
 
-def plane_budgets(config: TrainConfig) -> tuple[tuple[int, int], ...]:
-    """Bottlenecks along the diagonal: an entry for each answer beyond the reach; none where nothing lies beyond."""
+def plane_bottlenecks(config: TrainConfig) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Bottlenecks along the diagonal and their training steps; none where no answer lies beyond the reach."""
     from boundprobe.models.sizes import model_stages
 
     far = config.task.state_case().beyond(sum(stage.reach for stage in model_stages(config.model)))
-    return () if far is None else tuple((far.n_answers, bits) for bits in PLANE_ENTRY_BITS)
+    return ((), 0) if far is None else (PLANE_BUDGETS[far.n_answers], PLANE_STEPS[far.n_answers])

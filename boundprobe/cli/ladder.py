@@ -145,7 +145,7 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
     """The ladder from what theory requires to what the state could hold."""
     used, present, states, memory = ladder.used, ladder.present, ladder.states, ladder.memory
     kinds = f"recurrent {memory.recurrent_bits}, convolution {memory.conv_bits}, cache {memory.cache_bits}"
-    known = f" | the last {ladder.lag} tokens" if ladder.lag else ""
+    known = " | the tokens since" if ladder.lag else ""
     how = f"of I(U;S{known}); T1 {used.form}, {used.method}; estimate {used.estimate:.2f}"
     # S3 is for independent uniform answers alone.
     theorems = "S3 and S1" if ladder.required.theorem == "S3" else "S1; S3 needs independent uniform answers"

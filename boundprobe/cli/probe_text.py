@@ -51,7 +51,7 @@ def run_text(args: argparse.Namespace, table: Mapping[str, Any], settings: Probe
     named = ForeignModel(source.family, source.name, source.sha256, model.dtype)
     if args.json:
         about = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "n_tokens": len(tokens)}
-        return print_json({"schema": SCHEMA, "model": vars(named), "text": about} | report.to_json())
+        return print_json({"schema": SCHEMA, "model": named.to_dict(), "text": about} | report.to_json())
     print_text(report, f"{path.name} ({len(tokens)} tokens), {named.family}, {named.name}")
     return 0
 

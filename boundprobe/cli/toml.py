@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boundprobe.checks import meant
+from boundprobe.models.own_sources import check_recorded
 from boundprobe.runs.files import MOST_CONFIG, read_regular
 from boundprobe.runs.given import read_given
 from boundprobe.tasks.custom.source import HASH_KEY
@@ -39,6 +40,8 @@ def read_config(path: Path, keys: Iterable[tuple[str, ...]]) -> dict[str, Any]:
         if is_empty and found in above:
             continue
         # Any key may stand under [task]: the task itself knows its parameters and names a wrong one.
+        if found == ("model", "sources") and ("model", "architecture") in allowed:  # as boundprobe wrote it
+            continue
         if found not in allowed and not (has_task and found[0] == "task" and len(found) == 2):
             names = sorted({".".join(path) for path in allowed})
             wrong = ".".join(found)
@@ -77,6 +80,11 @@ def load_toml(path: Path, name: str) -> dict[str, Any]:
             f"{name} must be as boundprobe wrote it, with the {HASH_KEY} of its task's source; got the task "
             f"{task['name']!r} without. Copy it to a file of your own if you trust it."
         )
+    if of_run and isinstance(config.get("model"), Mapping):
+        try:
+            check_recorded(config["model"])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} Copy it to a file of your own if you trust it.") from None
     return config
 
 

@@ -46,6 +46,10 @@ class ForeignModel:
         """The family."""
         return self.family
 
+    def to_dict(self) -> dict[str, str]:
+        """As ladders have it."""
+        return dict(vars(self))
+
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ForeignModel:
         """Read it back.

@@ -9,6 +9,8 @@ from .backends import Operation as Operation
 from .backends import find_problem as find_problem
 from .conv.operation import SHORT_CONVOLUTION as SHORT_CONVOLUTION
 from .conv.operation import short_convolution as short_convolution
+from .linear.generalised import GENERALISED_DELTA_RULE as GENERALISED_DELTA_RULE
+from .linear.generalised import generalised_delta_rule as generalised_delta_rule
 from .linear.operations import DECAYED_ATTENTION as DECAYED_ATTENTION
 from .linear.operations import DELTA_RULE as DELTA_RULE
 from .linear.operations import decayed_attention as decayed_attention

@@ -2,9 +2,11 @@ from .attention import SlidingWindowAttention as SlidingWindowAttention
 from .cut_model import CutModel as CutModel
 from .deltanet import DeltaNet as DeltaNet
 from .diagonal import DiagonalCut as DiagonalCut
+from .gated_attention import GatedAttention as GatedAttention
 from .gated_deltanet import GatedDeltaNet as GatedDeltaNet
 from .gla import GatedLinearAttention as GatedLinearAttention
 from .gru import GRU as GRU
+from .kda import KimiDeltaAttention as KimiDeltaAttention
 from .lstm import LSTM as LSTM
 from .mamba import Mamba as Mamba
 from .mamba2 import Mamba2 as Mamba2
@@ -24,6 +26,7 @@ from .registry import BUILDERS as BUILDERS
 from .rounding import ENTRY_BITS as ENTRY_BITS
 from .rounding import Rounding as Rounding
 from .rounding import entry_limits as entry_limits
+from .rwkv7 import RWKV7 as RWKV7
 from .sizes import NominalBits as NominalBits
 from .sizes import model_stages as model_stages
 from .sizes import nominal_bits as nominal_bits

@@ -20,7 +20,7 @@ from boundprobe.bounds.diagonal.stages import Window
 from boundprobe.checks import check_integer, refuse
 from boundprobe.models.layers import Layer
 from boundprobe.models.memory import CutState, LayerState, StateTensor
-from boundprobe.models.sizes import STAGES, model_stages
+from boundprobe.models.sizes import mixer_stages, model_stages
 from boundprobe.models.spec import ModelSpec
 from boundprobe.models.stack import SequenceModel
 
@@ -104,7 +104,7 @@ class DiagonalCut(nn.Module):
         lags, time = list(self.lags), self.start
         for layer, mixers in zip(self.model.layers, self.model.spec.layers, strict=True):
             assert isinstance(layer, Layer)
-            n_stages = len(STAGES[mixers[0]](self.model.spec, 1)) if len(mixers) == 1 else 1
+            n_stages = len(mixer_stages(self.model.spec, mixers[0], 1)) if len(mixers) == 1 else 1
             own, lags = lags[:n_stages], lags[n_stages:]
             times = [time]
             for lag in own:
@@ -115,11 +115,12 @@ class DiagonalCut(nn.Module):
 
 @dataclass(frozen=True)
 class _Span:
-    """Where a tensor of a state is cut: what was made by ``before`` and is needed after ``after``."""
+    """Where a tensor is cut: what was made by ``before`` and is needed after ``after``, or all of it at ``after``."""
 
     before: int
     after: int
     window: Window | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _LaggedLayer:
     def _cut(self, tensor: StateTensor, at: dict[int, LayerState]) -> StateTensor:
         """The part of a tensor of the state that crosses."""
         span = self._span(tensor)
-        if tensor.kind == "recurrent":
+        if span.whole:
             return _named(at[span.after], tensor.name)
         made = _named(at[span.before], tensor.name)
         if span.window is None:
@@ -168,33 +169,32 @@ class _LaggedLayer:
     def _at(self, time: int, tensor: StateTensor, carried: StateTensor) -> StateTensor:
         """A tensor of the state when ``time`` is reached: carried over the cut, made since, or of no matter yet."""
         span = self._span(carried)
-        if span.window is None and carried.kind != "recurrent":  # public time
+        if span.window is None and not span.whole:  # public time
             return replace(carried, value=carried.value.new_zeros(len(carried.value), time % self.spec.chunk, 0))
-        if carried.kind == "recurrent":
+        if span.whole:
             return carried if time in (self.times[0], span.after) else tensor
         if time < span.before:
             return replace(carried, value=carried.value[..., :0, :])
         if time > span.before:
             return tensor
         if carried.kind == "conv":  # a buffer is always as long; what is missing is not needed after the lag
-            missing = self.spec.d_conv - 1 - carried.value.shape[-2]
+            assert span.window is not None  # the phase of chunks, the one tensor without a window, is public
+            missing = span.window.reach - carried.value.shape[-2]
             return replace(carried, value=F.pad(carried.value, (0, 0, missing, 0)))
         return carried
 
     def _span(self, tensor: StateTensor) -> _Span:
         branch = int(tensor.name.split(".")[0]) if len(self.mixers) > 1 else 0
-        stages = STAGES[self.mixers[branch]](self.spec, 1)
+        stages = mixer_stages(self.spec, self.mixers[branch], 1)
         # Of a branch of several stages the last one lags; on its own each has its lag.
         times = self.times if len(self.mixers) == 1 else (*(self.times[0],) * len(stages), self.times[1])
         if tensor.name.endswith("phase"):
             return _Span(times[0], times[0])
-        kinds = [
-            [*(window.kind for window in stage.windows), *(["recurrent"] if stage.recurrent_bits else [])]
-            for stage in stages
-        ]
-        i = next(i for i, own in enumerate(kinds) if tensor.kind in own)
-        window = next((window for window in stages[i].windows if window.kind == tensor.kind), None)
-        return _Span(times[i], times[i + 1], window)
+        windows = [{window.kind: window for window in stage.windows} for stage in stages]
+        whole = [{"recurrent": s.recurrent_bits, "conv": s.conv_bits, "cache": s.cache_bits} for s in stages]
+        i = next(i for i in range(len(stages)) if tensor.kind in windows[i] or whole[i][tensor.kind])
+        window = windows[i].get(tensor.kind)
+        return _Span(times[i], times[i + 1], window, whole=window is None)
 
 
 def _named(state: LayerState, name: str) -> StateTensor:

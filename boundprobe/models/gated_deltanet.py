@@ -1,7 +1,8 @@
 """Gated DeltaNet: the delta rule on a memory that decays as in Mamba-2.
 
 Glossary, code to paper (Yang et al. 2024, arXiv 2412.06464, section 3):
-B batch, T new tokens, H heads, K = d_state key width of a head, V = d_model / H value width of a head;
+B batch, T new tokens, H heads in G groups that share queries and keys, K = d_state key width of a head, V = d_value
+value width of a head (d_model / H unless given);
 ``log_decay`` is log alpha (B, T, H, 1), ``beta`` the strength of a correction (B, T, H), ``s`` is S transposed, the
 recurrent state (B, H, K, V).
 """
@@ -12,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from boundprobe.checks import check_integer
 from boundprobe.kernels.backends import check_backend
 from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION, short_convolution
 from boundprobe.kernels.linear.operations import DELTA_RULE, delta_rule
 from boundprobe.kernels.narrow_linear import NarrowLinear
 from boundprobe.models.deltanet import split_heads
+from boundprobe.models.heads import KeyValueHeads
 from boundprobe.models.mamba2 import initial_a_log, initial_dt_bias
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
@@ -28,8 +31,10 @@ class GatedDeltaNet(AbstractMixer):
     alpha_t = exp(A softplus(x_t W_alpha + bias)) with A < 0 for each head, as in Mamba-2; q, k, v and beta as in
     DeltaNet; the output is (RMSNorm(o_t) * SiLU(x_t W_gate)) W_O.
 
-    The state has d_state * d_model recurrent entries, whatever n_heads is, and
-    (d_conv - 1) * (2 * n_heads * d_state + d_model) in the convolution's buffer.
+    With groups this is the layer of Qwen3-Next, with ``beta_max`` 2 that of OLMo Hybrid.
+
+    The state has H K V recurrent entries, d_state * d_model unless ``d_value`` is given, and
+    (d_conv - 1) * (2 G K + H V) in the convolution's buffer.
 
     Parameters
     ----------
@@ -38,43 +43,59 @@ class GatedDeltaNet(AbstractMixer):
         nothing is convolved and the buffer is empty.
     backend : str
         Of ``boundprobe.kernels.linear.delta_rule`` or of ``boundprobe.kernels.conv``.
+    d_value : int
+        Width of the values of one head; 0: ``d_model / n_heads``.
+    n_groups : int
+        Groups of heads that share queries and keys; 0: ``n_heads``.
+    beta_max : int
+        1, or 2 for negative eigenvalues.
 
     Raises
     ------
     ValueError
-        If ``n_heads`` does not divide, or no backend has that name.
+        If heads or groups do not divide, or no backend has that name.
     """
 
     state_names = ("inputs", "s")
 
-    def __init__(self, d_model: int, n_heads: int, d_state: int, d_conv: int, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        d_state: int,
+        d_conv: int,
+        backend: str = "auto",
+        *,
+        d_value: int = 0,
+        n_groups: int = 0,
+        beta_max: int = 1,
+    ) -> None:
         super().__init__()
-        if d_model % n_heads:
-            raise ValueError(f"`n_heads` must divide d_model={d_model}; got {n_heads}.")
-        self.n_heads, self.d_state = n_heads, d_state
+        self.heads = heads = KeyValueHeads.of(d_model, n_heads, d_state, d_value, n_groups)
+        self.beta_max = check_integer("beta_max", beta_max, 1, 2)
         self.backend = check_backend(backend, DELTA_RULE, SHORT_CONVOLUTION)
-        d_convolved = 2 * n_heads * d_state + d_model
+        d_convolved = heads.n_convolved
         self.in_proj = nn.Linear(d_model, d_convolved, bias=False)
         self.conv1d = nn.Conv1d(d_convolved, d_convolved, d_conv, groups=d_convolved, bias=False)
         self.beta_proj = NarrowLinear(d_model, n_heads, bias=False)
         self.dt_proj = NarrowLinear(d_model, n_heads, bias=False)
         self.dt_bias = nn.Parameter(initial_dt_bias(n_heads))
         self.A_log = nn.Parameter(initial_a_log(n_heads))
-        self.gate_proj = nn.Linear(d_model, d_model, bias=False)
-        self.norm = nn.RMSNorm(d_model // n_heads, eps=1e-5)
-        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+        self.gate_proj = nn.Linear(d_model, heads.n_values, bias=False)
+        self.norm = nn.RMSNorm(heads.d_value, eps=1e-5)
+        self.out_proj = nn.Linear(heads.n_values, d_model, bias=False)
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
         """Mix (B, T, d_model) after ``state``; return the output (B, T, d_model) and the state after it.
 
-        The state is the convolution's last ``d_conv - 1`` inputs (B, d_conv - 1, 2HK + d_model) and ``s`` (B, H, K, V).
+        The state is the convolution's last ``d_conv - 1`` inputs (B, d_conv - 1, 2GK + HV) and ``s`` (B, H, K, V).
         """
         buffer, s = (tensor.value for tensor in state) if state else (None, None)
         u, buffer = short_convolution(
             self.conv1d, self.in_proj(x), buffer, backend=SHORT_CONVOLUTION.own_or_auto(self.backend)
         )
-        q, k, v = split_heads(u, self.n_heads, self.d_state)
-        beta = self.beta_proj(x).sigmoid()  # (B, T, H)
+        q, k, v = split_heads(u, self.heads)
+        beta = self.beta_proj(x).sigmoid() * self.beta_max  # (B, T, H)
         dt = self.dt_proj(x)
         wide = torch.promote_types(dt.dtype, torch.float32)  # a decay rounded to half precision is another decay
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))  # (B, T, H)

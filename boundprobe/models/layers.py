@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from boundprobe.models.memory import LayerState, StateTensor
 from boundprobe.models.mixer import AbstractMixer
 from boundprobe.models.operations import backend_for
-from boundprobe.models.registry import BUILDERS, build_norm
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models.registry import build_mixer, build_norm
+from boundprobe.models.spec import WINDOWED, ModelSpec
 
 
 class Branch(nn.Module):
@@ -19,7 +19,7 @@ class Branch(nn.Module):
     def __init__(self, spec: ModelSpec, mixer: str, backend: str) -> None:
         super().__init__()
         self.norm = build_norm(spec, mixer)
-        self.mixer: AbstractMixer = BUILDERS[mixer](spec, backend_for(mixer, backend))
+        self.mixer: AbstractMixer = build_mixer(spec, mixer, backend_for(mixer, backend))
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:
         """(B, T, d_model) and the state before it -> (B, T, d_model) and the state after it."""
@@ -44,7 +44,7 @@ class Layer(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(Branch(spec, mixer, backend) for mixer in mixers)
         hidden = spec.mlp_ratio * spec.d_model
-        with_mlp = hidden and (spec.mlp_after == "every" or "attn" in mixers)
+        with_mlp = hidden and (spec.mlp_after == "every" or set(mixers) & set(WINDOWED))
         self.mlp = (
             nn.Sequential(
                 nn.LayerNorm(spec.d_model) if spec.norm == "pre" else nn.Identity(),

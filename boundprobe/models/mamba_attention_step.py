@@ -32,6 +32,8 @@ class MambaAttentionStep(AbstractMixer):
         As in ``SlidingWindowAttention``.
     backend : str
         Backend of the selective scan or the attention; an operation that has none of that name takes ``auto``.
+    n_kv_heads : int
+        As in ``SlidingWindowAttention``.
 
     Examples
     --------
@@ -54,12 +56,13 @@ class MambaAttentionStep(AbstractMixer):
         window: int,
         position: str,
         backend: str,
+        n_kv_heads: int = 0,
     ) -> None:
         super().__init__()
         check_backend(backend, SELECTIVE_SCAN, WINDOWED_ATTENTION)
         of_scan, of_attention = (of.own_or_auto(backend) for of in (SELECTIVE_SCAN, WINDOWED_ATTENTION))
         self.mamba = Mamba(d_model, d_state, d_conv, expand, of_scan)
-        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, of_attention)
+        self.attention = SlidingWindowAttention(d_model, n_heads, window, position, of_attention, n_kv_heads)
         self.step = nn.Linear(d_model, expand * d_model, bias=False)  # W; dt_proj has the bias
 
     def forward(self, x: Tensor, state: LayerState = ()) -> tuple[Tensor, LayerState]:

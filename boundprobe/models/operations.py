@@ -5,6 +5,7 @@ from __future__ import annotations
 from boundprobe.checks import check_word
 from boundprobe.kernels.backends import AUTO, Operation, check_backend
 from boundprobe.kernels.conv.operation import SHORT_CONVOLUTION
+from boundprobe.kernels.linear.generalised import GENERALISED_DELTA_RULE
 from boundprobe.kernels.linear.operations import DELTA_RULE
 from boundprobe.kernels.operations import OPERATIONS
 from boundprobe.kernels.scan.operation import SELECTIVE_SCAN
@@ -14,6 +15,7 @@ from boundprobe.models.spec import ModelSpec
 #: Mixers that are not in the table are plain torch.
 OPERATIONS_OF: dict[str, tuple[Operation, ...]] = {
     "attn": (WINDOWED_ATTENTION,),
+    "gated-attn": (WINDOWED_ATTENTION,),
     "mamba": (SELECTIVE_SCAN, SHORT_CONVOLUTION),
     "mamba+chunks": (SELECTIVE_SCAN, SHORT_CONVOLUTION),
     "mamba+attnstep": (SELECTIVE_SCAN, SHORT_CONVOLUTION, WINDOWED_ATTENTION),
@@ -21,6 +23,8 @@ OPERATIONS_OF: dict[str, tuple[Operation, ...]] = {
     "gla": (DELTA_RULE,),
     "deltanet": (DELTA_RULE, SHORT_CONVOLUTION),
     "gated-deltanet": (DELTA_RULE, SHORT_CONVOLUTION),
+    "kda": (DELTA_RULE, SHORT_CONVOLUTION),
+    "rwkv7": (GENERALISED_DELTA_RULE,),
 }
 
 
@@ -56,10 +60,12 @@ def chosen_backends(spec: ModelSpec, name: str, device_type: str) -> dict[str, s
         If the one that was named cannot be used here.
     """
     check_backend_of(spec, name)
-    chosen = {}
+    chosen: dict[str, str] = {}
     for of_mixer in (of_mixer for mixer in spec.mixers for of_mixer in OPERATIONS_OF.get(mixer, ())):
         # The order of the backends of attention depends on sizes.
         at_size = of_mixer is WINDOWED_ATTENTION
         operation = attention_at(spec.window, spec.d_model // spec.n_heads) if at_size else of_mixer
-        chosen[operation.name] = operation.choose(operation.own_or_auto(name), device_type)
+        # Where functions of one name differ in their backends, the record has the one that was asked for.
+        if chosen.get(operation.name) != name:
+            chosen[operation.name] = operation.choose(operation.own_or_auto(name), device_type)
     return chosen

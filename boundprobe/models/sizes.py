@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from boundprobe.bounds.diagonal.stages import Stage, Window
 from boundprobe.checks import check_integer
-from boundprobe.models.spec import ModelSpec
+from boundprobe.models.heads import KeyValueHeads, check_shared
+from boundprobe.models.spec import ModelSpec, is_own
 
 #: Bits of an entry of a state that is measured.
 FLOAT32_BITS = 32
@@ -37,7 +38,8 @@ StageBuilder = Callable[[ModelSpec, int], tuple[Stage, ...]]
 
 
 def _attention(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
-    return (Stage((Window("cache", 2 * spec.d_model * entry, spec.window - 1),)),)
+    n_cached = check_shared("n_kv_heads", spec.n_kv_heads, spec.n_heads) * (spec.d_model // spec.n_heads)
+    return (Stage((Window("cache", 2 * n_cached * entry, spec.window - 1),)),)
 
 
 def _convolved(channels: int, recurrent: int, spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
@@ -52,12 +54,17 @@ def _mamba(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
 
 def _mamba2(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
     d_inner = spec.expand * spec.d_model
-    return _convolved(d_inner + 2 * spec.d_state, d_inner * spec.d_state, spec, entry)
+    return _convolved(d_inner + 2 * (spec.n_groups or 1) * spec.d_state, d_inner * spec.d_state, spec, entry)
 
 
-def _deltanet(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
-    convolved = 2 * spec.n_heads * spec.d_state + spec.d_model  # queries, keys and values
-    return _convolved(convolved, spec.d_state * spec.d_model, spec, entry)
+def _delta_rule(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    heads = KeyValueHeads.of(spec.d_model, spec.n_heads, spec.d_state, spec.d_value, spec.n_groups)
+    return _convolved(heads.n_convolved, heads.n_state, spec, entry)
+
+
+def _rwkv7(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
+    """The token before, as a convolution of width 2 would keep it."""
+    return (Stage((Window("conv", spec.d_model * entry, 1),), spec.d_state * spec.d_model * entry),)
 
 
 def _mamba_chunks(spec: ModelSpec, entry: int) -> tuple[Stage, ...]:
@@ -78,17 +85,29 @@ def _recurrent(entries: Callable[[ModelSpec], int]) -> StageBuilder:
 #: What each mixer carries past a cut; a test counts it in the modules' own tensors.
 STAGES: dict[str, StageBuilder] = {
     "attn": _attention,
+    "gated-attn": _attention,
     "mamba": _mamba,
     "mamba2": _mamba2,
     "gla": _recurrent(lambda spec: spec.d_state * spec.d_model),
-    "deltanet": _deltanet,
-    "gated-deltanet": _deltanet,
+    "deltanet": _delta_rule,
+    "gated-deltanet": _delta_rule,
+    "kda": _delta_rule,
+    "rwkv7": _rwkv7,
     "lstm": _recurrent(lambda spec: 2 * spec.expand * spec.d_model),
     "gru": _recurrent(lambda spec: spec.expand * spec.d_model),
     "ssm": _recurrent(lambda spec: spec.n_heads * spec.d_state),
     "mamba+chunks": _mamba_chunks,
     "mamba+attnstep": _mamba_attention_step,
 }
+
+
+def mixer_stages(spec: ModelSpec, mixer: str, entry_bits: int) -> tuple[Stage, ...]:
+    """The stages of one mixer; of the user's own as it states them, or as its tensors have them."""
+    if is_own(mixer):
+        from boundprobe.models.own import own_stages  # with torch, as a mixer's own source has it
+
+        return own_stages(spec, mixer, entry_bits)
+    return STAGES[mixer](spec, entry_bits)
 
 
 def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
@@ -113,22 +132,59 @@ def model_stages(spec: ModelSpec, entry_bits: int = 32) -> tuple[Stage, ...]:
     [3, 5]
     """
     check_integer("entry_bits", entry_bits, 1)
-    stages: list[Stage] = []
+    return tuple(stage for layer in layer_stages(spec, entry_bits) for stage in layer)
+
+
+def layer_stages(spec: ModelSpec, entry_bits: int = FLOAT32_BITS) -> tuple[tuple[Stage, ...], ...]:
+    """The same stages, those of each layer by themselves."""
+    layers = []
     for layer in spec.layers:
-        branches = [STAGES[mixer](spec, entry_bits) for mixer in layer]
-        stages += branches[0] if len(branches) == 1 else [_side_by_side(branches)]
-    return tuple(stages)
+        branches = [mixer_stages(spec, mixer, entry_bits) for mixer in layer]
+        layers.append(branches[0] if len(branches) == 1 else (_side_by_side(branches),))
+    return tuple(layers)
+
+
+def crossing_by_layer(
+    spec: ModelSpec, lags: Sequence[int], prefix_len: int, entry_bits: int = FLOAT32_BITS
+) -> tuple[NominalBits, ...]:
+    """Bits of each layer that cross a diagonal cut, by kind.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    lags : sequence of int, in tokens
+        One for each stage of ``model_stages``.
+    prefix_len : int, in tokens
+        P, where the cut ends.
+    entry_bits : int, in bits
+
+    Examples
+    --------
+    >>> attention, gru = crossing_by_layer(ModelSpec("attn-gru", d_model=4, window=3), (2, 0), prefix_len=8)
+    >>> attention.total_bits, gru.recurrent_bits
+    (0, 256)
+    """
+    left, time, layers = list(lags), prefix_len - sum(lags), []
+    for stages in layer_stages(spec, entry_bits):
+        kinds = []
+        for stage in stages:
+            lag = left.pop(0)
+            kinds.append(stage.by_kind(time, time + lag))
+            time += lag
+        layers.append(NominalBits(*(sum(bits) for bits in zip(*kinds, strict=True))))
+    return tuple(layers)
 
 
 def _side_by_side(branches: Sequence[tuple[Stage, ...]]) -> Stage:
     """The branches of a parallel layer, at one lag."""
     inner = [window for branch in branches for stage in branch[:-1] for window in stage.windows]
     of = {kind: sum(w.bits * w.reach for w in inner if w.kind == kind) for kind in ("conv", "cache")}
+    stages = [stage for branch in branches for stage in branch]
     return Stage(
         tuple(window for branch in branches for window in branch[-1].windows),
-        sum(stage.recurrent_bits for branch in branches for stage in branch),
-        of["conv"],
-        of["cache"],
+        sum(stage.recurrent_bits for stage in stages),
+        of["conv"] + sum(stage.conv_bits for stage in stages),
+        of["cache"] + sum(stage.cache_bits for stage in stages),
     )
 
 
@@ -136,8 +192,8 @@ def nominal_bits(spec: ModelSpec, prefix_len: int, entry_bits: int = 32) -> Nomi
     """Entries of the state after a prefix times their precision.
 
     A Mamba layer has expand * d_model * d_state recurrent entries and expand * d_model * (d_conv - 1) in its
-    convolution's buffer; an attention layer caches keys and values, 2 * d_model entries, of the last
-    min(window - 1, prefix_len) tokens; the others are in ``STAGES``.
+    convolution's buffer; an attention layer caches keys and values, 2 * d_model entries (n_kv_heads / n_heads of them
+    where they are shared), of the last min(window - 1, prefix_len) tokens; the others are in ``STAGES``.
 
     Parameters
     ----------

@@ -15,11 +15,14 @@ from matplotlib.ticker import MaxNLocator
 
 from boundprobe.bottleneck.curve import BottleneckCurve
 from boundprobe.bounds.diagonal.ceiling import frontier
+from boundprobe.models.spec import WINDOWED, parse_architecture
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
 from boundprobe.tasks.base import AbstractTask
 
 #: Accuracy that models are marked at and the grey region forbids, and those of contour lines.
 ACCURACY, CONTOURS = 0.9, (0.99, 0.5)
+#: Height of hollow marks, of that of the axes.
+HOLLOW = 0.96
 #: Marker and colour (of the project's cycle) of each kind of stack, those of the demo's figures.
 LOOKS = {"attention": ("o", 0), "recurrent": ("s", 1), "hybrid": ("D", 2)}
 
@@ -44,10 +47,10 @@ class PlanePoint:
     @property
     def kind(self) -> str:
         """Attention, recurrent or hybrid, by the mixers of its name."""
-        mixers = set(self.architecture.replace("|", "-").split("-"))
-        if mixers <= {"attn"}:
+        mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
+        if mixers <= set(WINDOWED):
             return "attention"
-        return "hybrid" if "attn" in mixers else "recurrent"
+        return "hybrid" if mixers & set(WINDOWED) else "recurrent"
 
 
 def least_bits(curve: BottleneckCurve, accuracy: float) -> int | None:
@@ -97,12 +100,13 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
         of_kind = [point for point in points if point.kind == kind]
         for filled in (True, False):
             shown = [point for point in of_kind if (point.bits is not None) == filled]
-            ax.plot(
+            (marks,) = ax.plot(
                 [point.reach for point in shown],
-                [top if point.bits is None else point.bits for point in shown],
+                [HOLLOW * top if point.bits is None else point.bits for point in shown],
                 marker, color=colors[place], mfc=colors[place] if filled else "none", ms=7, ls="none", clip_on=False,
                 zorder=4,
             )  # fmt: skip
+            marks.set_in_layout(False)  # their extent is another before the limits are final
         if of_kind:
             names = ", ".join(dict.fromkeys(point.architecture for point in of_kind))
             ax.plot([], [], marker, color=colors[place], ms=7, ls="none", label=f"{kind}: {names}")
@@ -114,7 +118,7 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
     ax.set_xlabel("reach D in tokens: sum of (window - 1)")
     ax.set_ylabel(f"bits across the diagonal cut\n(markers: least for accuracy {accuracy:g})")
     ax.set_title(f"{task.name}: window against state", fontsize=10)
-    ax.legend(fontsize=8, loc="upper right")
+    ax.legend(fontsize=8, loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=1)
     return ax
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from boundprobe.bounds import receptive_field
+from boundprobe.bounds import DiagonalCuts, receptive_field
 from boundprobe.bounds.diagonal.stages import Stage
 from boundprobe.hf.source import ForeignModel, KnownSizes
-from boundprobe.models.sizes import FLOAT32_BITS, model_stages, nominal_bits
+from boundprobe.models.sizes import FLOAT32_BITS, NominalBits, crossing_by_layer, model_stages, nominal_bits
 from boundprobe.models.spec import ModelSpec
 from boundprobe.probes.read_back import check_same
 
@@ -37,7 +37,9 @@ class ModelSizes:
     n_entries: int | None
 
 
-def sizes_of(model: ModelSpec | ForeignModel, config: Mapping[str, Any], prefix_len: int) -> ModelSizes:
+def sizes_of(
+    model: ModelSpec | ForeignModel, config: Mapping[str, Any], prefix_len: int, lag: int = 0
+) -> ModelSizes | None:
     """Sizes of one of the package's models, or of one of Hugging Face by the configuration that its run has.
 
     Parameters
@@ -46,17 +48,32 @@ def sizes_of(model: ModelSpec | ForeignModel, config: Mapping[str, Any], prefix_
     config : mapping
         ``config.toml`` of the probe's run.
     prefix_len : int, in tokens
+    lag : int, in tokens
+        Of the diagonal cut that parts cross; 0 for that of a model of Hugging Face.
+
+    Returns
+    -------
+    ModelSizes or None
+        None for a model with a mixer of somebody's own that is not named here, or not as it was.
     """
-    return _of_spec(model, prefix_len) if isinstance(model, ModelSpec) else _of_foreign(model, config["hf"], prefix_len)
+    if isinstance(model, ModelSpec):
+        return _of_spec(model, prefix_len, lag) if model.may_be_built else None
+    return _of_foreign(model, config["hf"], prefix_len)
 
 
-def _of_spec(spec: ModelSpec, prefix_len: int) -> ModelSizes:
+def _of_spec(spec: ModelSpec, prefix_len: int, lag: int) -> ModelSizes:
+    stages, by_layer = model_stages(spec, FLOAT32_BITS), list[NominalBits]()
+    if lag:
+        crossing = DiagonalCuts(stages, prefix_len, lag).crossing(lag)
+        by_layer += crossing_by_layer(spec, crossing.lags, prefix_len, FLOAT32_BITS)
+    else:
+        of_layers = (replace(spec, architecture="|".join(mixers)) for mixers in spec.layers)
+        by_layer += [nominal_bits(of_layer, prefix_len, FLOAT32_BITS) for of_layer in of_layers]
     parts: dict[str, int] = {}
-    for i, mixers in enumerate(spec.layers):
-        bits = nominal_bits(replace(spec, architecture="|".join(mixers)), prefix_len, FLOAT32_BITS)
+    for i, bits in enumerate(by_layer):
         parts |= {f"{kind} of layer {i}": n for kind, n in zip(KINDS, bits, strict=True) if n}
     n_entries = sum(parts.values()) // FLOAT32_BITS
-    return ModelSizes(receptive_field(spec.windows), model_stages(spec, FLOAT32_BITS), parts, n_entries)
+    return ModelSizes(receptive_field(spec.windows), stages, parts, n_entries)
 
 
 def _of_foreign(model: ForeignModel, table: Mapping[str, Any], prefix_len: int) -> ModelSizes:

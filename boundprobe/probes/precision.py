@@ -8,6 +8,7 @@ the whole array is made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ from boundprobe.seeds import generator
 
 #: Decoders see no more entries than this; wider states are reduced to it by a count sketch.
 MOST_ENTRIES = 8192
-#: Rows converted at a time.
-BLOCK = 256
+#: Numbers converted at a time: small beside a state array of gigabytes.
+BLOCK = 2**23
 #: Share of a column's distinct values that float32 may merge: real numbers rounded to 24 bits sometimes meet.
 MOST_MERGED = 0.01
 #: Low bits of an integer that float32 holds exactly.
@@ -30,6 +31,12 @@ LOW_BITS = 24
 USUAL_PARTS, MOST_PARTS = 3, 8
 #: Floats below the first are subnormal in float32; columns below the second are scaled before they are read in parts.
 SMALLEST_NORMAL, SMALL = 2.0**-126, 2.0**-30
+
+
+def row_blocks(states: NDArray[Any]) -> Iterator[slice]:
+    """Slices over the rows of states (N, d), of about ``BLOCK`` numbers each."""
+    step = max(1, BLOCK // max(1, states.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(states), step))
 
 
 def rows_to_look_at(n_entries: int) -> int:
@@ -126,13 +133,19 @@ class Encoding:
         ValueError
             If an entry is NaN or infinite, or too large for float32.
         """
-        wrong = sum(_check_finite(states[start : start + BLOCK], count=True) for start in range(0, len(states), BLOCK))
+        wrong = sum(_check_finite(states[rows], count=True) for rows in row_blocks(states))
         if wrong:
             raise ValueError(
                 f"`state` must have finite entries that float32 holds, up to 3.4e38; got others in {wrong} rows"
             )
-        pieces = [self._encoded(states[start : start + BLOCK]) for start in range(0, len(states), BLOCK)]
-        return np.concatenate(pieces)
+        first, *blocks = row_blocks(states)
+        encoded = self._encoded(states[first])
+        # Written in place: small arrays that outlive large ones would hold the memory of these.
+        out = np.empty((len(states), encoded.shape[1]), np.float32)
+        out[first] = encoded
+        for rows in blocks:
+            out[rows] = self._encoded(states[rows])
+        return out
 
     def _encoded(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         with np.errstate(under="ignore"):

@@ -113,7 +113,7 @@ class ModelLadder:
             "run_dir": str(self.run_dir),
             "trained": self.trained,
             "task": self.task,
-            "model": asdict(self.model),
+            "model": self.model.to_dict(),
             "member": self.member,
             "seed_index": self.seed_index,
             "n_params": self.n_params,
@@ -137,7 +137,7 @@ class ModelLadder:
             Path(document["run_dir"]),
             document["trained"],
             document["task"],
-            ForeignModel.from_json(document["model"]) if foreign else ModelSpec(**document["model"]),
+            ForeignModel.from_json(document["model"]) if foreign else ModelSpec.from_dict(document["model"]),
             document["member"],
             document["seed_index"],
             document["n_params"],
@@ -257,7 +257,7 @@ def _check_trained_by(
         and known.member == place.config["member"]
         and known.trained == trained.run_id
         and known.task == trained.config["task"]
-        and asdict(known.model) == trained.config["model"]
+        and known.model.to_dict() == trained.config["model"]
         and known.seed_index == of_member["seed_index"]
         and known.n_params == of_member["n_params"]
         and (known.ladder.lag > 0 or asdict(known.ladder.memory) == of_member["memory"])

@@ -19,6 +19,7 @@ from boundprobe.probes.certificates.sample import Sample, Splits, count_units
 from boundprobe.probes.certificates.uniformity import check_uniform
 from boundprobe.probes.precision import Encoding, rows_to_look_at
 from boundprobe.probes.settings import STATES_PARTS, StatesConfig, certificate_level, premise_level
+from boundprobe.probes.wide import narrow
 from boundprobe.seeds import generator
 from boundprobe.tasks.base import IGNORE
 
@@ -82,9 +83,11 @@ def read_states(
             f"`n_values` must be at most {MOST_SCORES // answered.size} for {answered.size} answers in all, as every "
             f"value of each is scored; got {prior.n_values}: number the values that are in use"
         )
-    splits = Splits(*(sample.rows(part) for part in parts))
-    _check_enough(prior, splits, certificate_level(config.confidence, STATES_PARTS))
-    return GivenStates(splits, prior, nominal_bits, f"{copies}; {encoding.says}", distribution)
+    whole = Splits(*(sample.rows(part) for part in parts))
+    _check_enough(prior, whole, certificate_level(config.confidence, STATES_PARTS))
+    narrowed = narrow(raw, sample, parts, prior, config)
+    says = f"{copies}; {encoding.says}{'; ' * bool(narrowed.says)}{narrowed.says}"
+    return GivenStates(narrowed.splits, prior, nominal_bits, says, distribution)
 
 
 def _check_premises(sample: Sample, single: Sample, prior: Prior, level: float) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from boundprobe.checks import MOST_SEED, check_number, check_word
 from boundprobe.errors import RunDirectoryError
+from boundprobe.models.own_sources import check_recorded, check_sources
 from boundprobe.models.spec import ModelSpec
 from boundprobe.runs.files import parse_or_refuse
 from boundprobe.seeds import generator
@@ -203,7 +204,7 @@ class TrainConfig:
             "seed": int(self.seed),
             "scan": self.backend,
             "task": {"name": self.task.name, **self.task.parameters()},
-            "model": {key: x if isinstance(x, str) else int(x) for key, x in asdict(self.model).items()},
+            "model": self.model.to_dict(),
             "train": self._train_table(),
         }
 
@@ -229,8 +230,10 @@ class TrainConfig:
                 raise ValueError(f"`{name}` must be a table, [{name}] with its keys below it; got {config[name]!r}.")
         tables = {name: dict(config.get(name, {})) for name in ("task", "model", "train")}
         for name, keys in (("model", ModelSpec), ("train", Schedule)):
+            known = [f.name for f, _ in settings_of(keys)]
             for key in tables[name]:
-                check_word("key", key, [f.name for f, _ in settings_of(keys)], of=f" of [{name}]")
+                if (name, key) != ("model", "sources"):  # which boundprobe wrote
+                    check_word("key", key, known, of=f" of [{name}]")
         rates = tables["train"].get("learning_rates")
         if rates is not None:
             tables["train"]["learning_rates"] = tuple(rates) if isinstance(rates, list | tuple) else (rates,)
@@ -258,18 +261,23 @@ def config_of_run(table: Mapping[str, Any], place: Path) -> TrainConfig:
     RunDirectoryError
         If the configuration is none, or names a user's own task without the hash of its source.
     ValueError
-        If it names a user's own task that the user has not named and does not trust.
+        If it names a user's own task that the user has not named and does not trust, or the source of a mixer that
+        was named has changed.
     """
     task = table.get("task")
     name = str(task.get("name", "")) if isinstance(task, Mapping) else ""
+    parse_or_refuse(place / "config.toml", lambda: check_recorded(table.get("model")))
     if ":" in name:  # a user's own
         if HASH_KEY not in table["task"]:
             raise RunDirectoryError(
                 f"{place} must have the {HASH_KEY} of its task {name!r}, as boundprobe writes it; got none, and "
                 "executed nothing; name another directory"
             )
-        return TrainConfig.from_dict(table)
-    return parse_or_refuse(place / "config.toml", lambda: TrainConfig.from_dict(table))
+        config = TrainConfig.from_dict(table)
+    else:
+        config = parse_or_refuse(place / "config.toml", lambda: TrainConfig.from_dict(table))
+    check_sources(config.model.sources)
+    return config
 
 
 class ActiveMember(NamedTuple):

@@ -511,6 +511,9 @@ def test_a_bottleneck_along_the_diagonal_is_of_what_crosses_it_and_of_the_answer
     for point in curve.points:
         assert point.accuracy_ceiling == ceiling_and_floor(far, point.total_bits)[0]
         assert point.n_states_seen <= 2**point.total_bits
+        # Four answers of 8 values, of which the far two are also counted by themselves.
+        assert point.all_accuracy.lower <= point.all_accuracy.estimate <= (1 + point.accuracy.estimate) / 2
+        assert point.all_accuracy != point.accuracy
     assert probe_bottleneck(trained, 0, settings) == curve
     assert BottleneckCurve.from_json(curve.to_json()) == curve
     of_attention = {**sizes, "architecture": "attn"}

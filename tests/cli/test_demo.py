@@ -5,16 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from boundprobe.cli import demo
+from boundprobe.cli import demo_settings
 
 SMALL = ["demo", "--steps", "30", "--seeds", "1", "--sequences", "100", "--workers", "2"]
 
 
 @pytest.fixture(autouse=True)
 def few_budgets(monkeypatch):
-    """Three bottlenecks of each task instead of eight."""
-    assert all(len(budgets) == 8 for budgets in demo.BUDGETS.values())
-    monkeypatch.setattr(demo, "BUDGETS", {name: budgets[::3] for name, budgets in demo.BUDGETS.items()})
+    """Three bottlenecks of each task instead of eight, and one of each model of the plane."""
+    assert all(len(budgets) == 8 for budgets in demo_settings.BUDGETS.values())
+    monkeypatch.setattr(
+        demo_settings, "BUDGETS", {name: budgets[::3] for name, budgets in demo_settings.BUDGETS.items()}
+    )
+    monkeypatch.setattr(
+        demo_settings, "PLANE_BUDGETS", {n_far: budgets[:1] for n_far, budgets in demo_settings.PLANE_BUDGETS.items()}
+    )
 
 
 def test_the_demo_ends_well_and_is_done_once(call, here, tmp_path):
@@ -22,7 +27,7 @@ def test_the_demo_ends_well_and_is_done_once(call, here, tmp_path):
     assert code == 0, err
     assert err == ""  # progress only on a terminal
     result = json.loads(out)
-    assert set(result) == {"schema", "run_id", "run_dir", "confidence", "tasks", "violations"}
+    assert set(result) == {"schema", "run_id", "run_dir", "confidence", "tasks", "plane", "violations"}
     assert result["schema"] == "boundprobe.demo/1"
     assert result["violations"] == []
     assert [task["bounds"]["task"]["name"] for task in result["tasks"]] == ["ar-decoding", "selective-copying"]
@@ -40,6 +45,14 @@ def test_the_demo_ends_well_and_is_done_once(call, here, tmp_path):
             assert point["n_states_seen"] <= 2 ** point["bits"]
             assert point["accuracy"]["lower"] <= point["accuracy_ceiling"]
         assert curve is None or len(curve["points"]) == 3
+    plane = result["plane"]
+    assert [(point["architecture"], point["reach"]) for point in plane["points"]] == [
+        ("mamba-mamba", 0), ("mamba-attn", 1), ("mamba-attn", 2), ("mamba-attn", 3), ("attn-attn", 4),
+    ]  # fmt: skip
+    lags = [model["bottleneck"]["lag"] for model in plane["models"][:4]]
+    assert lags == [model["lag"] for model in plane["models"][:4]] == [0, 1, 2, 3]
+    assert "bottleneck" not in plane["models"][4]
+    assert [Path(figure).name for figure in plane["figures"]] == ["plane.png", "plane.svg"]
     figures = [Path(figure) for task in result["tasks"] for figure in task["figures"]]
     assert sorted(figure.name for figure in figures) == sorted(
         f"{stem}.{kind}" for stem in ("bound_vs_empirical", "ladder") for kind in ("png", "svg") for _ in range(2)
@@ -54,7 +67,7 @@ def test_the_demo_ends_well_and_is_done_once(call, here, tmp_path):
 
     code, table, _ = call(*SMALL, "--out", tmp_path / "runs")
     assert code == 0
-    assert "No measured point violates a bound (6 models, 2 tasks)." in table
+    assert "No measured point violates a bound (11 models, 2 tasks)." in table
     assert "behind bottlenecks of exactly so many bits" in table
     assert all(name in table for name in ("attn-attn", "mamba-mamba", "mamba-attn", "state-hard", "window-hard"))
     other, figure = (path for path in (tmp_path / "runs").iterdir()), "bound_vs_empirical.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
 import re
@@ -18,6 +19,7 @@ from boundprobe.runs import load_run
 from tests.helpers.strangers import copied, edit
 
 CONFIG = ProbeConfig(n_sequences=300, n_calibration=100, n_train=200, decoders=("linear",))
+DIAGONAL = dataclasses.replace(CONFIG, cut="diagonal")
 STATES = StatesConfig(DecoderConfig(("linear", "chain")))
 
 
@@ -111,10 +113,24 @@ def ladder(trained, tmp_path_factory):
     return run, probe_member(run, 0, CONFIG).run_dir / "result.json"
 
 
+@pytest.fixture(scope="module")
+def diagonal_ladder(trained, tmp_path_factory):
+    """The same along the diagonal cut."""
+    run = load_run(copied(trained, tmp_path_factory.mktemp("edited-diagonal")))
+    return run, probe_member(run, 0, DIAGONAL).run_dir / "result.json"
+
+
 @pytest.mark.parametrize("step", EDITS)
 def test_every_number_of_a_ladder_is_determined_or_free(ladder, step):
     run, file = ladder
     check_edits(file, lambda: probe_member(run, 0, CONFIG), FREE, step)
+
+
+@pytest.mark.parametrize("step", EDITS)
+def test_every_number_of_a_ladder_along_a_diagonal_is_determined_or_free(diagonal_ladder, step):
+    run, file = diagonal_ladder
+    assert json.loads(file.read_text())["lag"] == 1
+    check_edits(file, lambda: probe_member(run, 0, DIAGONAL), FREE, step)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["", "groups"])

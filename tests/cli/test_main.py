@@ -12,6 +12,7 @@ import boundprobe
 from boundprobe.cli.main import VERBS
 from boundprobe.cli.options import options_of
 from boundprobe.models import ModelSpec
+from boundprobe.settings import settings_of
 from boundprobe.training import Schedule
 
 BOUNDS = ["bounds", "--task", "selective-copying"]
@@ -368,7 +369,7 @@ def test_every_task_is_named_in_the_help(typed):
 def test_flags_are_those_of_the_fields():
     """A field without a flag could not be set, and a flag without a field would set nothing."""
     flags = {option.path: option for option in (*options_of(ModelSpec, "model"), *options_of(Schedule, "train"))}
-    fields = {("model", f.name) for f in dataclasses.fields(ModelSpec)} | {
+    fields = {("model", f.name) for f, _ in settings_of(ModelSpec)} | {
         ("train", f.name) for f in dataclasses.fields(Schedule)
     }
     assert set(flags) == fields

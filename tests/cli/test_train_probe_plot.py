@@ -295,13 +295,17 @@ def test_plots_of_two_tasks_are_refused(call, tiny, trained, tmp_path):
 
 def test_a_bottleneck_along_the_diagonal(document, call, refused, trained):
     flags = [*PROBE, "--budgets", "2x2,2x3", "--bottleneck-steps", "3", "--cut", "diagonal"]
-    curve = document("probe", trained, *flags)["bottleneck"]
-    assert (curve["lag"], curve["n_answers"]) == (
-        1,
-        1,
-    )  # its window sees both letters; the older one is beyond a lag of 1
+    ladder = document("probe", trained, *flags)
+    curve = ladder["bottleneck"]
+    # Its window sees both letters; the older one, of four values, is beyond a lag of 1.
+    assert (ladder["lag"], ladder["entropy_bits"], ladder["diagonal"]) == (1, 2.0, None)
+    assert ladder["used_bits"]["lower"] <= ladder["present_bits"]["estimate"] <= 2.0
+    assert ladder["memory"]["recurrent_bits"] == 32 * 2 * 16  # of the state of Mamba alone
+    assert (curve["lag"], curve["n_answers"]) == (1, 1)
     assert [point["bits"] for point in curve["points"]] == [4, 6]
     code, out, _ = call("probe", trained, *flags)
     assert code == 0
     assert "behind a bottleneck along the diagonal cut of lag 1 (answers beyond it: 1)" in out
+    assert "H(Y beyond a lag of 1) = 2.00 bits" in out
+    assert "of I(U;S | the tokens since)" in out
     assert "`--cut` must be vertical with plot" in refused("plot", trained, "--budgets", "1x2", "--cut", "diagonal")

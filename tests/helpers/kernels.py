@@ -12,12 +12,14 @@ from torch import Tensor
 from boundprobe.kernels import (
     DECAYED_ATTENTION,
     DELTA_RULE,
+    GENERALISED_DELTA_RULE,
     SELECTIVE_SCAN,
     SHORT_CONVOLUTION,
     WINDOWED_ATTENTION,
     Operation,
     decayed_attention,
     delta_rule,
+    generalised_delta_rule,
     selective_scan,
     windowed_attention,
 )
@@ -180,6 +182,16 @@ CASES: dict[str, Case] = {
     "decayed attention, one a row": _recurrence(DECAYED_ATTENTION, decayed_attention, beta=False, decay="BTHK"),
     "delta rule, one decay a head": _recurrence(DELTA_RULE, delta_rule, beta=True, decay="BTH1"),
     "delta rule, one a row": _recurrence(DELTA_RULE, delta_rule, beta=True, decay="BTHK"),
+    "generalised delta rule": Case(
+        GENERALISED_DELTA_RULE,
+        {"q": "BTHK", "k": "BTHK", "v": "BTHV", "a": "BTHK", "b": "BTHK", "log_decay": "BTHK", "initial_state": "BHKV"},
+        lambda backend: lambda *inputs: generalised_delta_rule(*inputs, backend=backend),
+        _RECURRENCE_SIZES,
+        _RECURRENCE_LARGEST,
+        _RECURRENCE_BORDERS,
+        # So little is removed that the state does not grow much where removal adds to it.
+        {"a": _unit, "b": lambda x: 0.5 * _unit(x), "log_decay": _decay},
+    ),
     "short convolution": Case(
         SHORT_CONVOLUTION,
         {"x": "BTD", "taps": "DC", "bias": "D", "before": "BPD"},

@@ -51,6 +51,7 @@ def model_ladder(
     held = tuple(RetainedGroup(2 * i + 1, bound(3.0 - i / 4, 3.0), 0.0, 9) for i in range(groups))
     ladder = Ladder(
         stream="keys-once",
+        lag=0,
         entropy_bits=12.0,
         n_values=8,
         errors=AnswerErrors(error, error - 0.04, error + 0.05, 0.99),

@@ -13,10 +13,13 @@ from boundprobe.kernels.window import POSITIONS
 from boundprobe.models import (
     GRU,
     LSTM,
+    RWKV7,
     AbstractMixer,
     DeltaNet,
+    GatedAttention,
     GatedDeltaNet,
     GatedLinearAttention,
+    KimiDeltaAttention,
     Mamba,
     Mamba2,
     MambaAttentionStep,
@@ -61,6 +64,20 @@ VARIANTS: dict[str, Variant] = {
     "deltanet": Variant(lambda: DeltaNet(D, n_heads=2, d_state=3, d_conv=4), 37),
     "deltanet without convolution": Variant(lambda: DeltaNet(D, n_heads=2, d_state=3, d_conv=1), 12),
     "gated-deltanet": Variant(lambda: GatedDeltaNet(D, n_heads=2, d_state=3, d_conv=4), 37),
+    "mamba2 of two groups": Variant(lambda: Mamba2(D, d_state=3, d_head=4, d_conv=4, expand=2, n_groups=2), 37),
+    "deltanet, beta up to 2": Variant(lambda: DeltaNet(D, 2, 3, 4, beta_max=2), 37),
+    "deltanet, wide values": Variant(lambda: DeltaNet(D, 4, 3, 2, d_value=5, n_groups=2), 12),
+    "gated-deltanet, beta up to 2": Variant(lambda: GatedDeltaNet(D, 2, 3, 4, beta_max=2), 37),
+    "gated-deltanet, wide values": Variant(lambda: GatedDeltaNet(D, 4, 3, 2, d_value=5, n_groups=2), 12),
+    "kda": Variant(lambda: KimiDeltaAttention(D, n_heads=2, d_state=3, d_conv=4), 37),
+    "kda, reference": Variant(lambda: KimiDeltaAttention(D, 2, 3, 4, "reference"), 12),
+    "kda, wide values, beta up to 2": Variant(
+        lambda: KimiDeltaAttention(D, 4, 3, 2, d_value=5, n_groups=2, beta_max=2), 12
+    ),
+    "kda without convolution": Variant(lambda: KimiDeltaAttention(D, 2, 3, 1), 12),
+    "rwkv7": Variant(lambda: RWKV7(D, n_heads=2, d_state=3), 37),
+    "rwkv7, reference": Variant(lambda: RWKV7(D, 2, 3, "reference"), 12),
+    "rwkv7, one row": Variant(lambda: RWKV7(D, 1, 1), 12),
     "lstm": Variant(lambda: LSTM(D, expand=2), 12),
     "gru": Variant(lambda: GRU(D, expand=2), 12),
     "ssm": Variant(lambda: SelectiveSSM(D, n_heads=2, d_state=3), 12),
@@ -78,6 +95,13 @@ VARIANTS: dict[str, Variant] = {
         for position in POSITIONS
         for backend in WINDOWED_ATTENTION.usable("cpu")
     },
+    "attn, two heads of keys for four": Variant(lambda: SlidingWindowAttention(D, 4, 6, "rope", n_kv_heads=2), 12),
+    "attn, one head of keys, learned": Variant(lambda: SlidingWindowAttention(D, 2, 6, "learned", n_kv_heads=1), 12),
+    **{
+        f"gated-attn, {position}": Variant(lambda position=position: GatedAttention(D, 2, 6, position), 12)
+        for position in POSITIONS
+    },
+    "gated-attn, one head of keys": Variant(lambda: GatedAttention(D, 4, 3, "rope", n_kv_heads=1), 12),
     "attn, window 1": Variant(_attention(1, "none"), 7),
     "attn, window beyond the sequence": Variant(_attention(12, "learned"), 7),
     "attn, blocks of queries, rope": Variant(_attention(6, "rope", "blocks"), 116),

@@ -7,18 +7,35 @@ import torch
 from torch import Tensor
 
 from boundprobe.errors import MissingDependencyError
-from boundprobe.kernels import DECAYED_ATTENTION, DELTA_RULE, decayed_attention, delta_rule
+from boundprobe.kernels import (
+    DECAYED_ATTENTION,
+    DELTA_RULE,
+    GENERALISED_DELTA_RULE,
+    decayed_attention,
+    delta_rule,
+    generalised_delta_rule,
+)
 from boundprobe.kernels.linear import chunked, delta_rule_reference
 from boundprobe.kernels.linear.opaque import apply_opaque
 from tests.helpers.kernels import CASES, READ, Case, Inputs, assert_agrees, assert_close, gradients, loss_of
 
-RECURRENCES = {key: case for key, case in CASES.items() if case.operation in (DECAYED_ATTENTION, DELTA_RULE)}
+RECURRENCES = {
+    key: case
+    for key, case in CASES.items()
+    if case.operation in (DECAYED_ATTENTION, DELTA_RULE, GENERALISED_DELTA_RULE)
+}
 DELTA = CASES["delta rule, one decay a head"]
 each_recurrence = pytest.mark.parametrize("case", RECURRENCES.values(), ids=RECURRENCES)
 
 
 def by_hand(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, s: Tensor, beta: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    s: Tensor,
+    beta: Tensor | None,
+    remove: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Matrices of one sequence and one head at a time, sharing nothing with the package; no beta: nothing corrected."""
     s, o = s.clone(), torch.zeros_like(v)
@@ -27,7 +44,10 @@ def by_hand(
             for t in range(q.shape[1]):
                 decay = torch.diag(log_decay[b, t, h].exp().expand(q.shape[-1]))
                 key, value = k[b, t, h], v[b, t, h]
-                if beta is None:
+                if remove is not None:
+                    keep = torch.eye(len(key), dtype=s.dtype) - torch.outer(remove[1][b, t, h], remove[0][b, t, h])
+                    s[b, h] = keep @ decay @ s[b, h] + torch.outer(key, value)
+                elif beta is None:
                     s[b, h] = decay @ s[b, h] + torch.outer(key, value)
                 else:
                     keep = torch.eye(len(key), dtype=s.dtype) - beta[b, t, h] * torch.outer(key, key)
@@ -94,10 +114,20 @@ def test_the_recurrence_by_hand(case: Case, sizes: dict[str, int]) -> None:
     """The delta rule as the paper writes it: S_t = (I - beta k k^T) diag(exp g) S_{t-1} + beta k v^T."""
     inputs = case.draw(0, **sizes)
     given = dict(zip(case.names, inputs, strict=True))
-    expected = by_hand(*(given.get(key) for key in ("q", "k", "v", "log_decay", "initial_state", "beta")))
+    remove = (given["a"], given["b"]) if "a" in given else None
+    expected = by_hand(*(given.get(key) for key in ("q", "k", "v", "log_decay", "initial_state", "beta")), remove)
     for backend in case.operation.usable("cpu"):
         for found, right in zip(case.of_backend(backend)(*inputs), expected, strict=True):
             assert_close(found, right, backend)
+
+
+def test_the_generalised_rule_with_one_key_is_the_delta_rule() -> None:
+    q, k, v, beta, log_decay, initial = CASES["delta rule, one a row"].draw(5)
+    scaled = beta[..., None] * k
+    for backend in ("chunked", "reference"):
+        found = generalised_delta_rule(q, scaled, v, k, scaled, log_decay, initial, backend=backend)
+        for one, other in zip(found, delta_rule(q, k, v, beta, log_decay, initial), strict=True):
+            assert_close(one, other, backend)
 
 
 @each_recurrence

@@ -8,10 +8,13 @@ import pytest
 
 from boundprobe.models import (
     BUILDERS,
+    RWKV7,
     AbstractMixer,
     DeltaNet,
+    GatedAttention,
     GatedDeltaNet,
     GatedLinearAttention,
+    KimiDeltaAttention,
     Mamba,
     Mamba2,
     MambaAttentionStep,
@@ -43,11 +46,26 @@ def test_no_mixer_is_left_out() -> None:
         lambda: GatedLinearAttention(D, 2, 3, "fast"),
         lambda: DeltaNet(D, 2, 3, 4, "fast"),
         lambda: GatedDeltaNet(D, 2, 3, 4, "fast"),
+        lambda: KimiDeltaAttention(D, 2, 3, 4, "fast"),
+        lambda: RWKV7(D, 2, 3, "fast"),
+        lambda: GatedAttention(D, 2, 4, "rope", "fast"),
         lambda: MambaChunks(D, 3, 2, 2, 2, 2, 2, "fast"),
         lambda: MambaAttentionStep(D, 3, 2, 2, 2, 5, "rope", "fast"),
         lambda: SlidingWindowAttention(D, 2, 4, "rope", "fast"),
     ],
-    ids=["mamba", "mamba2", "gla", "deltanet", "gated-deltanet", "chunks", "step", "attn"],
+    ids=[
+        "mamba",
+        "mamba2",
+        "gla",
+        "deltanet",
+        "gated-deltanet",
+        "kda",
+        "rwkv7",
+        "gated-attn",
+        "chunks",
+        "step",
+        "attn",
+    ],
 )
 def test_an_unknown_backend_is_refused_before_training(build: Callable[[], AbstractMixer]) -> None:
     with pytest.raises(ValueError, match=r"`backend` must be one of auto,.*; got 'fast'") as caught:

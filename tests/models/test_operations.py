@@ -16,6 +16,7 @@ from boundprobe.kernels import (
     AUTO,
     DECAYED_ATTENTION,
     DELTA_RULE,
+    GENERALISED_DELTA_RULE,
     OPERATIONS,
     SELECTIVE_SCAN,
     SHORT_CONVOLUTION,
@@ -104,7 +105,7 @@ def test_each_operation_of_a_model_is_recorded() -> None:
 
 def test_what_auto_takes_depends_on_the_sizes_of_a_window() -> None:
     for sizes, expected in (({"window": 11, "d_model": 12}, "numba"), ({"window": 256, "d_model": 64}, "blocks")):
-        for mixer in ("attn", "mamba+attnstep"):
+        for mixer in ("attn", "gated-attn", "mamba+attnstep"):
             assert chosen_backends(ModelSpec(mixer, **sizes), AUTO, "cpu")[WINDOWED_ATTENTION.name] == expected
     wide = ModelSpec("attn", window=64, d_model=128, n_heads=8)  # the width of a head counts, not that of the model
     assert chosen_backends(wide, AUTO, "cpu")[WINDOWED_ATTENTION.name] == "numba"
@@ -123,8 +124,9 @@ def test_what_is_recorded_is_what_computes(mixer: str, monkeypatch: pytest.Monke
 
         return Backend(lambda: run, backend.devices)
 
-    # the linear recurrence is two functions, each with its table
-    for operation in (SELECTIVE_SCAN, DELTA_RULE, DECAYED_ATTENTION, SHORT_CONVOLUTION, WINDOWED_ATTENTION):
+    # the linear recurrence is three functions, each with its table
+    recurrences = DELTA_RULE, DECAYED_ATTENTION, GENERALISED_DELTA_RULE
+    for operation in (SELECTIVE_SCAN, *recurrences, SHORT_CONVOLUTION, WINDOWED_ATTENTION):
         table = {name: noted(operation.name, name, backend) for name, backend in operation.backends.items()}
         monkeypatch.setitem(vars(operation), "backends", table)
     here = {key for of in OPERATIONS_OF[mixer] for key in of.usable("cpu")}

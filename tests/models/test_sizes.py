@@ -46,7 +46,15 @@ def sizes(draw: st.DrawFn) -> dict[str, Any]:
         "chunk": draw(st.integers(1, 5)),
         "mlp_ratio": 0,
         "position": draw(st.sampled_from(("rope", "learned", "none"))),
+        "n_kv_heads": draw(st.sampled_from([0, *_divisors(n_heads)])),
+        "d_value": draw(st.integers(0, 5)),
+        "n_groups": draw(st.sampled_from([0, *_divisors(n_heads)])),
+        "beta_max": draw(st.integers(1, 2)),
     }
+
+
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
 
 
 @pytest.mark.parametrize("architecture", [*MIXERS, "2xmamba-attn", "gated-deltanet|attn-mamba2", "mamba+chunks|lstm"])
@@ -72,6 +80,9 @@ BY_HAND = {
     "gla": (7 * 12, 0, 0),
     "deltanet": (7 * 12, (2 * 2 * 7 + 12) * 3, 0),
     "gated-deltanet": (7 * 12, (2 * 2 * 7 + 12) * 3, 0),
+    "gated-attn": (0, 0, 2 * 12 * 4),
+    "kda": (7 * 12, (2 * 2 * 7 + 12) * 3, 0),
+    "rwkv7": (7 * 12, 12, 0),
     "lstm": (2 * 36, 0, 0),
     "gru": (36, 0, 0),
     "ssm": (2 * 7, 0, 0),
@@ -86,6 +97,40 @@ def test_nominal_bits_by_hand(mixer: str) -> None:
     spec = ModelSpec(mixer, **SIZES)
     assert tuple(nominal_bits(spec, 20, 1)) == BY_HAND[mixer]
     assert nominal_bits(spec, 20).total_bits == 32 * sum(BY_HAND[mixer])
+
+
+#: Entries of layers as their configurations have them, after 10 tokens.
+PUBLISHED = {
+    "Qwen3-Next, gated DeltaNet": (
+        ModelSpec("gated-deltanet", d_model=2048, n_heads=32, n_groups=16, d_state=128, d_value=128),
+        (524_288, 24_576, 0),
+    ),
+    "Nemotron-H-8B, Mamba-2": (
+        ModelSpec("mamba2", d_model=4096, d_state=128, d_head=64, n_groups=8),
+        (1_048_576, 30_720, 0),
+    ),
+    "32 heads, 8 of keys and values of 128": (
+        ModelSpec("attn", d_model=4096, n_heads=32, n_kv_heads=8, window=10**6),
+        (0, 0, 10 * 2_048),
+    ),
+    "Olmo Hybrid, gated DeltaNet": (
+        ModelSpec("gated-deltanet", d_model=3840, n_heads=30, d_state=96, d_value=192, beta_max=2),
+        (552_960, 34_560, 0),
+    ),
+    "mamba-130m": (ModelSpec("mamba", d_model=768), (24_576, 4_608, 0)),
+    "mamba2-130m": (ModelSpec("mamba2", d_model=768, d_state=128, d_head=64), (196_608, 5_376, 0)),
+    "Kimi Linear, KDA": (
+        ModelSpec("kda", d_model=2304, n_heads=32, d_state=128, d_value=128),
+        (524_288, 36_864, 0),
+    ),
+    "RWKV-7 0.1B": (ModelSpec("rwkv7", d_model=768, n_heads=12, d_state=64), (49_152, 768, 0)),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_states_of_published_layers(name: str) -> None:
+    spec, entries = PUBLISHED[name]
+    assert tuple(nominal_bits(spec, 10, 1)) == entries
 
 
 @given(st.lists(st.sampled_from(MIXERS), min_size=1, max_size=4), st.integers(0, 30))

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from boundprobe.models import BUILDERS, MIXERS, ModelSpec, parse_architecture
 from boundprobe.models.sizes import STAGES
-from boundprobe.models.spec import WINDOWED
+from boundprobe.models.spec import LATER, WINDOWED
 from boundprobe.settings import settings_of
 
 #: Fields that are words, and what they may be.
 WORDS = {field.name: about.words for field, about in settings_of(ModelSpec) if about.words}
 
-WHOLE = ("d_model", "window", "n_heads", "d_state", "d_conv", "expand", "d_head", "chunk", "mlp_ratio")
+WHOLE = ("d_model", "window", "n_heads", "d_state", "d_conv", "expand", "d_head", "chunk", "mlp_ratio", *LATER)
+#: Sizes that may be 0.
+FROM_ZERO = ("mlp_ratio", "n_kv_heads", "d_value", "n_groups")
 
 layers = st.lists(
     st.tuples(st.integers(1, 12), st.lists(st.sampled_from(MIXERS), min_size=1, max_size=3)), min_size=1, max_size=4
@@ -35,7 +37,7 @@ def test_all_tables_name_the_same_mixers() -> None:
     assert set(MIXERS) == set(BUILDERS) == set(STAGES)
     assert len(set(MIXERS)) == len(MIXERS)
     assert set(WINDOWED) <= set(MIXERS)
-    assert set(WHOLE) | set(WORDS) | {"architecture"} == {field.name for field in fields(ModelSpec)}
+    assert set(WHOLE) | set(WORDS) | {"architecture", "sources"} == {field.name for field in fields(ModelSpec)}
 
 
 @given(layers, st.booleans(), st.integers(1, 100))
@@ -49,7 +51,7 @@ def test_an_architecture_is_written_and_read(
     spec = ModelSpec(written, window=window)
     assert parse_architecture(written) == spec.layers == expected
     assert spec.mixers == tuple(mixer for branches in expected for mixer in branches)
-    assert spec.windows == tuple(window if set(branches) == {"attn"} else None for branches in expected)
+    assert spec.windows == tuple(window if set(branches) <= {"attn", "gated-attn"} else None for branches in expected)
     assert ModelSpec(**asdict(spec)) == spec
 
 
@@ -127,13 +129,13 @@ def test_a_near_miss_is_named() -> None:
 def test_a_size_that_is_no_size_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^`{name}` must be ") as caught:
         ModelSpec(**{name: value})
-    assert_says_what_to_do(str(caught.value), repr(value), str(0 if name == "mlp_ratio" else 1))
+    assert_says_what_to_do(str(caught.value), repr(value), str(0 if name in FROM_ZERO else 1))
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_zero_is_allowed_for_the_mlp_alone(name: str) -> None:
-    if name == "mlp_ratio":
-        assert ModelSpec(mlp_ratio=0).mlp_ratio == 0
+def test_zero_is_allowed_where_it_has_a_meaning(name: str) -> None:
+    if name in FROM_ZERO:
+        assert getattr(ModelSpec(**{name: 0}), name) == 0
     else:
         with pytest.raises(ValueError, match=f"^`{name}` must be .*; got 0"):
             ModelSpec(**{name: 0})
@@ -152,7 +154,7 @@ def test_every_word_is_allowed(name: str) -> None:
     assert [getattr(ModelSpec(**{name: word}), name) for word in WORDS[name]] == list(WORDS[name])
 
 
-@pytest.mark.parametrize("architecture", ["attn", "mamba-attn", "mamba|attn", "mamba+attnstep"])
+@pytest.mark.parametrize("architecture", ["attn", "gated-attn", "mamba-attn", "mamba|attn", "mamba+attnstep"])
 @pytest.mark.parametrize(("d_model", "n_heads"), [(7, 1), (6, 2), (8, 8), (2, 4)])
 def test_heads_of_odd_width_are_refused_where_pairs_are_turned(architecture: str, d_model: int, n_heads: int) -> None:
     with pytest.raises(ValueError, match="rotary") as caught:
@@ -165,7 +167,9 @@ def test_heads_of_odd_width_are_refused_where_pairs_are_turned(architecture: str
     assert all(spec.d_model == 3 * n_heads for spec in other_positions)
 
 
-@pytest.mark.parametrize("architecture", ["gla", "deltanet", "gated-deltanet", "ssm", "mamba+chunks", "attn"])
+@pytest.mark.parametrize(
+    "architecture", ["gla", "deltanet", "gated-deltanet", "kda", "rwkv7", "ssm", "mamba+chunks", "attn"]
+)
 def test_heads_share_the_width_equally(architecture: str) -> None:
     with pytest.raises(ValueError, match=r"^`d_model` must be a multiple of 3 .*; got 8 with n_heads=3") as caught:
         ModelSpec(architecture, d_model=8, n_heads=3, position="none")
@@ -187,6 +191,47 @@ def test_channels_that_are_no_heads_are_refused_where_there_is_mamba2(expand: in
         ModelSpec("gru-mamba2", **sizes)
     assert_says_what_to_do(str(caught.value))
     assert ModelSpec("gru-mamba", **sizes).d_head == d_head
+
+
+@pytest.mark.parametrize("architecture", ["attn", "gated-attn", "mamba+attnstep", "gru|attn"])
+def test_heads_share_keys_and_values_equally(architecture: str) -> None:
+    with pytest.raises(ValueError, match=r"^`n_kv_heads` must be 0, or a number that divides the 4 heads; got 3\.$"):
+        ModelSpec(architecture, n_heads=4, n_kv_heads=3)
+    assert ModelSpec(architecture, n_heads=4, n_kv_heads=2).n_kv_heads == 2
+    assert ModelSpec("gru", n_heads=4, n_kv_heads=3).n_kv_heads == 3
+
+
+@pytest.mark.parametrize(
+    ("architecture", "n_heads"), [("deltanet", 4), ("gated-deltanet", 4), ("kda", 4), ("mamba2", 2)]
+)
+def test_groups_share_heads_equally(architecture: str, n_heads: int) -> None:
+    said = f"^`n_groups` must be 0, or a number that divides the {n_heads} heads; got 3\\.$"
+    with pytest.raises(ValueError, match=said):
+        ModelSpec(architecture, n_heads=4, n_groups=3)
+    assert ModelSpec(architecture, n_heads=4, n_groups=2).n_groups == 2
+    assert ModelSpec("gla", n_heads=4, n_groups=3).n_groups == 3
+
+
+@pytest.mark.parametrize("architecture", ["deltanet", "gated-deltanet", "kda"])
+def test_values_of_their_own_width_need_no_multiple(architecture: str) -> None:
+    assert ModelSpec(architecture, d_model=7, n_heads=2, d_value=3).d_value == 3
+    with pytest.raises(ValueError, match=r"`d_model` must be a multiple of 2"):
+        ModelSpec(f"{architecture}-gla", d_model=7, n_heads=2, d_value=3)
+
+
+def test_beta_ends_at_one_or_two() -> None:
+    with pytest.raises(ValueError, match=r"^`beta_max` must be an integer from 1 to 2; got 3") as caught:
+        ModelSpec("deltanet", beta_max=3)
+    assert_says_what_to_do(str(caught.value))
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_setting_that_came_later_is_recorded_where_it_is_not_at_its_default(name: str) -> None:
+    """Names of runs are hashes of records: those from before a setting must stay."""
+    assert name not in ModelSpec().to_dict()
+    other = ModelSpec("gru", **{name: 2})
+    assert other.to_dict() == {**ModelSpec("gru").to_dict(), name: 2}
+    assert ModelSpec(**other.to_dict()) == other
 
 
 def test_a_spec_cannot_be_changed() -> None:

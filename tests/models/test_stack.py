@@ -12,6 +12,7 @@ from torch import Tensor
 from boundprobe.kernels import AUTO, OPERATIONS
 from boundprobe.models import MIXERS, OPERATIONS_OF, CutState, ModelSpec, SequenceModel
 from boundprobe.models.layers import Layer
+from boundprobe.models.spec import WINDOWED
 
 VOCAB, T, BATCH = 6, 10, 3
 #: T is more than three chunks, three windows and three convolutions.
@@ -40,6 +41,8 @@ SPECS |= {
         ("mamba-attn", "norm", "none"),
         ("mamba-attn", "mlp_ratio", 0),
         ("mamba2-attn", "d_conv", 1),
+        ("mamba2-kda", "n_groups", 2),
+        ("gated-attn|attn-gru", "n_kv_heads", 1),
         ("mamba-attn", "window", 1),
         ("mamba-attn", "window", 32),
     )
@@ -52,6 +55,9 @@ KINDS = {
     "gla": {"recurrent"},
     "deltanet": {"recurrent", "conv"},
     "gated-deltanet": {"recurrent", "conv"},
+    "gated-attn": {"cache"},
+    "kda": {"recurrent", "conv"},
+    "rwkv7": {"recurrent", "conv"},
     "lstm": {"recurrent"},
     "gru": {"recurrent"},
     "ssm": {"recurrent"},
@@ -371,7 +377,9 @@ def last_logits_change(model: SequenceModel, tokens: Tensor, distance: int) -> b
     return not torch.equal(model(tokens)[:, -1], model(other)[:, -1])
 
 
-@pytest.mark.parametrize(("architecture", "n_layers"), [("attn", 1), ("attn|attn", 1), ("2xattn", 2), ("3xattn", 3)])
+@pytest.mark.parametrize(
+    ("architecture", "n_layers"), [("attn", 1), ("attn|gated-attn", 1), ("2xattn", 2), ("3xgated-attn", 3)]
+)
 @pytest.mark.parametrize("window", [1, 2, 4])
 @torch.no_grad()
 def test_the_receptive_field_of_attention_is_what_theory_says(architecture: str, n_layers: int, window: int) -> None:
@@ -388,7 +396,9 @@ def test_the_receptive_field_of_attention_is_what_theory_says(architecture: str,
             assert any(changes), f"distance {distance} is not seen"
 
 
-@pytest.mark.parametrize("architecture", [*(mixer for mixer in MIXERS if mixer != "attn"), "attn-gru", "attn|gru"])
+@pytest.mark.parametrize(
+    "architecture", [*(mixer for mixer in MIXERS if mixer not in WINDOWED), "attn-gru", "attn|gru"]
+)
 @torch.no_grad()
 def test_a_recurrent_layer_sees_beyond_every_window(architecture: str) -> None:
     spec = ModelSpec(architecture, **SIZES | {"window": 2, "d_conv": 2})

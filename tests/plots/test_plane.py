@@ -43,7 +43,7 @@ def test_marks_stand_at_their_reach_and_bits_and_hollow_at_the_top(axes):
         for line in marks
         for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
     }
-    top = axes.get_ylim()[1]
+    top = 0.96 * axes.get_ylim()[1]
     assert set(at) == {(0, 16), (1, 13), (2, top), (6, 0)}
     assert [place for place, face in at.items() if face == "none"] == [(2, top)]
     assert "never reaches accuracy 0.9" in {text.get_text() for text in axes.get_legend().get_texts()}
@@ -54,17 +54,14 @@ def test_kinds_are_read_from_the_mixers():
 
 
 def test_least_bits_count_what_is_certain_over_all_answers():
-    def point(bits, lower):
-        accuracy = Proportion(lower, lower, 1.0)
-        return BottleneckPoint(
-            1, bits, bits, accuracy, 1.0, None, CertifiedBound(0.0, "lower", 0.0, 0.95, "S1", "clopper-pearson"), 2, ()
-        )
+    def point(bits, lower, of_all):
+        far, everything = Proportion(lower, lower, 1.0), Proportion(0.99, of_all, 1.0)
+        used = CertifiedBound(0.0, "lower", 0.0, 0.95, "S1", "clopper-pearson")
+        return BottleneckPoint(1, bits, bits, far, everything, 1.0, None, used, 2, ())
 
-    curve = BottleneckCurve(
-        "", "", "", {}, {}, 0, 0.95, tuple(point(b, a) for b, a in ((2, 0.5), (4, 0.8), (6, 0.95))), 2, 2
-    )
-    # Two of four answers are beyond the cut; the near ones are right.
-    assert least_bits(curve, 1.0, 4, 0.75) == 2
-    assert least_bits(curve, 1.0, 4, 0.9) == 4
-    assert least_bits(curve, 0.9, 4, 0.9) == 6
-    assert least_bits(curve, 1.0, 4, 0.99) is None
+    points = tuple(point(*each) for each in ((2, 0.9, 0.5), (4, 0.6, 0.8), (6, 0.3, 0.95)))
+    curve = BottleneckCurve("", "", "", {}, {}, 0, 0.95, points, 2, 2)
+    assert least_bits(curve, 0.5) == 2
+    assert least_bits(curve, 0.8) == 4
+    assert least_bits(curve, 0.81) == 6
+    assert least_bits(curve, 0.99) is None

@@ -29,7 +29,7 @@ TASK = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
 SIZES = {"d_model": 8, "window": 4, "d_state": 2, "d_head": 8, "mlp_ratio": 2}
 ARCHITECTURES = {
     "mamba-attn": 200, "mamba|attn": 200, "mamba2-gla": 50, "deltanet-gated-deltanet": 50, "lstm-gru": 50, "ssm": 50,
-    "mamba+chunks": 50,
+    "mamba+chunks": 50, "kda-rwkv7": 20, "gated-attn": 20,
 }  # fmt: skip
 SCHEDULE = Schedule("mixture", steps=200, batch=8, warmup_steps=20)
 
@@ -77,6 +77,34 @@ def test_company_does_not_matter_bit_for_bit(architecture: str) -> None:
     assert torch.equal(train_together(pairs[:1], 60), together[:1])
     assert torch.equal(train_together(pairs[:2], 60), together[:2])
     assert torch.equal(train_together([pairs[3], pairs[1], pairs[0]], 60), together[[3, 1, 0]])
+
+
+LEARNERS = {
+    "gated-attn": {"n_heads": 2, "n_kv_heads": 1},
+    "kda": {"n_heads": 2, "d_value": 6, "n_groups": 1, "beta_max": 2},
+    "rwkv7": {"d_state": 8},
+    "mamba2": {"d_head": 4, "n_groups": 2},
+}
+
+
+@pytest.mark.parametrize("architecture", LEARNERS)
+def test_the_loss_falls(architecture: str) -> None:
+    """Through autograd, of two members at once; the other's answers are shuffled, and are not learned in that time."""
+    spec = ModelSpec(architecture, **{**SIZES, **LEARNERS[architecture]})
+    schedule = Schedule("uniform", steps=100, batch=16, warmup_steps=10)
+    config = TrainConfig(TASK, spec, schedule)
+    permuted = replace(config, schedule=replace(schedule, targets="random"))
+    member = Member("report", 0.01, 0)
+    pairs = [ActiveMember(config, member), ActiveMember(permuted, member)]
+    stepper = Stepper(Ensemble.of([build_model(*pair) for pair in pairs]), pairs, ProcessGroup())
+    losses = []
+    for first in range(0, schedule.steps, STEPS_PER_DRAW):
+        tokens, targets = draw(pairs, first, STEPS_PER_DRAW)
+        for i in range(STEPS_PER_DRAW):
+            losses.append(stepper.step(tokens[:, i], targets[:, i], stepper.scalars_of(first + i, 1)[0]))
+    right, shuffled = torch.stack(losses[-20:]).mean(0)
+    assert right < 0.7 * losses[0][0]
+    assert right < 0.9 * shuffled
 
 
 def test_the_plain_loop_is_the_oracle() -> None:

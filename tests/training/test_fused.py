@@ -228,6 +228,7 @@ UNSUPPORTED = [
     ({}, torch.float32, "cuda", "device cuda"),
     ({"model": ModelSpec("attn", d_model=256)}, torch.float32, "cpu", "d_model 256"),
     ({"model": ModelSpec("attn", d_model=128, window=200)}, torch.float32, "cpu", "25600 numbers in a head's window"),
+    ({"model": ModelSpec("attn", n_heads=2, n_kv_heads=1)}, torch.float32, "cpu", "n_kv_heads 1"),
     ({"model": ModelSpec("50xattn", d_model=128, window=1)}, torch.float32, "cpu", "numbers to keep"),
 ]
 

@@ -11,6 +11,11 @@ its begin, P(a, b) the matrix of ``_decayed_products``.  Then, with one row for 
         (I + tril(diag(beta) P(k, k), -1)) [U, W] = diag(beta) [V, K e^c]
         and the two lines above with U - W S_0 in place of V
 
+    generalised delta rule (Peng et al. 2025, arXiv 2503.14456, section 4): what removal keys bring up, one row a token,
+        (I + tril(P(a, b), -1)) U = (A e^c) S_0 + tril(P(a, k), -1) V
+        O   = (Q e^c) S_0 + P(q, k) V - P(q, b) U
+        S_C = e^{c_C} S_0 + (K e^{c_C - c})^T V - (B e^{c_C - c})^T U
+
 Decays enter as exponentials of sums of log decays over later tokens.  These are at most 0, so nothing overflows.
 """
 
@@ -66,6 +71,35 @@ def delta_rule_chunked(
         state = write + keep @ state
     before = torch.stack(starts)  # (n, B, H, K, V)
     return _tokens((q * grown) @ before + scores @ (u - w @ before), n_tokens), state
+
+
+def generalised_delta_rule_chunked(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor, initial_state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The generalised delta rule by chunks.  Arguments and result as in ``generalised_delta_rule``."""
+    n_tokens = q.shape[1]
+    q, k, v, a, b, c = _chunks(q, k, v, a, b, log_decay)
+    read_of_writes, found_of_writes = _decayed_products(q, a, b=k, c=c)
+    read_of_removals, found_of_removals = _decayed_products(q, a, b=b, c=c)
+    grown = c.exp()
+    right = torch.cat([found_of_writes.tril(-1) @ v, a * grown], dim=-1)
+    # Unitriangular: the ones of the diagonal are not written down.
+    solved = torch.linalg.solve_triangular(found_of_removals.tril(-1), right, upper=False, unitriangular=True)
+    u, w = solved.split([v.shape[-1], a.shape[-1]], dim=-1)  # U = u + w S_0
+    end = c[..., -1:, :]  # (n, B, H, 1, K or 1)
+    later = (end - c).exp()
+    late_writes, late_removals = (k * later).mT, (b * later).mT  # (n, B, H, K, C)
+    # S_C as one matrix times S_0 and one added: little is left from chunk to chunk.
+    writes = late_writes @ v - late_removals @ u  # (n, B, H, K, V)
+    decays = end.squeeze(-2).exp().expand(*w.shape[:-2], w.shape[-1])  # (n, B, H, K)
+    keeps = decays.diag_embed() - late_removals @ w  # (n, B, H, K, K)
+    state, starts = initial_state, []
+    for write, keep in zip(writes.unbind(0), keeps.unbind(0), strict=True):
+        starts.append(state)
+        state = write + keep @ state
+    before = torch.stack(starts)  # (n, B, H, K, V)
+    o = (q * grown) @ before + read_of_writes @ v - read_of_removals @ (u + w @ before)
+    return _tokens(o, n_tokens), state
 
 
 def _chunks(*inputs: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Recurrences whose state is a matrix for each head: two functions, with backends by name.
+"""Recurrences whose state is a matrix for each head: two functions, with backends by name; ``generalised`` is a third.
 
 ``reference`` is the definition, one token after the other; ``chunked`` computes the same by matrix products, on any
 device and in any precision; ``fla`` calls flash-linear-attention's kernels on CUDA, in half precision only.
@@ -18,7 +18,7 @@ from boundprobe.kernels.linear.reference import decayed_attention_reference, del
 Recurrence = Callable[..., tuple[Tensor, Tensor]]
 
 
-def _in_float32(recurrence: Recurrence) -> Recurrence:
+def in_float32(recurrence: Recurrence) -> Recurrence:
     """``recurrence``, computed in float32 where its inputs are half precision, with results of v's type."""
 
     def run(*inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,9 +51,9 @@ def _operation(chunked: Recurrence, load_fla: Callable[[], Recurrence], referenc
     return Operation(
         "linear recurrence",
         {
-            "chunked": Backend(lambda: _in_float32(chunked)),
+            "chunked": Backend(lambda: in_float32(chunked)),
             "fla": Backend(load_fla, ("cuda",), "pip install 'boundprobe[cuda]'"),
-            "reference": Backend(lambda: _in_float32(reference)),
+            "reference": Backend(lambda: in_float32(reference)),
         },
     )
 
@@ -111,7 +111,7 @@ def decayed_attention(
     [1.0, 1.5]
     """
     run = DECAYED_ATTENTION.function(backend, v.device.type)
-    o, state = run(q, k, v, *_filled(k, v, log_decay, initial_state))
+    o, state = run(q, k, v, *fill_missing(k, v, log_decay, initial_state))
     return o, state
 
 
@@ -160,11 +160,11 @@ def delta_rule(
     ([3.0, 5.0], 5.0)
     """
     run = DELTA_RULE.function(backend, v.device.type)
-    o, state = run(q, k, v, beta, *_filled(k, v, log_decay, initial_state))
+    o, state = run(q, k, v, beta, *fill_missing(k, v, log_decay, initial_state))
     return o, state
 
 
-def _filled(k: Tensor, v: Tensor, log_decay: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
+def fill_missing(k: Tensor, v: Tensor, log_decay: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
     """Log decays and initial state, zeros where they are None."""
     batch, n_tokens, heads, rows = k.shape
     if log_decay is None:

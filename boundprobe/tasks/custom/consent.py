@@ -1,8 +1,9 @@
-"""Consent to execute a user's own task: given by naming it, never by a run directory that names it.
+"""Consent to execute a user's own task or mixer: given by naming it, never by a run directory that names it.
 
 A run's configuration names the file of its task, and both come from whoever made the run.  So a task is executed only
 if its reference was named in this process without the hash that configurations of runs have, if the command line
-named it (``--task``), by whatever path leads to the same source, or if everything is trusted (``--trust``).
+named it (``--task``), by whatever path leads to the same source, or if everything is trusted (``--trust``).  The same
+holds for a mixer, which ``--model`` names.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ def consenting(*references: str, everything: bool = False) -> Iterator[None]:
 
 
 def name_task(reference: str) -> None:
-    """Note that the user has named a task."""
+    """Note that the user has named a task or a mixer."""
     _CONSENT.get().references.add(reference)
 
 
-def consented(reference: str, sha256: str) -> str:
+def consented(reference: str, sha256: str, kind: str = "task") -> str:
     """The reference by which a run's task is executed: its own, or another path of yours to the same source and name.
 
     Parameters
@@ -60,6 +61,8 @@ def consented(reference: str, sha256: str) -> str:
         As the run has it.
     sha256 : str
         The hash of its source that the run has.
+    kind : str
+        "task" or "mixer", for the message.
 
     Raises
     ------
@@ -82,9 +85,10 @@ def consented(reference: str, sha256: str) -> str:
         if yours
         else "got it from a run or its configuration alone"
     )
+    give = f"--task {reference}, or --trust" if kind == "task" else "--trust"
     raise ValueError(
-        f"task {reference!r} must be named by you to be executed; {got}, and executed nothing; read that file, then "
-        f"give --task {reference}, or --trust"
+        f"{kind} {reference!r} must be named by you to be executed; {got}, and executed nothing; read that file, then "
+        f"give {give}"
     )
 
 

@@ -37,7 +37,7 @@ def shown_parameter(name: str, value: object) -> object:
     return value[:SHOWN_DIGITS] if name == HASH_KEY and isinstance(value, str) else value
 
 
-def read_reference(reference: str, wanted: str | None = None) -> tuple[object, str]:
+def read_reference(reference: str, wanted: str | None = None, kind: str = "task") -> tuple[object, str]:
     """The object that a reference names, and the sha256 of its source file.
 
     Parameters
@@ -46,6 +46,8 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
         ``module:name`` (the working directory is searched as well) or ``file.py:name``.
     wanted : str, optional
         The sha256 that the source must have: compared before anything of it is executed.
+    kind : str
+        "task" or "mixer", for messages.
 
     Returns
     -------
@@ -59,10 +61,10 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
         In one line, if the file, module or name is not there, the source is another than the wanted one, or running
         it raises.
     """
-    source = source_of(reference)
+    source = source_of(reference, kind)
     _check_source(reference, source, wanted)
     place, _, name = reference.rpartition(":")
-    module = _run_file(Path(place), source, reference) if _is_file(place) else _import(place, reference)
+    module = _run_file(Path(place), source, reference, kind) if _is_file(place) else _import(place, reference, kind)
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if hasattr(value, "queries")]
         check_word("name", name, public, "define it there", of=f" in {place}")
@@ -70,8 +72,8 @@ def read_reference(reference: str, wanted: str | None = None) -> tuple[object, s
     return getattr(module, name), hashlib.sha256(source).hexdigest()
 
 
-def source_of(reference: str) -> bytes:
-    """The source that a reference names; nothing of it is executed.
+def source_of(reference: str, kind: str = "task") -> bytes:
+    """The source that a reference names; nothing of it is executed.  ``kind`` is for messages.
 
     Raises
     ------
@@ -80,14 +82,14 @@ def source_of(reference: str) -> bytes:
     """
     place, _, name = reference.rpartition(":")
     if not place or not name.isidentifier():
-        raise ValueError(f"`task` must be module:name or file.py:name; got {reference!r}, which names nothing.")
+        raise ValueError(f"`{kind}` must be module:name or file.py:name; got {reference!r}, which names nothing.")
     if not _is_file(place):
-        return _source_of_module(place, reference)
+        return _source_of_module(place, reference, kind)
     try:
-        return read_given("`task`", Path(place))
+        return read_given(f"`{kind}`", Path(place))
     except OSError as error:
         raise ValueError(
-            f"`task` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
+            f"`{kind}` must name a Python file; got {reference!r}, and {place} cannot be read ({error.strerror})."
         ) from None
 
 
@@ -105,29 +107,29 @@ def _check_source(reference: str, source: bytes, wanted: str | None) -> None:
         )
 
 
-def _source_of_module(place: str, reference: str) -> bytes:
+def _source_of_module(place: str, reference: str, kind: str) -> bytes:
     """The source of a module by its name; of the module nothing is executed, of packages around it their own file."""
     with _from_here():
         try:
             spec = importlib.util.find_spec(place)
         except Exception as error:
-            raise ValueError(_failed(reference, error)) from error
+            raise ValueError(_failed(reference, error, kind)) from error
     if spec is None:
-        raise ValueError(_failed(reference, ModuleNotFoundError(f"No module named {place!r}")))
+        raise ValueError(_failed(reference, ModuleNotFoundError(f"No module named {place!r}"), kind))
     if not spec.has_location or not spec.origin:
-        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
+        raise ValueError(f"`{kind}` must name a Python module; got {reference!r}, and {place} has no source file.")
     return Path(spec.origin).read_bytes()
 
 
-def _import(place: str, reference: str) -> ModuleType:
+def _import(place: str, reference: str, kind: str) -> ModuleType:
     """A module by its name."""
     with _from_here():
         try:
             module = pkgutil.resolve_name(f"{place}:")
         except Exception as error:
-            raise ValueError(_failed(reference, error)) from error
+            raise ValueError(_failed(reference, error, kind)) from error
     if not isinstance(module, ModuleType):
-        raise ValueError(f"`task` must name a Python module; got {reference!r}, and {place} has no source file.")
+        raise ValueError(f"`{kind}` must name a Python module; got {reference!r}, and {place} has no source file.")
     return module
 
 
@@ -142,7 +144,7 @@ def _from_here() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _run_file(path: Path, source: bytes, reference: str) -> ModuleType:
+def _run_file(path: Path, source: bytes, reference: str, kind: str) -> ModuleType:
     """Run a file as a module of its own; what it imports from its own directory is found."""
     name = f"boundprobe_user_{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
     spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
@@ -157,16 +159,17 @@ def _run_file(path: Path, source: bytes, reference: str) -> ModuleType:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
-        raise ValueError(_failed(reference, error)) from error
+        raise ValueError(_failed(reference, error, kind)) from error
     finally:
         sys.path.remove(beside)
     return module
 
 
-def _failed(reference: str, error: Exception) -> str:
+def _failed(reference: str, error: Exception, kind: str) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return (
-        f"`task` must be a module:name or file.py:name that runs; got {reference!r}, which cannot be loaded ({reason})."
+        f"`{kind}` must be a module:name or file.py:name that runs; got {reference!r}, which cannot be loaded "
+        f"({reason})."
     )
 
 

@@ -56,6 +56,8 @@ def find_obstacle(config: TrainConfig, dtype: torch.dtype, device_type: str) -> 
     others = sorted({"|".join(layer) for layer in spec.layers if len(layer) > 1 or layer[0] not in MIXERS})
     if others:
         return f"layers with {', '.join(others)}; the fused step has attn and mamba, one in a layer"
+    if 0 < spec.n_kv_heads < spec.n_heads and "attn" in spec.mixers:
+        return f"n_kv_heads {spec.n_kv_heads}; the fused step has a head of keys and values for each of queries"
     return _find_large(config) or find_problem(SELECTIVE_SCAN.backends["numba"], device_type)
 
 
