@@ -228,6 +228,26 @@ def test_without_transformers_the_exit_code_is_3(folder, tmp_path, monkeypatch, 
         assert "needs the package transformers, which is not installed" in capsys.readouterr().err
 
 
+def test_a_model_in_the_cache_of_hugging_face_is_found_by_its_name(folder, tmp_path, monkeypatch):
+    home = tmp_path / "models--some--model"
+    snapshot = home / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    for file in folder.iterdir():
+        (snapshot / file.name).write_bytes(file.read_bytes())
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = find_source("some/model")
+    assert (found.name, found.family, found.sha256) == ("some/model", "llama", find_source(folder).sha256)
+
+
+def test_a_gguf_file_needs_its_packages(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("boundprobe.hf.readers.find_spec", lambda name: None)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert main(["probe", "--hf", str(tmp_path / "model.gguf"), *FLAGS]) == 3
+    assert "a .gguf file needs the packages gguf and accelerate" in capsys.readouterr().err
+
+
 def test_a_family_without_known_sizes_is_measured_and_read_back(tmp_path):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

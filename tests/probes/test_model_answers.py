@@ -137,3 +137,21 @@ def test_the_interchange_check_names_a_model_that_looks_at_the_whole_batch(plant
     cut, model = TASK.sample_cut(40, np.random.default_rng(1)), Mean(TASK, 3)
     (state,) = states_at_cut(model, cut.prefix)
     assert "(A4)" in interchange_check(model, state, cut)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_memory_limits_change_no_answer(architecture, monkeypatch):
+    """A model's own chunk, and states that are copied a few at a time."""
+    model, cut = small_model(architecture), TASK.sample_cut(23, np.random.default_rng(0))
+    whole = read_answers(model, states_at_cut(model, cut.prefix), cut, TASK.answer_values)
+    batches = []
+    answer_of = model.answer
+    monkeypatch.setattr(model, "answer", lambda state, tokens: batches.append(len(tokens)) or answer_of(state, tokens))
+    model.chunk = 10
+    states = states_at_cut(model, cut.prefix)
+    assert [state.batch for state in states] == [10, 10, 3]
+    monkeypatch.setattr(states_module, "MOST_COPIED", 4 * len(cut.queries) * states[0].bits().total_bits // 8)
+    pieces = read_answers(model, states, cut, TASK.answer_values)
+    assert max(batches) == 4 * len(cut.queries)
+    np.testing.assert_array_equal(pieces.wrong, whole.wrong)
+    np.testing.assert_allclose(pieces.scores, whole.scores, atol=1e-5)
