@@ -65,7 +65,7 @@ OPTIONS = (
         "--frontier",
         ("frontier",),
         reaches,
-        "add the least recurrent bits for each reach of the windows (all that matter without a list)",
+        "add the least recurrent bits for each reach of the windows (default: those where an answer comes into sight)",
         "D[,..]",
         without_value=[],
     ),

@@ -49,7 +49,7 @@ def print_model(document: Mapping[str, Any]) -> None:
     if document["n_params"] is not None:  # a configuration of Hugging Face does not tell
         say(f"{document['n_params']} parameters, embedding and read-out included")
     say("\nbits that cross the diagonal cuts (D1), and bits that the answers beyond them take:")
-    rows = sorted(_some(cuts, binding), key=lambda cut: int(cut["lag"]))
+    rows = _some(cuts, binding)
     columns = ["lag", "far answers", "recurrent", "conv", "cache", "required", "accuracy at most", ""]
     mark = "<- binds" if binding["accuracy_ceiling"] < 1 else "<- least to spare"
     print_table(columns, [[*_row(cut), mark if cut == binding else ""] for cut in rows])
@@ -70,10 +70,11 @@ def frontier_document(task: AbstractTask, wanted: Sequence[int] | None, error: f
 
 def print_frontier(points: Sequence[Mapping[str, Any]]) -> None:
     """Print how much recurrent state each reach of the windows leaves to be held."""
-    say("\nleast recurrent bits for a reach, the sum of (window - 1) over windows and convolutions (D1):")
+    say("\nleast recurrent bits for a reach, the sum of (window - 1) over windows and convolutions (D1), without")
+    say("full attention and attention over summaries:")
     rows = [
         [str(point["reach"]), str(point["far_answers"]), exact(point["required_bits"], ".3f")]
-        for point in _some(points, points[-1])
+        for point in _some(points, points[-1], _first_gain(points))
     ]
     print_table(["reach", "far answers", "recurrent bits"], rows)
     if len(rows) < len(points):
@@ -85,9 +86,15 @@ def _row(cut: Mapping[str, Any]) -> list[str]:
     return [*counts, exact(cut["required_bits"], ".3f"), exact(cut["accuracy_ceiling"], ".6f")]
 
 
-def _some(rows: Sequence[Any], always: Any) -> list[Any]:
-    """Rows for a table: all, or some of them evenly with one that must be among them."""
+def _first_gain(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The least reach at which fewer answers are far; the first of all where none is."""
+    return next((point for point in points if point["far_answers"] < points[0]["far_answers"]), points[0])
+
+
+def _some(rows: Sequence[Any], *always: Any) -> list[Any]:
+    """Rows for a table, in order: all, or some of them evenly with those that must be among them."""
     if len(rows) <= MOST_ROWS:
         return list(rows)
-    chosen = [rows[round(i * (len(rows) - 1) / (MOST_ROWS - 2))] for i in range(MOST_ROWS - 1)]
-    return chosen if always in chosen else [*chosen, always]
+    n_even = MOST_ROWS - len(always)
+    chosen = {round(i * (len(rows) - 1) / (n_even - 1)) for i in range(n_even)} | {rows.index(row) for row in always}
+    return [rows[i] for i in sorted(chosen)]

@@ -71,7 +71,7 @@ def print_retention(retention: Retention) -> None:
     what = "by distance: tokens back from the cut" if by == "distance" else "by answer"
     say(f"\nretention {what}, certified bits of {retention.of}{more}:")
     print_table(
-        [by, "certified", "estimate", "error", "sequences"],
+        [by, "certified", "estimate", "decoder error", "sequences"],
         [
             [
                 str(held.group),
@@ -114,7 +114,8 @@ def diagonal_row(cut: DiagonalBound) -> tuple[str, str, str]:
     """The diagonal cut that binds, beside the vertical one of the other rows."""
     crosses = cut.crossing
     kinds = f"recurrent {crosses.recurrent_bits}, convolution {crosses.conv_bits}, cache {crosses.cache_bits}"
-    asked = f"{cut.far_answers} answers beyond it take {cut.required_bits:.2f} bits at the measured error"
+    beyond = "answer beyond it takes" if cut.far_answers == 1 else "answers beyond it take"
+    asked = f"{cut.far_answers} {beyond} {cut.required_bits:.2f} bits if all errors were among them"
     return f"across lag {cut.lag}", f"{crosses.total_bits} bits", f"{kinds}; {asked} (D1)"
 
 
@@ -134,10 +135,12 @@ def print_curve(curve: BottleneckCurve) -> None:
             f"{point.accuracy_ceiling:.4f}",
             "-" if point.accuracy_floor_strategy is None else f"{point.accuracy_floor_strategy:.4f}",
             f">= {point.used.lower:.2f}",
+            *([f"{point.all_accuracy.estimate:.4f}"] if curve.lag else []),
         ]
         for point in curve.by_bits
     ]
-    columns = ["entries", "bits", "states seen", "accuracy", "bounds", "ceiling", "partial storage", "bits used"]
+    columns = ["entries", "bits", "states seen", "accuracy", "bounds", "ceiling", "partial storage", "bits used (S1)"]
+    columns += ["all answers"] if curve.lag else []
     print_table(columns, rows)
 
 
@@ -183,9 +186,10 @@ def _rows(ladder: Ladder) -> list[tuple[str, str, str]]:
             )
         )
     rows.append(("nominal", f"{ladder.nominal_bits} bits", kinds))
+    uncut, from_it = ("uncut model; ", beyond) if ladder.lag else ("", " from one state")
     for half, accuracy, why in (
-        ("state-hard", ladder.state_hard, f"all queries{beyond or ' from one state'}"),
-        ("window-hard", ladder.window_hard, f"ceiling {ladder.window_ceiling:.4f} at its receptive field (W2)"),
+        ("state-hard", ladder.state_hard, f"all queries{from_it}"),
+        ("window-hard", ladder.window_hard, f"{uncut}ceiling {ladder.window_ceiling:.4f} at its receptive field (W2)"),
     ):
         rows.append((f"accuracy, {half}", f"{accuracy.estimate:.4f}", f"{_interval(accuracy)}; {why}"))
     return rows

@@ -86,13 +86,14 @@ def print_sizes(sizes: StateSizes) -> None:
         ["kind", "layers", "recurrent", "conv", "cache per token", "cache", "window", "types"],
         [_row(layer, n_layers) for layer, n_layers in alike.items()],
     )
-    memory = sizes.memory
+    memory, windowed = sizes.memory, any(layer.window is not None for layer in sizes.layers)
+    grows = f"{sizes.cache_bits_per_token:g} with each token{' that fits the windows' if windowed else ''}"
     say("\nEntries of one layer; of convolutions the columns that are read.  Bits of all layers:\n")
     print_pairs(
         [
             ("recurrent", f"{memory.recurrent_bits}", "whatever the number of tokens"),
             ("convolution", f"{memory.conv_bits}", "whatever the number of tokens"),
-            ("cache", f"{memory.cache_bits}", f"{sizes.cache_bits_per_token:g} with each token that fits the windows"),
+            ("cache", f"{memory.cache_bits}", grows),
             ("all", f"{memory.total_bits}", f"{memory.total_bits / 8 / 2**20:.3f} MiB"),
         ]
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from boundprobe.bounds import window_accuracy_ceiling
-from boundprobe.checks import check_kind
+from boundprobe.bounds import DiagonalCuts, Stage, window_accuracy_ceiling
+from boundprobe.checks import check_kind, refuse
 from boundprobe.models.cut_model import CutModel, check_members, stages_of
+from boundprobe.models.diagonal import DiagonalCut
 from boundprobe.models.stack import SequenceModel
 from boundprobe.probes.certificates.assumptions import Assumption, all_of
 from boundprobe.probes.certificates.binomial import (
@@ -65,7 +66,10 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
     check_members(model)
     whole = model
     if config.cut != VERTICAL:
-        model, task = seen_from(config.cut, check_kind("model", model, SequenceModel), task)
+        if not isinstance(model, SequenceModel):
+            got = f"{config.cut}, of a {type(model).__name__}"
+            refuse("cut", "vertical but for a SequenceModel, whose layers can be read at times of their own", got)
+        model, task = seen_from(config.cut, model, task)
     alpha = certificate_level(config.confidence, LADDER_PARTS)
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
@@ -103,10 +107,11 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
         needed = next(machine for machine in rounded if machine.entry_bits == kept.entry_bits)
         entropy = rounded_entropy(kept, (states[0], known, measured), alpha, generator(config.seed, "order", 3))
     memory, window_hard = measured[0].bits(), _window_hard(whole, task, config, alpha)
+    stages = _checked_stages(whole, task, memory.total_bits)
     ceiling = window_accuracy_ceiling(task.window_case(), whole.receptive_field)
     lag = lag_of(task)
     outside = interchange_check(model, measured[0], evaluation, with_suffixes=bool(lag))
-    diagonal = diagonal_of(stages_of(whole), task, config.stream, errors.accuracy)
+    diagonal = diagonal_of(stages, task, config.stream, errors.accuracy)
     broken = find_violations(
         entropy_bits=case.entropy_bits,
         nominal_bits=memory.total_bits,
@@ -146,6 +151,17 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
         confidence=config.confidence,
         violations=broken if outside is None else (outside, *broken),
     )
+
+
+def _checked_stages(model: CutModel, task: AbstractTask, state_bits: int) -> tuple[Stage, ...] | None:
+    """What a model says its layers carry; at least the bits of its state, or D1 would be held against another model."""
+    stages = stages_of(model)
+    if stages is None or isinstance(model, SequenceModel | DiagonalCut):
+        return stages
+    said = int(DiagonalCuts(stages, task.prefix_len, 0).total_bits[0])
+    if said < state_bits:
+        refuse("stages", f"at least the {state_bits} bits of the model's state together", f"{said} bits")
+    return stages
 
 
 def _assumptions(case: StateCase, outside: str | None, decoder: str) -> tuple[Assumption, ...]:

@@ -5,6 +5,7 @@ import torch
 
 import boundprobe as bp
 from boundprobe.bottleneck import Bottleneck, BottleneckedModel
+from boundprobe.bounds import Stage
 from boundprobe.models import MIXERS, CutState, ModelSpec, SequenceModel, StateTensor
 from boundprobe.probes import ProbeConfig, measure
 from boundprobe.tasks import SelectiveCopying
@@ -200,6 +201,17 @@ def test_tensors_of_a_state_have_names():
             state[name]
 
 
+def test_stages_that_carry_less_than_the_state_are_refused():
+    task = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
+    config = ProbeConfig(n_sequences=400, n_calibration=100, n_train=200, decoders=("linear",))
+    model = Recurrent(task.n_token_ids)
+    model.stages = (Stage(recurrent_bits=255),)
+    with pytest.raises(ValueError, match=r"`stages` must be at least the 256 bits of .* together; got 255 bits"):
+        measure(model, task, config)
+    model.stages = (Stage(recurrent_bits=256),)
+    assert measure(model, task, config).diagonal.crossing.total_bits == 256
+
+
 def test_a_model_of_ones_own_is_measured_whole():
     task = SelectiveCopying(n_numbers=2, n_letters=2, seq_len=8)
     config = ProbeConfig(n_sequences=400, n_calibration=100, n_train=200, decoders=("linear",))
@@ -209,5 +221,5 @@ def test_a_model_of_ones_own_is_measured_whole():
     assert [(part.layer, part.kind) for part in ladder.parts] == [(0, "recurrent")]
     assert ladder.present.lower <= 4.0
     assert ladder.violations == ()
-    with pytest.raises(ValueError, match="`model` must be a SequenceModel; got Recurrent"):
+    with pytest.raises(ValueError, match=r"`cut` must be vertical but for a Seq.*; got diagonal, of a Recurrent"):
         measure(Recurrent(task.n_token_ids), task, ProbeConfig(cut="diagonal"))

@@ -211,7 +211,7 @@ def _diagonal_ceiling(bound: DiagonalBound) -> Bound:
     settled = "1 answer is settled by a token" if n == 1 else f"{n} answers are settled by tokens"
     why = (
         f"{settled} with {bound.lag} or more others before the query; "
-        f"{crosses} bits cross there, of {bound.required_bits:.3f} that the wanted accuracy takes"
+        f"{crosses} bits cross there, and the wanted accuracy takes {bound.required_bits:.3f}"
     )
     return Bound("diagonal_ceiling", bound.accuracy_ceiling, "proved", note=why)
 
