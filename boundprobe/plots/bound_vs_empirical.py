@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,10 +15,10 @@ from boundprobe.bottleneck.curve import BottleneckCurve, MeasuredModel
 from boundprobe.bounds.state.fano import fano_accuracy_ceiling, packing_accuracy_ceiling, store_some_accuracy
 from boundprobe.bounds.window import receptive_field, window_accuracy_ceiling
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
+from boundprobe.plots.looks import looks_of
 from boundprobe.probes.certificates.binomial import Proportion
 from boundprobe.tasks.base import AbstractTask
 
-MARKERS = "osD^vP*X"
 N_POINTS = 400
 #: Left end of the axis of bits; a triangle there means less.
 LEFT_BITS = 0.5
@@ -179,14 +178,11 @@ def save(task: AbstractTask, models: Sequence[MeasuredModel], stem: Path) -> lis
 def _looks(models: Sequence[MeasuredModel]) -> list[dict[str, str]]:
     """One colour and marker per architecture, and a label for its first model."""
     architectures = [model.of_model.model.architecture for model in models]
-    names = list(dict.fromkeys(architectures))
-    colours = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
-    looks, labelled = [], set()
+    fixed, looks, labelled = looks_of({name: name for name in architectures}), [], set()
     for name in architectures:
-        i = names.index(name)
         label = "_" if name in labelled else name
         labelled.add(name)
-        looks.append({"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": label})
+        looks.append({**fixed[name]._asdict(), "label": label})
     return looks
 
 

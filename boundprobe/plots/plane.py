@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,16 +14,14 @@ from matplotlib.ticker import MaxNLocator
 
 from boundprobe.bottleneck.curve import BottleneckCurve
 from boundprobe.bounds.diagonal.ceiling import frontier
-from boundprobe.models.spec import WINDOWED, parse_architecture
 from boundprobe.plots.figure import FORBIDDEN, project_style, save_figure
+from boundprobe.plots.looks import kind_of, looks_of
 from boundprobe.tasks.base import AbstractTask
 
 #: Accuracy that models are marked at and the grey region forbids, and those of contour lines.
 ACCURACY, CONTOURS = 0.9, (0.99, 0.5)
 #: Height of hollow marks, of that of the axes.
 HOLLOW = 0.96
-#: Marker and colour (of the project's cycle) of each kind of stack, those of the demo's figures.
-LOOKS = {"attention": ("o", 0), "recurrent": ("s", 1), "hybrid": ("D", 2)}
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,6 @@ class PlanePoint:
     architecture: str
     reach: int
     bits: int | None
-
-    @property
-    def kind(self) -> str:
-        """Attention, recurrent or hybrid, by the mixers of its name."""
-        mixers = {mixer for layer in parse_architecture(self.architecture) for mixer in layer}
-        if mixers <= set(WINDOWED):
-            return "attention"
-        return "hybrid" if mixers & set(WINDOWED) else "recurrent"
 
 
 def least_bits(curve: BottleneckCurve, accuracy: float) -> int | None:
@@ -95,21 +84,18 @@ def draw_plane(ax: Axes, task: AbstractTask, points: Sequence[PlanePoint], accur
     )  # fmt: skip
     for wanted, style in zip(CONTOURS, ("--", ":"), strict=True):
         ax.plot(reaches, needs(wanted), style, color="0.35", lw=1, label=f"least bits for accuracy {wanted:g}")
-    colors = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
-    for kind, (marker, place) in LOOKS.items():
-        of_kind = [point for point in points if point.kind == kind]
+    looks = looks_of({point.architecture: point.architecture for point in points})
+    for name, (color, marker) in looks.items():
+        own = [point for point in points if point.architecture == name]
         for filled in (True, False):
-            shown = [point for point in of_kind if (point.bits is not None) == filled]
+            shown = [point for point in own if (point.bits is not None) == filled]
             (marks,) = ax.plot(
                 [point.reach for point in shown],
                 [HOLLOW * top if point.bits is None else point.bits for point in shown],
-                marker, color=colors[place], mfc=colors[place] if filled else "none", ms=7, ls="none", clip_on=False,
-                zorder=4,
+                marker, color=color, mfc=color if filled else "none", ms=7, ls="none", clip_on=False, zorder=4,
             )  # fmt: skip
             marks.set_in_layout(False)  # their extent is another before the limits are final
-        if of_kind:
-            names = ", ".join(dict.fromkeys(point.architecture for point in of_kind))
-            ax.plot([], [], marker, color=colors[place], ms=7, ls="none", label=f"{kind}: {names}")
+        ax.plot([], [], marker, color=color, ms=7, ls="none", label=f"{kind_of(name)}: {name}")
     if any(point.bits is None for point in points):
         ax.plot([], [], "o", color="0.35", mfc="none", ms=7, ls="none", label=f"never reaches accuracy {accuracy:g}")
     ax.set_xlim(-0.3, right + 0.3)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from boundprobe.plots.bound_vs_empirical import MARKERS, WINDOW_EDGE, draw_state_region, draw_window_region
+from boundprobe.plots.bound_vs_empirical import WINDOW_EDGE, draw_state_region, draw_window_region
 from boundprobe.plots.figure import project_style, save_figure
+from boundprobe.plots.looks import looks_of
 from boundprobe.tasks.base import AbstractTask
 
 #: A reported seed, as ``boundprobe.runs.collect.seed_rows`` makes it.
@@ -90,10 +90,8 @@ def save(task: AbstractTask, rows: Sequence[Row], stem: Path) -> list[Path]:
 
 def _draw_series(ax: Axes, rows: Sequence[Row], place: Callable[[Row], float], value: str, *, joined: bool) -> None:
     """The means of each series of runs at their places; joined by a line where nothing is forbidden between two."""
-    names = list(dict.fromkeys(map(_series, rows)))
-    colours = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
-    for i, name in enumerate(names):
-        color = colours[i % len(colours)]
+    looks = looks_of({_series(row): row["architecture"] for row in rows})
+    for name, (color, marker) in looks.items():
         runs = sorted(_runs([row for row in rows if _series(row) == name]), key=lambda run: place(run[0]))
         at = np.array([place(run[0]) for run in runs], dtype=float)
         values = [np.array([row[value] for row in run]) for run in runs]
@@ -101,7 +99,7 @@ def _draw_series(ax: Axes, rows: Sequence[Row], place: Callable[[Row], float], v
         low, high = (np.array([np.percentile(v, q) for v in values]) for q in (10, 90))
         # The mean of a few seeds that fail and many that do not lies below the 10th percentile.
         ax.vlines(at, low, high, color=color, lw=1.5, zorder=4)
-        style = MARKERS[i % len(MARKERS)] + ("-" if joined else "")
+        style = marker + ("-" if joined else "")
         ax.plot(at, mean, style, color=color, ms=6, mec="white", lw=1, zorder=5, label=name)
         for x, v in zip(at, values, strict=True):
             ax.plot(np.full(len(v), x), v, ".", color=color, ms=4, alpha=0.35, mew=0, zorder=3)

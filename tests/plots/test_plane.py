@@ -37,7 +37,7 @@ def test_the_grey_region_is_below_the_frontier_of_its_accuracy(axes):
 
 
 def test_marks_stand_at_their_reach_and_bits_and_hollow_at_the_top(axes):
-    marks = [line for line in axes.lines if line.get_marker() in "soD" and len(line.get_xdata())]
+    marks = [line for line in axes.lines if line.get_marker() != "None" and len(line.get_xdata())]
     at = {
         (x, y): line.get_markerfacecolor()
         for line in marks
@@ -47,10 +47,6 @@ def test_marks_stand_at_their_reach_and_bits_and_hollow_at_the_top(axes):
     assert set(at) == {(0, 16), (1, 13), (2, top), (6, 0)}
     assert [place for place, face in at.items() if face == "none"] == [(2, top)]
     assert "never reaches accuracy 0.9" in {text.get_text() for text in axes.get_legend().get_texts()}
-
-
-def test_kinds_are_read_from_the_mixers():
-    assert [point.kind for point in POINTS] == ["recurrent", "hybrid", "hybrid", "attention"]
 
 
 def test_least_bits_count_what_is_certain_over_all_answers():
