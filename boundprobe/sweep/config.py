@@ -132,7 +132,7 @@ class SweepConfig:
     def to_dict(self) -> dict[str, Any]:
         """The resolved sweep: every run in full, in order."""
         points = [{"settings": point.settings, "run": point.config.to_dict()} for point in self.points]
-        return {"probe": None if self.probe_config is None else vars(self.probe_config), "points": points}
+        return {"probe": None if self.probe_config is None else self.probe_config.to_dict(), "points": points}
 
     @cached_property
     def points(self) -> tuple[Point, ...]:
