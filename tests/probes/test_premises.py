@@ -181,7 +181,7 @@ def test_answers_of_which_the_presence_tells_another(k):
     refused("must be independent and uniform", noise(), answers, defined=defined, n_values=k)
 
 
-@pytest.mark.parametrize(("vocab_size", "seq_len"), [(24, 100), (8, 20), (12, 60)])
+@pytest.mark.parametrize(("vocab_size", "seq_len"), [(8, 20), (12, 60), pytest.param(24, 100, marks=pytest.mark.slow)])
 def test_the_packages_own_token_streams_are_not_independent(vocab_size, seq_len):
     task = MultiKeyRecall(vocab_size=vocab_size, key_length=1, seq_len=seq_len)
     answers = task.sample_cut_stream(4000, rng(3), "tokens").answers
@@ -214,7 +214,7 @@ def test_entropies_above_those_of_the_frequencies(p, stated):
     refused(said, noise(), biased(8, p), n_values=2, entropy_bits=stated)
 
 
-@pytest.mark.parametrize("names", [("linear",), ("linear", "mlp", "chain")])
+@pytest.mark.parametrize("names", [("linear",), pytest.param(("linear", "mlp", "chain"), marks=pytest.mark.slow)])
 def test_copied_columns_are_seen_through_a_stated_entropy(names):
     answers = np.repeat(rng().integers(4, size=(N, 2)), 2, axis=1)
     config = StatesConfig(DecoderConfig(names))

@@ -49,6 +49,7 @@ def test_states_mapped_from_a_file_give_the_same(planted, answers, report, tmp_p
     assert certify_states(mapped, answers, n_values=8, config=CONFIG).to_json() == report.to_json()
 
 
+@pytest.mark.slow
 def test_answers_that_are_spread_over_all_entries_are_read_too(answers):
     directions = np.random.default_rng(2).standard_normal((16, WIDE), dtype=np.float32)
     states = noise() + 0.15 * np.eye(8, dtype=np.float32)[answers].reshape(N, 16) @ directions

@@ -100,7 +100,7 @@ def test_a_job_that_always_dies_is_given_up_after_three_workers(toys: Any, tmp_p
         assert len(job.lines("starts")) == 1  # the death of one worker leaves the other alone
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_minus_9_at_random_moments_loses_and_repeats_nothing(
     toys: Any, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +152,7 @@ def test_a_job_whose_run_is_in_use_waits_for_the_others_and_then_for_its_turn(to
     assert 2 <= len(jobs[0].lines("busy")) <= 4
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_no_worker_outlives_a_driver_that_is_killed(toys: Any, tmp_path: Path, how: signal.Signals) -> None:
     """The jobs do not report, so nothing but the watch on the driver can end them."""
     with driver_at_work(toys, tmp_path) as (driver, pids):
