@@ -24,7 +24,7 @@ from boundprobe.checks import check_kind
 from boundprobe.errors import RunDirectoryError
 from boundprobe.models.cut_model import CutModel
 from boundprobe.probes.certificates.binomial import answer_errors, required_by, used_information
-from boundprobe.probes.diagonal import lag_of, seen_from
+from boundprobe.probes.diagonal import greatest_lag, lag_of, seen_from
 from boundprobe.probes.model_answers import states_at_cut, wrong_answers
 from boundprobe.probes.run import check_trained
 from boundprobe.probes.settings import VERTICAL
@@ -152,6 +152,29 @@ def _check_settings(known: BottleneckCurve, trained: Run, member: int, config: C
         raise RunDirectoryError(
             f"{place.path} must be of member {member} of {trained.run_id}, with the settings of its configuration; got "
             "others; restore it, or move it away and run the command again"
+        )
+    if ":" not in str(trained.config["task"]["name"]):  # a user's own task is not executed to read a curve
+        _check_task(known, trained, config, place)
+
+
+def _check_task(known: BottleneckCurve, trained: Run, config: CurveConfig, place: Run) -> None:
+    """Raise ``RunDirectoryError`` unless lag, answers, ceilings and accuracy over all of them are possible."""
+    trained_config = config_of_run(trained.config, trained.path)
+    task = trained_config.task
+    n_all = task.state_case().n_answers
+    if config.cut != VERTICAL:
+        task = Beyond(task, greatest_lag(trained_config.model, task))
+    case = task.state_case()
+    wrong = (known.lag, known.n_answers) != (lag_of(task), case.n_answers)
+    for point in known.points:
+        far, slack = case.n_answers * point.accuracy.estimate, 1e-9 * n_all
+        wrong |= abs(point.accuracy_ceiling - ceiling_and_floor(case, point.total_bits)[0]) > 1e-9
+        wrong |= not far - slack <= n_all * point.all_accuracy.estimate <= far + n_all - case.n_answers + slack
+        wrong |= not point.all_accuracy.lower - 1e-9 <= point.all_accuracy.estimate <= point.all_accuracy.upper + 1e-9
+    if wrong:
+        raise RunDirectoryError(
+            f"{place.path} must have the lag, answers and ceilings of {trained.run_id}; got others; restore it, or "
+            "move it away and run the command again"
         )
 
 

@@ -72,6 +72,11 @@ class DiagonalCut(nn.Module):
         return cls(model, cuts.crossing(lag).lags, prefix_len)
 
     @property
+    def lag(self) -> int:
+        """Tokens from the start of the cut to the query."""
+        return sum(self.lags)
+
+    @property
     def receptive_field(self) -> int | None:
         """That of the model."""
         return self.model.receptive_field

@@ -70,6 +70,9 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
             got = f"{config.cut}, of a {type(model).__name__}"
             refuse("cut", "vertical but for a SequenceModel, whose layers can be read at times of their own", got)
         model, task = seen_from(config.cut, model, task)
+    lag = lag_of(task)
+    if isinstance(model, SequenceModel | DiagonalCut) and lag != (own_lag := getattr(model, "lag", 0)):
+        refuse("task", f"of the answers beyond the model's own lag of {own_lag} tokens", f"one beyond {lag}")
     alpha = certificate_level(config.confidence, LADDER_PARTS)
     case, values = task.stream_case(config.stream), task.stream_values(config.stream)
     cuts = tuple(
@@ -90,7 +93,7 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
     errors = answer_errors(read[1].wrong, alpha)
     required = required_by(case, errors)
     used = used_bits(prior, *own, alpha, config.seed)
-    decoded, present = present_bits(prior, splits, own, config, alpha, device)
+    decoded, present = present_bits(prior, splits, None if lag else own, config, alpha, device)
     parts = present_by_part(prior, (states[0], known, measured), splits, config, alpha, device)
     control = null_control(
         prior, splits, decoded, config.decoding(config.decoders), premise_level(config.confidence), device
@@ -109,7 +112,6 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
     memory, window_hard = measured[0].bits(), _window_hard(whole, task, config, alpha)
     stages = _checked_stages(whole, task, memory.total_bits)
     ceiling = window_accuracy_ceiling(task.window_case(), whole.receptive_field)
-    lag = lag_of(task)
     outside = interchange_check(model, measured[0], evaluation, with_suffixes=bool(lag))
     diagonal = diagonal_of(stages, task, config.stream, errors.accuracy)
     broken = find_violations(

@@ -98,7 +98,7 @@ def used_bits(prior: Prior, calibration: Scored, evaluation: Scored, alpha: floa
 def present_bits(
     prior: Prior,
     splits: Splits,
-    model: tuple[Scored, Scored],
+    model: tuple[Scored, Scored] | None,
     config: ProbeConfig,
     alpha: float,
     device: str,
@@ -110,16 +110,17 @@ def present_bits(
     prior : Prior
     splits : Splits
         Whole states and their answers.
-    model : tuple of Scored
-        What the model says of the calibration and of the evaluation split.
+    model : tuple of Scored or None
+        What the model says of the calibration and of the evaluation split; None where it sees more than the state, as
+        along a diagonal cut, where it is asked with the tokens since.
     config : ProbeConfig
     alpha : float
     device : str
     """
-    itself = Candidate(model[0], lambda: (model[1], "the best decoder is the model itself"))
-    decoded = decode(
-        prior, splits, config.decoding(config.decoders), alpha, device=device, others={"model": itself}
-    )  # fmt: skip
+    others = {}
+    if model is not None:
+        others["model"] = Candidate(model[0], lambda: (model[1], "the best decoder is the model itself"))
+    decoded = decode(prior, splits, config.decoding(config.decoders), alpha, device=device, others=others)
     return decoded, certify(prior, decoded.plan, decoded.evaluation, alpha, generator(config.seed, "order", 1))
 
 

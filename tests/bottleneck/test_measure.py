@@ -516,6 +516,19 @@ def test_a_bottleneck_along_the_diagonal_is_of_what_crosses_it_and_of_the_answer
         assert point.all_accuracy != point.accuracy
     assert probe_bottleneck(trained, 0, settings) == curve
     assert BottleneckCurve.from_json(curve.to_json()) == curve
+    honest = (curve.run_dir / "result.json").read_text()
+    for change in (
+        lambda d: d.update(lag=3),
+        lambda d: d.update(n_answers=4),
+        lambda d: d["points"][0].update(accuracy_ceiling=1.0),
+        lambda d: d["points"][0].update(all_accuracy={"estimate": 0.99, "lower": 0.98, "upper": 1.0}),
+        lambda d: d["points"][0].update(all_accuracy={"estimate": 0.01, "lower": 0.0, "upper": 0.02}),
+    ):
+        edit(curve.run_dir / "result.json", change)
+        with pytest.raises(RunDirectoryError, match="must have the lag, answers and ceilings of"):
+            probe_bottleneck(trained, 0, settings)
+        edit(curve.run_dir / "result.json", lambda d: d.update(json.loads(honest)))
+    assert probe_bottleneck(trained, 0, settings) == curve
     of_attention = {**sizes, "architecture": "attn"}
     schedule = {"steps": 1, "batch": 4, "n_seeds": 1}
     attention = train(TrainConfig.from_dict({"task": task, "model": of_attention, "train": schedule}), tmp_path)

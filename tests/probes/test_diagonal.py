@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from boundprobe.models import CutState, StateTensor
+from boundprobe.models import CutState, DiagonalCut, ModelSpec, SequenceModel, StateTensor
 from boundprobe.probes import Ladder, ProbeConfig, measure
 from boundprobe.tasks import Beyond, SelectiveCopying
 
@@ -50,8 +50,8 @@ def test_what_is_kept_of_the_answers_beyond_is_certified(lag):
     ladder = measure(Along(lag, numbers), Beyond(TASK, lag), CONFIG)
     assert ladder.lag == lag
     assert ladder.entropy_bits == pytest.approx(len(numbers) * BITS)
-    for found in (ladder.used, ladder.present):
-        assert 0.98 * ladder.entropy_bits < found.lower <= ladder.entropy_bits
+    assert 0.98 * ladder.entropy_bits < ladder.used.lower <= ladder.entropy_bits
+    assert 0.85 * ladder.entropy_bits < ladder.present.lower <= ladder.entropy_bits  # letters are read linearly
     assert ladder.violations == ()
     assert ladder.diagonal is None
     assert [group.group for group in ladder.retention.groups] == list(range(lag + 1, 5))
@@ -68,6 +68,34 @@ def test_near_letters_are_nothing_that_crosses():
     near = [number for number in range(4) if number not in far_numbers(2)]
     ladder = measure(Along(2, near), Beyond(TASK, 2), CONFIG)
     assert ladder.used.lower == ladder.present.lower == 0.0
+
+
+class Masked(Along):
+    """Its one entry is the farthest letter plus the last one, modulo their number: without the last it says nothing."""
+
+    def prefill(self, prefix):
+        far = prefix[:, prefix.shape[1] - TASK.distances[-1]]
+        return CutState.of(StateTensor("sum", "recurrent", ((far + prefix[:, -1]) % TASK.vocab_size).float()[:, None]))
+
+    def answer(self, state, tokens):
+        said = (state["sum"][:, 0].long() - tokens[:, -2 if tokens.shape[1] > 1 else -1]) % TASK.vocab_size
+        return torch.nn.functional.one_hot(said, TASK.n_token_ids).float()[:, None].expand(-1, tokens.shape[1], -1)
+
+
+def test_what_is_told_only_with_the_tokens_since_is_used_and_not_present():
+    """I(U;S | the tokens since) is 3 bits, and I(Y;S) of the far answers is 0: the model is no decoder of S alone."""
+    ladder = measure(Masked(3, far_numbers(3)), Beyond(TASK, 3), CONFIG)
+    assert 0.98 * BITS < ladder.used.lower <= BITS
+    assert ladder.present.lower == 0.0
+    assert all(group.bits.lower == 0.0 for group in ladder.retention.groups)
+    assert ladder.present.decoder != "model"
+
+
+def test_a_model_cut_elsewhere_than_the_task_is_refused():
+    model = SequenceModel(ModelSpec("attn-gru", d_model=4, window=3), TASK.n_token_ids)
+    for cut in (model, DiagonalCut(model, (0, 0), TASK.prefix_len), DiagonalCut(model, (1, 0), TASK.prefix_len)):
+        with pytest.raises(ValueError, match=r"`task` must be of the answers beyond the model's own lag of [01]"):
+            measure(cut, Beyond(TASK, 2), CONFIG)
 
 
 class Whispers(Along):
