@@ -1,4 +1,4 @@
-"""What transformers reads of a model beside its weights: tokenizers, and the configuration in a GGUF file."""
+"""Readers of a model's other files, by transformers: tokenizers, and the configuration in a GGUF file."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _mapped(task: AbstractTask, given: Mapping[str, Any], tokenizer: Any) -> lis
 
 
 def start_ids(tokenizer: Any) -> list[int]:
-    """What a tokenizer puts in front of every text: the id of ``<s>`` or the like, or nothing."""
+    """Ids that a tokenizer puts in front of every text: the id of ``<s>`` or the like, or nothing."""
     if tokenizer is None or tokenizer.bos_token_id is None:
         return []
     return [int(each) for each in tokenizer.encode("")[:1] if each == tokenizer.bos_token_id]

@@ -120,7 +120,7 @@ class SequenceModel(nn.Module):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """What the layers carry along diagonal cuts (D1), in bits of the weights' precision."""
+        """Contents that the layers carry along diagonal cuts (D1), in bits of the weights' precision."""
         return model_stages(self.spec, self.embedding.weight.element_size() * 8)
 
     @property

@@ -156,7 +156,7 @@ def measure(model: CutModel, task: AbstractTask, config: ProbeConfig, device: st
 
 
 def _checked_stages(model: CutModel, task: AbstractTask, state_bits: int) -> tuple[Stage, ...] | None:
-    """What a model says its layers carry; at least the bits of its state, or D1 would be held against another model."""
+    """Stages that a model says it has; at least the bits of its state, or D1 would be held against another model."""
     stages = stages_of(model)
     if stages is None or isinstance(model, SequenceModel | DiagonalCut):
         return stages

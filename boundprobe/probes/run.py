@@ -86,7 +86,7 @@ class ModelLadder:
 
     @property
     def which(self) -> str:
-        """Which of the models of its architecture it is, for figures."""
+        """Name of the model among those of its architecture, for figures."""
         return self.model.name if isinstance(self.model, ForeignModel) else f"seed {self.seed_index}"
 
     @property

@@ -62,7 +62,7 @@ class ReadBack:
 
 @dataclass(frozen=True)
 class TextReport:
-    """How well past tokens of a text can be read back.
+    """Estimates of reading back the past tokens of a text.
 
     Attributes
     ----------
