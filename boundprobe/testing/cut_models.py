@@ -13,6 +13,7 @@ from torch import Tensor
 from boundprobe.checks import check_integer, check_number
 from boundprobe.models.cut_model import CutModel, check_members
 from boundprobe.models.memory import CutState, Kind
+from boundprobe.testing.problems import problems_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class _Case:
     tokens: Tensor
     cuts: tuple[int, ...]
     tolerance: float
+
+    def fresh(self) -> _Case:
+        """The case with tokens of its own: a model may write into those that it is given."""
+        return replace(self, tokens=self.tokens.clone())
 
     def differ(self, found: Tensor, expected: Tensor) -> bool:
         """True where two results that should be the same are not."""
@@ -82,7 +87,7 @@ def check_cut_model(
         check_integer("cut", cut, 1, length - 1)
     case = _Case(model, tokens, tuple(chosen), tolerance)
     # Where the form is wrong, everything else would be.
-    wrong = _problems(case, form) or [problem for check in CHECKS for problem in _problems(case, check)]
+    wrong = problems_of(form, case.fresh()) or [each for check in CHECKS for each in problems_of(check, case.fresh())]
     if wrong:
         raise AssertionError(f"the model breaks its contract: {'; '.join(wrong)}")
 
@@ -199,14 +204,3 @@ def sizes(case: _Case) -> Iterator[str]:
 
 Check = Callable[[_Case], Iterator[str]]
 CHECKS: tuple[Check, ...] = (any_cut, token_by_token, swapped, used, alone, reach, sizes)
-
-
-def _problems(case: _Case, check: Check) -> list[str]:
-    """Problems that a check finds, under its name; an error of the model is one of them."""
-    found = []
-    try:
-        for problem in check(replace(case, tokens=case.tokens.clone())):
-            found.append(f"{check.__name__}: {problem}")
-    except Exception as error:  # a third-party model may raise anything
-        found.append(f"{check.__name__}: it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return found

@@ -8,7 +8,8 @@ import torch
 
 from boundprobe.checks import check_integer, check_number
 from boundprobe.models.mixer import AbstractMixer
-from boundprobe.testing.mixer_checks import BATCH, CHECKS, Case, Check, form
+from boundprobe.testing.mixer_checks import BATCH, CHECKS, Case, form
+from boundprobe.testing.problems import problems_of
 
 
 def check_mixer(
@@ -61,17 +62,6 @@ def check_mixer(
         torch.manual_seed(1)
         case = Case(make, torch.randn(BATCH, n_tokens, d_model).to(device), tolerance)
         # Where the form is wrong, everything else would be.
-        wrong = _problems(case, form) or [problem for check in CHECKS for problem in _problems(case, check)]
+        wrong = problems_of(form, case) or [problem for check in CHECKS for problem in problems_of(check, case)]
     if wrong:
         raise AssertionError(f"the mixer breaks its contract: {'; '.join(wrong)}")
-
-
-def _problems(case: Case, check: Check) -> list[str]:
-    """Problems that a check finds, under its name; an error of the mixer is one of them."""
-    found = []
-    try:
-        for problem in check(case):
-            found.append(f"{check.__name__}: {problem}")
-    except Exception as error:  # a third-party mixer may raise anything
-        found.append(f"{check.__name__}: it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return found
